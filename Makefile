@@ -1,0 +1,46 @@
+# Needs Python 3.11 or newer with venv, and make. Everything else is installed into .venv by the first target called.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN_TESTS := $(BIN)/python -m pytest
+
+.PHONY: demo lab test test-fast test-all lint format clean
+
+demo: .venv/.lab  ## train four methods on the glyphs and write runs/demo/report.html
+	$(BIN)/csd-edu demo --out runs/demo
+
+lab: .venv/.lab  ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: .venv/.test  ## under 8 minutes on 2 cores
+	$(RUN_TESTS) -m "not campaign"
+
+test-fast: .venv/.test  ## under 2 minutes, for daily use
+	$(RUN_TESTS) -m "not campaign and not slow"
+
+test-all: .venv/.test  ## the long campaigns
+	$(RUN_TESTS) -m campaign
+
+lint: .venv/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "csd_edu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.lab: pyproject.toml constraints.txt | .venv/bin/uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[lab]'
+	@touch $@
+
+.venv/.test: pyproject.toml constraints.txt | .venv/bin/uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	@touch $@ .venv/.lab

@@ -1,0 +1,35 @@
+"""A teaching kit for continual representation learning with Contrastive Supervised Distillation.
+
+import csd_edu as csd
+
+data = csd.load("glyphs")                    # images and labels
+stream = csd.split(data, n_tasks=5, seed=0)  # classes arrive task by task
+run = csd.train(stream, csd.methods.csd, csd.Config(), out="runs/csd")
+run.metrics["summary"]
+"""
+
+__version__ = "0.1.0"
+
+from csd_edu import losses, methods, metrics
+from csd_edu.config import Config, Preset, preset
+from csd_edu.data import Dataset, load
+from csd_edu.runs import Run
+from csd_edu.tasks import Stream, split
+from csd_edu.train import TrainingDivergedError, train, training
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "Preset",
+    "Run",
+    "Stream",
+    "TrainingDivergedError",
+    "load",
+    "losses",
+    "methods",
+    "metrics",
+    "preset",
+    "split",
+    "train",
+    "training",
+]

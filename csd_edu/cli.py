@@ -1,0 +1,222 @@
+"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import csd_edu as csd
+
+EXIT_FAILED = 1  # training diverged, the disk is full, no network
+EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
+EXIT_INTERRUPTED = 130
+
+DEMO_METHODS = ("finetune", "lwf", "csd", "joint")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 a mistake in the call, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            if not options.debug:
+                warnings.showwarning = _show_warning  # type: ignore[assignment]
+            options.command(options)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (ValueError, OSError, RuntimeError) as error:
+        if options.debug:
+            traceback.print_exc()
+        else:
+            print(f"csd-edu: error: {error}", file=sys.stderr)
+        mistakes = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
+        return EXIT_MISTAKE if isinstance(error, mistakes) else EXIT_FAILED
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train one method and print where its run is and how it did."""
+    method = _method(options.method)
+    preset = csd.preset(options.dataset, options.preset)
+    given = {
+        name: getattr(options, name)
+        for name in ("epochs", "later_epochs", "lr", "later_lr", "batch_size", "depth", "device", "precision")
+        if getattr(options, name) is not None
+    }
+    config = preset.config.replace(seed=options.seed, **given)
+    _set_threads(options.threads)
+    data = csd.load(
+        options.dataset,
+        per_class=_per_class(options, preset.per_class),
+        image_size=options.image_size,
+        on_error=options.on_error,
+    )
+    tasks = preset.n_tasks if options.tasks is None else options.tasks
+    stream = csd.split(
+        data,
+        n_tasks=None if tasks == "groups" else int(tasks),
+        groups=tasks == "groups",
+        seed=options.seed,
+        validation=options.validation,
+    )
+    out = options.out or Path("runs") / f"{data.name}-{options.method}-seed{options.seed}"
+    print(stream)
+    run = csd.train(stream, method, config, out=out)
+    _print_table([run])
+    print(f"\nThe run is in {run.path}; `csd-edu report {run.path} --out report.html` makes a page of it.")
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Train fine-tuning, LwF, CSD and joint on the glyphs, print a table and write report.html."""
+    from csd_edu.report import write_report
+
+    preset = csd.preset("glyphs", options.preset)
+    _set_threads(options.threads)
+    stream = csd.split(csd.load("glyphs", per_class=preset.per_class), n_tasks=options.tasks, seed=options.seed)
+    out = options.out or Path("runs") / f"demo-seed{options.seed}"
+    print(f"{stream}\nFour methods learn the same tasks:")
+    runs = [
+        csd.train(stream, csd.methods.NAMED[name], preset.config.replace(seed=options.seed), out=out / name)
+        for name in DEMO_METHODS
+    ]
+    _print_table(runs)
+    print(f"\nNow open {write_report(runs, out / 'report.html')} in a browser.")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write one HTML page about saved runs."""
+    from csd_edu.report import write_report
+
+    print(f"Wrote {write_report([csd.Run.load(path) for path in options.runs], options.out)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="csd-edu",
+        description="Train networks task by task with Contrastive Supervised Distillation, and see what they forget.",
+        epilog="Start with: csd-edu demo",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, function: object, description: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=description,
+            description=description,
+            epilog=f"example: {example}",
+        )
+        command.set_defaults(command=function)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return command
+
+    p = add(
+        "train",
+        train,
+        "train one method on one dataset; the same call continues an interrupted run",
+        "csd-edu train --dataset cifar100 --method csd --tasks 5 --preset quick --out runs/csd",
+    )
+    p.add_argument(
+        "--dataset",
+        default="glyphs",
+        help="glyphs, digits, cifar100, omniglot, an .npz file or a folder of images (default: %(default)s)",
+    )
+    p.add_argument("--method", default="csd", help="finetune, lwf, csd or joint (default: %(default)s)")
+    p.add_argument("--tasks", type=_tasks, help="number of tasks, or 'groups' for alphabets (default: the preset's)")
+    p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
+    p.add_argument(
+        "--preset",
+        default="quick",
+        help="quick (2 CPU cores, seconds to two minutes), lab (a T4 GPU, under ten minutes), "
+        "paper (the published schedule, hours on a GPU) (default: %(default)s)",
+    )
+    p.add_argument("--out", type=Path, help="run folder (default: runs/DATASET-METHOD-seedSEED)")
+    p.add_argument(
+        "--per-class", type=_per_class_value, help="training images a class, or 'all' (default: the preset's)"
+    )
+    p.add_argument("--image-size", type=int, help="resize the images to this many pixels")
+    p.add_argument(
+        "--validation", type=float, default=0.0, help="share of training images held out (default: %(default)s)"
+    )
+    p.add_argument(
+        "--on-error", default="raise", help="an unreadable image in a folder: raise, or skip it (default: %(default)s)"
+    )
+    own = p.add_argument_group("instead of what the preset says")
+    own.add_argument("--epochs", type=int, help="epochs of the first task")
+    own.add_argument("--later-epochs", type=int, help="epochs of each later task")
+    own.add_argument("--lr", type=float, help="learning rate of the first task")
+    own.add_argument("--later-lr", type=float, help="learning rate of each later task")
+    own.add_argument("--batch-size", type=int)
+    own.add_argument("--depth", type=int, help="of the ResNet: 8, 14, 20, 32, 44 or 56")
+    own.add_argument("--device", help="auto, cpu, cuda, mps")
+    own.add_argument("--precision", help="auto, float32, bfloat16 or float16")
+    own.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+
+    p = add(
+        "demo",
+        demo,
+        "fine-tuning, LwF, CSD and joint training on the built-in glyphs, with a table and report.html",
+        "csd-edu demo --out runs/demo",
+    )
+    p.add_argument("--tasks", type=int, default=5, help="number of tasks (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
+    p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
+    p.add_argument("--out", type=Path, help="folder for the four runs and the report (default: runs/demo-seedSEED)")
+    p.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+
+    p = add("report", report, "write one self-contained HTML page about saved runs", "csd-edu report runs/demo/csd")
+    p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
+    p.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: %(default)s)")
+    return parser
+
+
+def _method(name: str) -> csd.methods.Method:
+    if name not in csd.methods.NAMED:
+        raise ValueError(f"method is {name!r}; expected one of {', '.join(csd.methods.NAMED)}")
+    return csd.methods.NAMED[name]
+
+
+def _tasks(text: str) -> int | str:
+    return text if text == "groups" else int(text)
+
+
+def _per_class_value(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def _per_class(options: argparse.Namespace, of_preset: int | None) -> int | None:
+    if options.per_class is None:
+        return of_preset
+    return None if options.per_class == "all" else options.per_class
+
+
+def _set_threads(n: int | None) -> None:
+    if n is not None:
+        if n < 1:
+            raise ValueError(f"threads is {n}; expected at least 1")
+        torch.set_num_threads(n)
+
+
+def _print_table(runs: Sequence[csd.Run]) -> None:
+    """Print the end of each run: one line a method."""
+    print(
+        f"\n{'method':12} {'R@1, all seen':>14} {'forgetting':>11} {'head accuracy':>14} {'on task 1':>10} {'seconds':>8}"
+    )
+    for run in runs:
+        end = run.metrics["summary"]
+        first = run.metrics["head_accuracy"]["seen"][run.n_tasks - 1][0]
+        print(
+            f"{run.method:12} {end['recall_at_1']:14.3f} {end['forgetting']:11.3f} "
+            f"{end['head_accuracy']:14.3f} {first:10.3f} {run.seconds:8.1f}"
+        )
+    print("R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.")
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"csd-edu: warning: {message}", file=sys.stderr)

@@ -1,0 +1,193 @@
+"""What a run is trained with: one frozen `Config`, and presets for each dataset and machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from csd_edu.models import DEPTHS
+from csd_edu.runtime import PRECISIONS
+
+SCHEDULES = ("constant", "one_cycle", "multistep")
+PRESET_NAMES = ("quick", "lab", "paper")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to train. Every field is saved with the run, and a run continues only with the same ones.
+
+    Attributes:
+        depth: of the ResNet: 8, 14, 20, 32, 44 or 56.
+        epochs, later_epochs: passes over the images of the first task, and of each later one.
+        lr, later_lr: (peak) learning rate of Adam in the first task, and in each later one.
+        schedule: "constant", "one_cycle" (up for a quarter of the steps, then down to zero: Smith & Topin 2018)
+            or "multistep" (× 0.1 at each milestone).
+        milestones: epochs at which "multistep" falls.
+        weight_decay: of Adam (L2).
+        batch_size: the most images in a step; an epoch is cut into equal batches.
+        crop_padding: zero pixels around an image before it is cropped back at random; 0 for none.
+        flip: mirror half of the images left to right; not for writing, where a mirrored sign is another sign.
+        teacher_mode: "eval" (batch-norm with its running statistics), or "train" as in the code released with CSD.
+        select: "last" epoch, or the epoch that was "best" on the held-out images of the task.
+        device: "auto", "cpu", "cuda", ….
+        precision: "auto", "float32", "bfloat16" or "float16", for the convolutions.
+        save_images: keep the test images in the run folder, for pictures of search results.
+        seed: of weights, batches and augmentation.
+
+    Raises:
+        ValueError: if a field has an impossible value.
+    """
+
+    depth: int = 8
+    epochs: int = 12
+    later_epochs: int = 8
+    lr: float = 3e-3
+    later_lr: float = 1e-3
+    schedule: str = "one_cycle"
+    milestones: tuple[int, ...] = ()
+    weight_decay: float = 5e-4
+    batch_size: int = 128
+    crop_padding: int = 4
+    flip: bool = False
+    teacher_mode: str = "eval"
+    select: str = "last"
+    device: str = "auto"
+    precision: str = "auto"
+    save_images: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_choice("depth", self.depth, DEPTHS)
+        _check_choice("schedule", self.schedule, SCHEDULES)
+        _check_choice("teacher_mode", self.teacher_mode, ("eval", "train"))
+        _check_choice("select", self.select, ("last", "best"))
+        _check_choice("precision", self.precision, ("auto", *PRECISIONS))
+        for name in ("epochs", "later_epochs", "batch_size"):
+            _check_whole(name, getattr(self, name), smallest=2 if name == "batch_size" else 1)
+        for name in ("crop_padding", "seed"):
+            _check_whole(name, getattr(self, name), smallest=0)
+        for name in ("lr", "later_lr"):
+            _check_number(name, getattr(self, name), above_zero=True)
+        _check_number("weight_decay", self.weight_decay, above_zero=False)
+        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON gives lists back
+        if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
+            raise ValueError(f"milestones are {self.milestones}; expected rising epochs, such as (200, 400, 600)")
+        if self.milestones and self.schedule != "multistep":
+            raise ValueError(f"milestones are given, but schedule is {self.schedule!r}; expected 'multistep'")
+
+    def epochs_of(self, task: int) -> int:
+        """Return the number of epochs of a task."""
+        return self.epochs if task == 0 else self.later_epochs
+
+    def learning_rate(self, task: int, epoch: float) -> float:
+        """Return the learning rate at a moment of a task, counted in epochs, such as 2.5."""
+        peak = self.lr if task == 0 else self.later_lr
+        if self.schedule == "multistep":
+            return float(peak * 0.1 ** sum(epoch >= milestone for milestone in self.milestones))
+        if self.schedule == "one_cycle":
+            done = epoch / self.epochs_of(task)
+            warm_up = 0.25
+            if done < warm_up:
+                return float(peak * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warm_up))))
+            return float(peak * 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))))
+        return peak
+
+    def replace(self, **changes: Any) -> Config:
+        """Return the same configuration with some fields changed.
+
+        Raises:
+            ValueError: if there is no such field, or its value is impossible.
+        """
+        unknown = set(changes) - {field.name for field in dataclasses.fields(self)}
+        if unknown:
+            names = ", ".join(field.name for field in dataclasses.fields(self))
+            raise ValueError(f"Config has no field {', '.join(map(repr, sorted(unknown)))}; expected some of: {names}")
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON."""
+        return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def _check_whole(name: str, value: object, smallest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least {smallest}")
+
+
+def _check_number(name: str, value: object, above_zero: bool) -> None:
+    okay = isinstance(value, int | float) and math.isfinite(value) and (value > 0 if above_zero else value >= 0)
+    if not okay:
+        raise ValueError(f"{name} is {value!r}; expected a number {'above' if above_zero else 'of at least'} 0")
+
+
+class Preset(NamedTuple):
+    """A configuration with the amount of data it is meant for."""
+
+    config: Config
+    n_tasks: int | str  # a number, or "groups"
+    per_class: int | None  # training images a class; None for all
+
+
+_PAPER = Config(
+    depth=32,
+    epochs=800,
+    later_epochs=800,
+    lr=1e-3,
+    later_lr=1e-5,
+    schedule="multistep",
+    milestones=(200, 400, 600),
+    weight_decay=5e-4,
+    batch_size=128,
+    crop_padding=4,
+)
+_LAB = Config(depth=32, epochs=40, later_epochs=25, lr=3e-3, later_lr=5e-4)
+
+# For each kind of images: quick = 2 CPU cores, seconds to two minutes; lab = a T4, under ten minutes;
+# paper = the schedule published with CSD.
+_PRESETS: dict[str, dict[str, Preset]] = {
+    "glyphs": {
+        "quick": Preset(Config(), 5, None),
+        "lab": Preset(_LAB, 5, 200),
+        "paper": Preset(_PAPER, 2, 200),
+    },
+    "digits": {
+        "quick": Preset(Config(epochs=6, later_epochs=4, crop_padding=2), 5, None),
+        "lab": Preset(Config(epochs=30, later_epochs=20, crop_padding=2, depth=20), 5, None),
+        "paper": Preset(_PAPER.replace(crop_padding=2), 2, None),
+    },
+    "omniglot": {
+        "quick": Preset(Config(), "groups", None),
+        "lab": Preset(_LAB, "groups", None),
+        "paper": Preset(_PAPER, 2, None),
+    },
+    "photos": {
+        "quick": Preset(Config(flip=True), 5, 100),
+        "lab": Preset(_LAB.replace(flip=True), 5, None),
+        "paper": Preset(_PAPER.replace(flip=True), 2, None),
+    },
+}
+
+
+def preset(dataset: str = "glyphs", name: str = "quick") -> Preset:
+    """Return a tried configuration for a dataset and a machine.
+
+    Args:
+        dataset: "glyphs", "digits", "omniglot"; "cifar100" and every other name count as photographs.
+        name: "quick" (2 CPU cores, seconds to two minutes), "lab" (a T4 GPU, under ten minutes) or
+            "paper" (the published schedule: hours on a GPU).
+
+    Returns:
+        The configuration, with the number of tasks and the training images a class that it is meant for.
+
+    Raises:
+        ValueError: if there is no preset of that name.
+    """
+    _check_choice("preset", name, PRESET_NAMES)
+    return _PRESETS.get(dataset, _PRESETS["photos"])[name]

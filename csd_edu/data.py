@@ -1,0 +1,466 @@
+"""Datasets: `load` turns a name, a .npz file or a folder of images into tensors that fit in memory."""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from csd_edu.models import SMALLEST_IMAGE
+
+SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
+GLYPHS_VERSION = 1  # part of the cache's name: raise it when glyphs.py draws other images
+GLYPHS_PER_CLASS = 40, 20  # train and test images of a class in the usual set, the one that is cached
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images with class labels, split into train and test; it refuses to exist with anything wrong in it.
+
+    Attributes:
+        name: what to call it in titles.
+        x_train: (N, C, H, W) uint8, with C = 1 (grey) or 3 (RGB).
+        y_train: (N,) int64, positions in `classes`.
+        x_test: (M, C, H, W) uint8.
+        y_test: (M,) int64.
+        classes: the names, at least two; each has a training and a test image.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes)
+        _check_part("train", self.x_train, self.y_train, self.classes)
+        _check_part("test", self.x_test, self.y_test, self.classes)
+        train, test = _times(self.x_train.shape[1:]), _times(self.x_test.shape[1:])
+        _require(train == test, f"x_train has images of {train}, x_test of {test}; expected one C×H×W: resize")
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset {self.name!r}: {len(self.x_train):,} train + {len(self.x_test):,} test images, "
+            f"{self.n_classes} classes, {_times(self.image_shape)}"
+        )
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """Class ids by the part of the name before "/" (alphabets); empty unless every name has one."""
+        groups: dict[str, tuple[int, ...]] = {}
+        for label, name in enumerate(self.classes):
+            group, slash, _ = name.partition("/")
+            if not slash:
+                return {}
+            groups[group] = (*groups.get(group, ()), label)
+        return groups
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Eight hex digits that change with any pixel, label or class name, but not with `name`."""
+        crc = zlib.crc32("\0".join(self.classes).encode("utf-8", "surrogatepass"))
+        for tensor in (self.x_train, self.y_train, self.x_test, self.y_test):
+            crc = zlib.crc32(str(tuple(tensor.shape)).encode(), crc)
+            crc = zlib.crc32(tensor.contiguous().numpy().data, crc)
+        return f"{crc:08x}"
+
+
+def load(
+    source: str | Path,
+    *,
+    per_class: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    on_error: str = "raise",
+    progress: bool = True,
+) -> Dataset:
+    """Load a dataset by name, from a .npz file, or from a folder of images.
+
+    Args:
+        source: "glyphs" (procedural) or "digits" (scikit-learn's 8×8 digits, upscaled to the 16×16 that the
+            networks need), neither of which needs a network; "cifar100"; "omniglot" (from `omniglot.npz`, else
+            the smaller `omniglot-small.npz`); a .npz file as `save` writes it; or a folder as
+            `csd_edu.folders.read` describes it.
+        per_class: keep the first so many training images of each class, at least 2, and test images in the
+            set's own proportion. Of glyphs there are as many as you ask for.
+        image_size: centre crop to a square and resize to so many pixels, with antialiasing; glyphs are drawn
+            at it. Without it images keep their size, but those of a folder become 32×32.
+        seed: of the glyphs' world, and of the split of digits and of a folder without one.
+        on_error: for a folder: "raise" at a file that cannot be decoded, or "skip" it with a warning.
+        progress: for a folder: show a progress bar.
+
+    Returns:
+        Contiguous uint8 images (N, C, H, W) with their labels and class names.
+
+    Raises:
+        ValueError: unknown name, damaged or unsuitable data, too few images for `per_class`.
+        FileNotFoundError: no such path.
+        ConnectionError: the data is in no data folder, and it cannot be downloaded.
+    """
+    _require(per_class is None or per_class >= 2, f"per_class is {per_class}; expected 2 or more, to make pairs")
+    large = image_size is None or image_size >= SMALLEST_IMAGE
+    _require(large, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more")
+    _require(on_error in ("raise", "skip"), f"on_error is {on_error!r}; expected 'raise' or 'skip'")
+    match source:
+        case "glyphs":
+            n_train, size = max(per_class or 0, GLYPHS_PER_CLASS[0]), image_size or 32
+            draw = partial(_draw_glyphs, n_train, size, seed)
+            usual, filename = n_train == GLYPHS_PER_CLASS[0], f"glyphs-v{GLYPHS_VERSION}-seed{seed}-{size}px.npz"
+            dataset = _cached("glyphs", [filename], draw) if usual else draw()
+        case "digits":
+            dataset = _digits(image_size or 16, seed)
+        case "cifar100":
+            dataset = _cached("cifar100", ["cifar100.npz"], _download_cifar100)
+        case "omniglot":
+            dataset = _cached("omniglot", ["omniglot.npz", "omniglot-small.npz"], _download_omniglot)
+        case _:
+            path = _existing(source)
+            if path.is_dir():
+                from csd_edu import folders
+
+                size = image_size or 32
+                tensors = folders.read(path, size=size, seed=seed, on_error=on_error, progress=progress)
+                dataset = Dataset(path.resolve().name, *tensors)
+            else:
+                dataset = _read_npz(path, path.stem)
+
+    if per_class is not None:
+        dataset = _first_per_class(dataset, per_class)
+    if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
+        x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
+        dataset = replace(dataset, x_train=x_train, x_test=x_test)
+    return dataset
+
+
+def save(dataset: Dataset, path: str | Path) -> Path:
+    """Write a dataset as a .npz file that `load` reads; a reader sees the old file or the whole new one.
+
+    Args:
+        dataset: what to write; its name is not kept, for the file's name becomes it.
+        path: where to; folders on the way are made.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: if the file cannot be written; nothing is left behind then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
+                file,
+                x_train=dataset.x_train.permute(0, 2, 3, 1).numpy(),  # (N, H, W, C)
+                y_train=dataset.y_train.numpy(),
+                x_test=dataset.x_test.permute(0, 2, 3, 1).numpy(),
+                y_test=dataset.y_test.numpy(),
+                classes=np.array(dataset.classes),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def data_folders() -> list[Path]:
+    """Return where datasets are looked for, in this order, and cached, in the first that is writable.
+
+    Raises:
+        NotADirectoryError: if the environment's CSD_EDU_DATA names a file.
+    """
+    folders = []
+    if named := os.environ.get("CSD_EDU_DATA"):
+        folder = Path(named).expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"CSD_EDU_DATA is {named!r}, a file; expected the folder of datasets")
+        folders.append(folder)
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
+        folders.append(checkout / "data")
+    places = {"win32": ("LOCALAPPDATA", "~/AppData/Local"), "darwin": ("XDG_CACHE_HOME", "~/Library/Caches")}
+    variable, default = places.get(sys.platform, ("XDG_CACHE_HOME", "~/.cache"))
+    return [*folders, Path(os.environ.get(variable) or default).expanduser() / "csd_edu"]
+
+
+# ---- checks
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(str(n) for n in shape)
+
+
+def _some(names: Sequence[object]) -> str:
+    return ", ".join(repr(str(name)) for name in names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    names = isinstance(classes, tuple) and all(isinstance(name, str) for name in classes)
+    _require(names, f"classes is {classes!r}; expected a tuple of names (str)")
+    _require(len(classes) >= 2, f"classes is {classes!r}; expected two or more, to tell one from another")
+    twice = sorted(name for name, count in Counter(classes).items() if count > 1)
+    _require(not twice, f"classes has {_some(twice)} more than once; expected each once: merge or rename them")
+
+
+def _check_part(part: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> None:
+    for name, value, dtype, axes in ("x_", x, torch.uint8, "NCHW"), ("y_", y, torch.int64, "N"):
+        found = f"{name}{part} is {value.dtype} of shape {tuple(value.shape)}"
+        good = isinstance(value, Tensor) and value.dtype == dtype and value.ndim == len(axes)
+        _require(good, f"{found}; expected {dtype} ({', '.join(axes)})")
+    _require(len(x) == len(y), f"x_{part} has {len(x)} images, y_{part} {len(y)} labels; expected as many")
+    _require(len(x) > 0, f"x_{part} is empty; expected an image or more of each class")
+    expected = "expected 1 (grey) or 3 (RGB): convert them, or move the axis (in a file it is the last)"
+    _require(x.shape[1] in (1, 3), f"x_{part} has images of {x.shape[1]} channels; {expected}")
+    expected = f"expected {SMALLEST_IMAGE}×{SMALLEST_IMAGE} or more: enlarge them"
+    _require(min(x.shape[2:]) >= SMALLEST_IMAGE, f"x_{part} has images of {_times(x.shape[2:])} pixels; {expected}")
+    low, high, top = int(y.min()), int(y.max()), len(classes) - 1
+    _require(low >= 0 and high <= top, f"y_{part} has labels {low} to {high}; expected 0 to {top}, as in classes")
+    counts = y.bincount(minlength=len(classes)).tolist()
+    missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    found = f"{len(missing)} of {len(classes)} classes have no {part} image: {_some(missing)}"
+    _require(not missing, f"{found}; add some, or remove these classes")
+
+
+# ---- the .npz format
+
+# Of each kind of array: the type codes and numbers of axes that are good, and how to get there.
+_IMAGES = "B", (3, 4), "uint8 (N, H, W, C) or (N, H, W); if x is 0 to 1, save (255 * x).round().astype(np.uint8)"
+_LABELS = np.typecodes["AllInteger"], (1,), "integers (N,); classes, y = np.unique(names, return_inverse=True)"
+_NAMES = "U", (1,), "text (n_classes,); np.array(names, dtype=str)"
+
+
+def _read_npz(path: Path, name: str) -> Dataset:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            x_train, x_test = (_nchw(_array(archive, key, *_IMAGES)) for key in ("x_train", "x_test"))
+            y_train, y_test = (_array(archive, key, *_LABELS).astype(np.int64) for key in ("y_train", "y_test"))
+            classes = tuple(_array(archive, "classes", *_NAMES).tolist())
+        return Dataset(name, x_train, torch.from_numpy(y_train), x_test, torch.from_numpy(y_test), classes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # a damaged file makes zipfile and NumPy raise nearly anything
+        found = f"cannot be read ({type(error).__name__}: {error})"
+        raise ValueError(f"{path}: {found}; expected a .npz file: copy or write it again") from None
+
+
+def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...], expected: str) -> np.ndarray:
+    keys = [name.removesuffix(".npy") for name in archive.namelist()]
+    _require(key in keys, f"no array {key!r}, but {_some(keys)}; expected {key}: {expected}")
+    with archive.open(f"{key}.npy") as member:
+        try:
+            array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{key} cannot be read ({error}); expected {expected}") from None
+        # zipfile compares the checksum at the end of a member, which a damaged header may put out of reach.
+        _require(not member.read(1), f"{key} is damaged: it ends before its data; write the file again")
+    good = array.dtype.char in codes and array.ndim in axes
+    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}")
+    return array
+
+
+def _nchw(images: np.ndarray) -> Tensor:  # (N, H, W, C) or (N, H, W) -> (N, C, H, W)
+    """Put the channels first *in the same memory*, so that a large set is never there twice."""
+    images = np.ascontiguousarray(images if images.ndim == 4 else images[..., None])
+    n, h, w, c = images.shape
+    flat = images.reshape(n, h * w * c)
+    for i in range(0, n, 1024):
+        block = images[i : i + 1024].transpose(0, 3, 1, 2)  # (B, C, H, W)
+        flat[i : i + 1024] = block.reshape(len(block), -1)  # the reshape copies, so nothing is read too late
+    return torch.from_numpy(flat.reshape(n, c, h, w))
+
+
+# ---- sources
+
+
+def _existing(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if str(source) and path.exists():
+        return path
+    if source == path.stem or source == "":  # a bare word is meant as a name
+        near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder.{hint}")
+    raise FileNotFoundError(f"there is no file or folder {str(path)!r}, seen from {Path.cwd()}")
+
+
+def _draw_glyphs(n_train: int, size: int, seed: int) -> Dataset:
+    from csd_edu import glyphs
+
+    n_test = round(n_train * GLYPHS_PER_CLASS[1] / GLYPHS_PER_CLASS[0])
+    *arrays, classes = glyphs.generate(seed=seed, train_per_class=n_train, test_per_class=n_test, size=size)
+    x_train, y_train, x_test, y_test = map(torch.from_numpy, arrays)  # images (N, H, W, C), labels (N,)
+    x_train, x_test = (x.permute(0, 3, 1, 2).contiguous() for x in (x_train, x_test))  # (N, C, H, W)
+    return Dataset("glyphs", x_train, y_train, x_test, y_test, tuple(classes))
+
+
+def _digits(size: int, seed: int) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.RandomState(seed).permutation(len(digits.target))  # its stream is frozen
+    y = torch.from_numpy(digits.target[order]).long()  # (1797,)
+    x = torch.from_numpy(digits.images[order])[:, None]  # (1797, 1, 8, 8) float64, 0 to 16
+    x = _resize((x * 255 / 16).round().byte(), size)
+    in_test = _ranks(y) < (y.bincount() / 3).round()[y]
+    train, test = (part.nonzero()[:, 0] for part in (~in_test, in_test))
+    train, test = (part[_interleaved(y[part])] for part in (train, test))
+    return Dataset("digits", x[train], y[train], x[test], y[test], tuple("0123456789"))
+
+
+def _download_cifar100() -> Dataset:
+    from torchvision import datasets
+
+    tensors = []
+    with _downloading("cifar100") as folder:
+        for train in (True, False):
+            part = datasets.CIFAR100(folder, train=train, download=True)  # it compares the archive's checksum
+            labels = torch.tensor(part.targets)  # (N,)
+            order = _interleaved(labels)
+            tensors += [_nchw(part.data[order.numpy()]), labels[order]]
+    x_train, y_train, x_test, y_test = tensors
+    return Dataset("cifar100", x_train, y_train, x_test, y_test, tuple(part.classes))
+
+
+def _download_omniglot() -> Dataset:
+    from PIL import Image
+    from torchvision import datasets
+
+    def ink(path: Path) -> np.ndarray:  # (28, 28) uint8
+        with Image.open(path) as page:  # 105×105, black ink on white; each pixel becomes the mean of those it covers
+            return 255 - np.asarray(page.convert("L").resize((28, 28), Image.Resampling.BOX))
+
+    with _downloading("omniglot") as folder:
+        root = Path(datasets.Omniglot(folder, background=True, download=True).target_folder)
+        characters = sorted(root.glob("*/character*"))
+        # The files are named by drawer, whom torchvision lists in whatever order the disk has them.
+        drawn = np.array([[ink(path) for path in sorted(folder.glob("*.png"))] for folder in characters])
+    images = torch.from_numpy(drawn)[:, :, None]  # (964, 20, 1, 28, 28)
+    labels = torch.arange(len(images))[:, None].expand(-1, images.shape[1])  # (964, 20)
+    (x_train, x_test), (y_train, y_test) = (
+        (every[:, :15].flatten(0, 1), every[:, 15:].flatten(0, 1)) for every in (images, labels)
+    )
+    classes = tuple(f"{folder.parent.name}/{folder.name}" for folder in characters)
+    return Dataset("omniglot", x_train, y_train, x_test, y_test, classes)
+
+
+@contextmanager
+def _downloading(name: str) -> Iterator[str]:
+    """Lend a folder to download into; if that fails, say in plain words what to do."""
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)  # seconds without a byte: a network that swallows packets would hang forever
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        tried = f"there is no {name}.npz in {_some(data_folders())}, and the download failed"
+        advice = f"Put {name}.npz into the folder that the environment variable CSD_EDU_DATA names, or use"
+        raise ConnectionError(
+            f"{name}: {tried} ({type(error).__name__}: {error}). {advice} 'glyphs' or 'digits', which need no network"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+# ---- the cache
+
+
+def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -> Dataset:
+    """Read the first of these files that some data folder holds whole; without one, build it and keep it."""
+    folders = data_folders()
+    for path in (folder / filename for filename in filenames for folder in folders):
+        if path.is_file():
+            try:
+                return _read_npz(path, name)
+            except ValueError as error:
+                warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=3)
+    dataset = build()
+    for folder in filter(_is_writable, folders):
+        try:
+            save(dataset, folder / filenames[0])
+            return dataset
+        except OSError as error:
+            warnings.warn(f"{folder / filenames[0]} could not be written: {error}", stacklevel=3)
+    advice = f"no data folder is writable ({_some(folders)}): set CSD_EDU_DATA to one of yours"
+    warnings.warn(f"{name} is not cached and will be made again each time, for {advice}", stacklevel=3)
+    return dataset
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which need not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    # To root os.access says yes whatever the mode; but who took every write bit off a shared folder meant root too.
+    return folder.is_dir() and bool(folder.stat().st_mode & 0o222) and os.access(folder, os.W_OK)
+
+
+# ---- tensors
+
+
+def _ranks(labels: Tensor) -> Tensor:  # (N,) -> (N,): how many items of its class stand before each
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()  # (n_classes,)
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
+    return ranks
+
+
+def _interleaved(labels: Tensor) -> Tensor:  # (N,) -> (N,): the order 0 1 2 … 0 1 2 …, any prefix balanced
+    return (_ranks(labels) * (labels.max() + 1) + labels).argsort()
+
+
+def _first_per_class(dataset: Dataset, n_train: int) -> Dataset:
+    counts = dataset.y_train.bincount()  # (n_classes,)
+    fewest = f"class {dataset.classes[int(counts.argmin())]!r} has {counts.min()} training images"
+    _require(int(counts.min()) >= n_train, f"per_class is {n_train}, but {fewest}; expected at most so many")
+    n_test = max(1, round(n_train * len(dataset.y_test) / len(dataset.y_train)))
+    train, test = _ranks(dataset.y_train) < n_train, _ranks(dataset.y_test) < n_test
+    x_train, y_train, x_test, y_test = dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test
+    return Dataset(dataset.name, x_train[train], y_train[train], x_test[test], y_test[test], dataset.classes)
+
+
+def _resize(images: Tensor, size: int) -> Tensor:  # (N, C, H, W) uint8 -> (N, C, size, size) uint8
+    n, c, h, w = images.shape
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    images = images[:, :, top : top + side, left : left + side]
+    resized = images.new_empty(n, c, size, size)
+    for block, result in zip(images.split(1024), resized.split(1024), strict=True):
+        result.copy_(F.interpolate(block, (size, size), mode="bilinear", antialias=True))
+    return resized

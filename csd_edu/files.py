@@ -1,0 +1,118 @@
+"""Files that are whole or absent: atomic writing, and safetensors with a checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there, only the check for another process is missing
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, meets the old content or the new, never a mixture.
+
+    Raises:
+        OSError: if the disk is full or the folder not writable; the old file is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically; NaN is refused, since other readers of JSON don't know it."""
+    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+    """Write named tensors, and a little JSON about them, as one safetensors file, atomically.
+
+    Args:
+        path: where to.
+        tensors: any shapes and types, on any device.
+        about: JSON that `read_tensors` returns beside the tensors.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"about": json.dumps(about or {}), "crc32": _checksum(plain)}
+    write_atomically(path, safetensors.torch.save(plain, metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is truncated or its content does not have the recorded checksum.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it") from None
+    if metadata.get("crc32") != _checksum(tensors):
+        raise ValueError(f"{path} is damaged (its content does not have the recorded checksum); delete it")
+    return tensors, json.loads(metadata["about"])
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    crc = 0
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy().data
+        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+    return f"{crc:08x}"
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be made in a folder.
+
+    Raises:
+        NotADirectoryError: if the path is a file.
+        PermissionError: if the folder is read-only.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; expected a folder to save into")
+    # A superuser may write anywhere, but a folder that nobody is meant to write into is left alone all the same.
+    if not os.access(folder, os.W_OK) or not stat.S_IMODE(folder.stat().st_mode) & 0o222:
+        raise PermissionError(f"{folder} is read-only; choose another folder, or make it writable")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        RuntimeError: if another process holds it.
+    """
+    with open(folder / ".lock", "w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeError(
+                    f"another process or notebook is training into {folder}; stop it, or choose another folder"
+                ) from None
+        yield

@@ -1,0 +1,14 @@
+from csd_edu import losses
+from csd_edu.methods.finetune import finetune
+from csd_edu.methods.step import Step, Tensor
+
+
+def lwf(step: Step, weight: float = 1.0, temperature: float = 2.0) -> dict[str, Tensor]:
+    """Learning without Forgetting: fine-tuning, and keep answering for the old classes as the teacher does.
+
+    Source: Li & Hoiem, ECCV 2016.
+    """
+    terms = finetune(step)
+    if step.teacher is not None:
+        terms["kd"] = weight * losses.distillation(step.logits, step.teacher.logits, temperature=temperature)
+    return terms

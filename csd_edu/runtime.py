@@ -1,0 +1,109 @@
+"""Where and how the arithmetic runs: device, precision, seeds, and what machine this is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+
+import torch
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" takes the GPU if there is one that torch can use.
+
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:1", "mps", ….
+
+    Raises:
+        ValueError: if the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA GPUs; "
+            "use device='auto' or 'cpu' (on Colab: Runtime > Change runtime type > GPU)"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device is {name!r}, but this torch sees no Apple GPU; use device='auto' or 'cpu'")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type that convolutions run in; "auto" takes the fastest that the hardware truly has.
+
+    Args:
+        name: "auto", "float32", "bfloat16" or "float16".
+        device: where the network runs.
+
+    Raises:
+        ValueError: if the name is none of those, or is float16 on a CPU.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            # Not torch.cuda.is_bf16_supported(): it says True on a T4 (7.5), which only emulates bfloat16.
+            capability = torch.cuda.get_device_capability(device)
+            return torch.bfloat16 if capability >= (8, 0) else torch.float16 if capability >= (7, 0) else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
+    if name not in PRECISIONS:
+        raise ValueError(f"precision is {name!r}; expected 'auto', {', '.join(map(repr, PRECISIONS))}")
+    if name == "float16" and device.type == "cpu":
+        raise ValueError("precision is 'float16' on a CPU; expected 'auto', 'float32' or 'bfloat16' there")
+    return PRECISIONS[name]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-bf16 or AMX)."""
+    # torch has no public question for this; where the private one is gone, float32 is the safe answer.
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+@contextlib.contextmanager
+def reproducible_kernels() -> Iterator[None]:
+    """Make cuDNN choose the same, deterministic convolution every time, for the length of a block."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """Return a seed for one purpose, such as ("epoch", task, epoch), that no other purpose shares.
+
+    Deriving instead of carrying a generator's state along means that an epoch draws the same numbers
+    whether or not the process was killed before it.
+    """
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return int.from_bytes(digest[:7], "little")  # 56 bits: fits torch's signed 64-bit seeds
+
+
+def on_colab() -> bool:
+    """Return whether this process runs in Google Colab."""
+    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def environment() -> dict[str, str | int]:
+    """Return what a reader of a run needs to know about the machine that made it."""
+    from csd_edu import __version__
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "csd_edu": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "gpu": gpu,
+        "cpu_threads": torch.get_num_threads(),
+    }

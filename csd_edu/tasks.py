@@ -1,0 +1,218 @@
+"""A dataset in tasks: which classes come when, and the images of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csd_edu.data import Dataset
+
+
+class Images(NamedTuple):
+    """Images with their labels in the order of the stream: task 0's classes are 0, 1, …, then task 1's follow."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,) int64
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A dataset whose classes arrive task by task.
+
+    Attributes:
+        dataset: where the images come from.
+        tasks: for each task, the dataset's ids of its classes, in the order in which the network learns them.
+        validation: share of each class's training images that is held out, 0 to below 1.
+        seed: of the class order and of the held-out images.
+    """
+
+    dataset: Dataset
+    tasks: tuple[tuple[int, ...], ...]
+    validation: float = 0.0
+    seed: int = 0
+
+    @property
+    def n_tasks(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes in each task."""
+        return tuple(len(task) for task in self.tasks)
+
+    @cached_property
+    def n_seen(self) -> tuple[int, ...]:
+        """Number of classes known after each task."""
+        return tuple(accumulate(self.sizes))
+
+    @property
+    def class_order(self) -> tuple[int, ...]:
+        """The dataset's ids in the order of the stream: label k of the stream is the dataset's class_order[k]."""
+        return tuple(c for task in self.tasks for c in task)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by the stream's labels."""
+        return tuple(self.dataset.classes[c] for c in self.class_order)
+
+    @cached_property
+    def task_of_class(self) -> Tensor:  # (n_classes,) int64
+        """The task of each of the stream's labels."""
+        return torch.repeat_interleave(torch.arange(self.n_tasks), torch.tensor(self.sizes))
+
+    @cached_property
+    def _new_label(self) -> Tensor:  # (n_classes,) int64
+        return torch.argsort(torch.tensor(self.class_order))
+
+    @cached_property
+    def _held_out(self) -> Tensor:  # (N_train,) bool
+        """Which training images are kept for validation: the same share of every class, at least one."""
+        held_out = torch.zeros(len(self.dataset.y_train), dtype=torch.bool)
+        if self.validation > 0:
+            rng = np.random.RandomState(self.seed)  # its stream is frozen: the same images everywhere
+            for c in range(self.dataset.n_classes):
+                rows = torch.nonzero(self.dataset.y_train == c).squeeze(1).numpy()
+                n = min(max(1, round(self.validation * len(rows))), len(rows) - 1)
+                held_out[torch.from_numpy(rng.permutation(rows)[:n])] = True
+        return held_out
+
+    def train(self, *tasks: int) -> Images:
+        """Return the training images of these tasks, in the dataset's own order."""
+        labels = self._new_label[self.dataset.y_train]
+        keep = torch.isin(self.task_of_class[labels], torch.tensor(tasks)) & ~self._held_out
+        return Images(self.dataset.x_train[keep], labels[keep])
+
+    def held_out(self, *tasks: int) -> Images:
+        """Return the validation images of these tasks; empty if the stream was split without a validation share."""
+        labels = self._new_label[self.dataset.y_train]
+        keep = torch.isin(self.task_of_class[labels], torch.tensor(tasks)) & self._held_out
+        return Images(self.dataset.x_train[keep], labels[keep])
+
+    def test(self) -> Images:
+        """Return the test images of all tasks, task after task, so that each task is one slice."""
+        labels = self._new_label[self.dataset.y_test]
+        order = torch.argsort(self.task_of_class[labels], stable=True)
+        return Images(self.dataset.x_test[order], labels[order])
+
+    def describe(self) -> dict[str, Any]:
+        """Return what identifies this stream, as JSON: a run continues only on the same one."""
+        return {
+            "dataset": self.dataset.name,
+            "fingerprint": self.dataset.fingerprint,
+            "tasks": [[self.dataset.classes[c] for c in task] for task in self.tasks],
+            "validation": self.validation,
+            "seed": self.seed,
+        }
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(map(str, self.sizes))
+        return f"Stream of {self.n_tasks} tasks ({sizes} classes) from {self.dataset!r}"
+
+
+def split(
+    dataset: Dataset,
+    n_tasks: int | None = None,
+    *,
+    sizes: Sequence[int] | None = None,
+    classes: Sequence[Sequence[int | str]] | None = None,
+    groups: bool = False,
+    shuffle: bool = True,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Stream:
+    """Divide a dataset's classes into tasks. Say how in exactly one of four ways.
+
+    Args:
+        dataset: what to divide.
+        n_tasks: that many tasks, as even as possible (100 classes in 3 tasks: 34, 33, 33).
+        sizes: the number of classes of each task; they add up to the dataset's classes.
+        classes: the classes of each task, by name or id; every class once.
+        groups: one task for each group of the dataset (an alphabet of Omniglot or of the glyphs).
+        shuffle: draw the class order (with `groups`, the order of the groups) from the seed; False keeps the dataset's.
+        validation: share of each class's training images to hold out, 0 to below 1.
+        seed: of the class order and of the held-out images.
+
+    Returns:
+        The stream of tasks.
+
+    Raises:
+        ValueError: if there are more tasks than classes, sizes or lists that overlap or miss classes, no groups, …
+    """
+    ways = {"n_tasks": n_tasks, "sizes": sizes, "classes": classes, "groups": groups or None}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"split was told {' and '.join(given) or 'nothing'}; expected exactly one of n_tasks=5, "
+            "sizes=[50, 25, 25], classes=[['cat', 'dog'], ['ship']] or groups=True"
+        )
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is {validation}; expected a share of the training images from 0 to below 1")
+    if validation > 0 and int(torch.bincount(dataset.y_train, minlength=dataset.n_classes).min()) < 2:
+        raise ValueError(
+            f"validation is {validation}, but a class has a single training image; use validation=0 or add images"
+        )
+    rng = np.random.RandomState(seed)  # its stream is frozen: the same order everywhere
+    n_classes = dataset.n_classes
+
+    if classes is not None:
+        tasks = [[_class_id(dataset, c) for c in task] for task in classes]
+        _check_lists(dataset, tasks)
+    elif groups:
+        tasks = [list(ids) for ids in dataset.groups.values()]
+        if len(tasks) < 2 or sum(map(len, tasks)) != n_classes:
+            raise ValueError(
+                f"dataset {dataset.name!r} has no groups; its class names would have to read 'group/class'. "
+                "Use n_tasks=… instead"
+            )
+        if shuffle:
+            tasks = [tasks[g] for g in rng.permutation(len(tasks))]
+    else:
+        if n_tasks is not None:
+            if not 1 <= n_tasks <= n_classes:
+                raise ValueError(
+                    f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r}"
+                )
+            sizes = [n_classes // n_tasks + (t < n_classes % n_tasks) for t in range(n_tasks)]
+        assert sizes is not None  # for the type checker: exactly one way was given
+        if any(size < 1 for size in sizes) or sum(sizes) != n_classes:
+            raise ValueError(
+                f"sizes are {list(sizes)} (sum {sum(sizes)}); expected positive numbers that add up to the "
+                f"{n_classes} classes of {dataset.name!r}"
+            )
+        order = rng.permutation(n_classes) if shuffle else np.arange(n_classes)
+        tasks = [part.tolist() for part in np.split(order, np.cumsum(sizes)[:-1])]
+    return Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed)
+
+
+def _class_id(dataset: Dataset, name: int | str) -> int:
+    if isinstance(name, str):
+        if name not in dataset.classes:
+            raise ValueError(f"classes name {name!r}, which {dataset.name!r} does not have; see dataset.classes")
+        return dataset.classes.index(name)
+    if not 0 <= name < dataset.n_classes:
+        raise ValueError(f"classes hold the id {name}; expected 0 to {dataset.n_classes - 1}")
+    return int(name)
+
+
+def _check_lists(dataset: Dataset, tasks: list[list[int]]) -> None:
+    """Refuse class lists in which a task is empty, a class comes twice, or a class is missing."""
+    if not tasks or any(not task for task in tasks):
+        raise ValueError("classes hold an empty task; expected at least one class in every task")
+    flat = [c for task in tasks for c in task]
+    twice = sorted({dataset.classes[c] for c in flat if flat.count(c) > 1})
+    missing = sorted({dataset.classes[c] for c in range(dataset.n_classes) if c not in set(flat)})
+    if twice or missing:
+        problems = [f"{_shortened(twice)} more than once"] * bool(twice) + [f"no {_shortened(missing)}"] * bool(missing)
+        raise ValueError(f"classes hold {' and '.join(problems)}; expected every class of {dataset.name!r} once")
+
+
+def _shortened(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
