@@ -35,6 +35,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not save ({error.strerror}); what was saved before is whole", path) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -54,7 +57,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         about: JSON that `read_tensors` returns beside the tensors.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"about": json.dumps(about or {}), "crc32": _checksum(plain)}
+    note = json.dumps(about or {})
+    metadata = {"about": note, "crc32": _checksum(plain, note)}
     write_atomically(path, safetensors.torch.save(plain, metadata))
 
 
@@ -73,27 +77,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it") from None
-    if metadata.get("crc32") != _checksum(tensors):
+    note = metadata.get("about", "")
+    if metadata.get("crc32") != _checksum(tensors, note):
         raise ValueError(f"{path} is damaged (its content does not have the recorded checksum); delete it")
-    return tensors, json.loads(metadata["about"])
+    return tensors, json.loads(note)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    crc = 0
-    for name in sorted(tensors):
-        content = tensors[name].reshape(-1).view(torch.uint8).numpy().data
-        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
+    crc = zlib.crc32(note.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be made in a folder.
+    """Make sure that files can be made in a folder, which need not exist yet.
 
     Raises:
         NotADirectoryError: if the path is a file.
-        PermissionError: if the folder is read-only.
+        PermissionError: if the folder, or the nearest one above it that exists, is read-only.
     """
-    if folder.exists() and not folder.is_dir():
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; expected a folder to save into")
     # A superuser may write anywhere, but a folder that nobody is meant to write into is left alone all the same.
     if not os.access(folder, os.W_OK) or not stat.S_IMODE(folder.stat().st_mode) & 0o222:

@@ -30,8 +30,8 @@ class Variation:
     A single number is the largest deviation either way; a pair is a range.
     """
 
-    warp: float = 0.18  # a smooth displacement: strokes that were joined stay joined
-    wobble: float = 0.08  # of each control point by itself
+    warp: float = 0.19  # a smooth displacement: strokes that were joined stay joined
+    wobble: float = 0.09  # of each control point by itself
     rotation: float = 0.3
     shear: float = 0.3
     stretch: float = 0.2  # of each axis by itself
@@ -133,7 +133,7 @@ def _zephirra(random: RandomState) -> Floats:
     return _fit(*(_chain(*c) for c in chains), *(_chain(dot) for dot in dots[: random.choice([0, 1, 3])]))
 
 
-_PARTS = (  # of Quadrim: polylines in the unit square, of which the first five can hold another part
+_PARTS = (  # Quadrim's polylines in the unit square; the first five can hold another
     [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)],
     [(0, 0), (1, 0), (1, 1)],
     [(0, 0), (0, 1), (1, 1)],
@@ -143,7 +143,7 @@ _PARTS = (  # of Quadrim: polylines in the unit square, of which the first five 
     [(0, 0.5), (1, 0.5)],
     [(0.5, 0), (0.5, 1)],
 )
-_BLOCKS = (  # how two parts share a block: the left, top, width and height of each
+_BLOCKS = (  # left, top, width and height of each of two parts that share a block
     ((0, 0, 0.4, 1), (0.6, 0, 0.4, 1)),
     ((0, 0, 1, 0.4), (0, 0.6, 1, 0.4)),
     ((0, 0, 1, 1), (0.32, 0.32, 0.36, 0.36)),
@@ -194,7 +194,7 @@ def _draw(strokes: Floats, pen: Floats, style: Alphabet, size: int) -> Floats:
     dx, dy = np.moveaxis(2 * (1 - t) * (b - a) + 2 * t * (c - b), -1, 0)  # (N, S, P)
     along_nib = np.cos(np.arctan2(dy, dx) - style.nib_angle) ** 2
 
-    # A pen is a Gaussian dragged along its stroke: with density 1 on the line, it is half its width where that is 1/2.
+    # A pen is a Gaussian dragged along its stroke: of density 1 on the line, and 1/2 where the ink is to end.
     sigma = pen[:, None, None] * (1 - style.nib * along_nib) / np.sqrt(8 * np.log(2))
     sigma = np.maximum(sigma, 0.03)  # half a pixel of 32: thinner strokes would break up
     dose = np.hypot(dx, dy) / _POINTS / (sigma * np.sqrt(2 * np.pi))
@@ -237,9 +237,8 @@ def _uniform(count: int, columns: int, *key: int) -> Floats:
     return RandomState(key).uniform(-1, 1, (count, columns))
 
 
-def _within(interval: tuple[float, float], u: Floats) -> Floats:
-    """Numbers of [-1, 1) carried to an interval."""
-    low, high = interval
+def _between(low: float, high: float | Floats, u: Floats) -> Floats:
+    """Numbers of [-1, 1) carried to [low, high)."""
     return low + (high - low) * (u + 1) / 2
 
 
@@ -251,7 +250,7 @@ def _write(glyph: Floats, pose: Floats, wobble: Floats) -> Floats:
     points = points + v.warp * np.sin(2.5 * (points[..., None, :] * wave).sum(-1) + phase)
     cos, sin, shear = np.cos(v.rotation * pose[:, 6]), np.sin(v.rotation * pose[:, 6]), v.shear * pose[:, 7]
     turn = np.array([[cos, shear * cos - sin], [sin, shear * sin + cos]])  # (2, 2, N) shear, then rotation
-    scale = _within(v.scale, pose[:, 8:9]) * (1 + v.stretch * pose[:, 9:11])  # (N, 2)
+    scale = _between(*v.scale, pose[:, 8:9]) * (1 + v.stretch * pose[:, 9:11])  # (N, 2)
     posed: Floats = np.einsum("ijn,nj,nspj->nspi", turn, scale, points)
     return posed + v.shift * pose[:, None, None, 11:13]
 
@@ -259,8 +258,8 @@ def _write(glyph: Floats, pose: Floats, wobble: Floats) -> Floats:
 def _paint(ink: Floats, colour: Floats, mottle: Floats, grain: Floats) -> Images:
     """Images (N, H, W, 3) of ink (N, H, W) on paper, each of any colour, either the lighter."""
     v, size = VARIATION, ink.shape[1]
-    contrast = _within(v.contrast, colour[:, 0])
-    dark = 0.08 + (0.84 - contrast) * (colour[:, 1] + 1) / 2
+    contrast = _between(*v.contrast, colour[:, 0])
+    dark = _between(0.08, 0.92 - contrast, colour[:, 1])  # (N,)
     lightness = np.stack([dark, dark + contrast], 1)  # (N, 2) of paper and ink
     lightness = np.where(colour[:, 2:3] < 0, lightness, lightness[:, ::-1])
     chroma = np.minimum(np.multiply(v.chroma, np.abs(colour[:, 3:5])), np.minimum(lightness, 1 - lightness))
@@ -278,7 +277,7 @@ def _samples(glyph: Floats, style: Alphabet, count: int, size: int, *key: int) -
     """`count` images (N, H, W, 3) of one glyph."""
     u = _uniform(count, 53 + glyph.size, *key, 0)
     pose, pen, colour, mottle, wobble = np.split(u, [13, 14, 21, 53], 1)
-    ink = _draw(_write(glyph, pose, wobble), style.pen * _within(VARIATION.pen, pen[:, 0]), style, size)
+    ink = _draw(_write(glyph, pose, wobble), style.pen * _between(*VARIATION.pen, pen[:, 0]), style, size)
     return _paint(ink, colour, mottle, _uniform(count, size * size, *key, 1))
 
 
@@ -291,10 +290,14 @@ def _interleave(images: list[Images]) -> tuple[Images, Labels]:
 def prototypes(*, seed: int = 0, size: int = 32, alphabets: int = 5, glyphs_per_alphabet: int = 20) -> Images:
     """The form behind each class: its glyph before any variation, black on white.
 
-    Arguments as for `generate`.
+    Args:
+        seed, size, alphabets, glyphs_per_alphabet: as for `generate`.
 
-    Returns: uint8 images (classes, size, size), in the order of the labels.
-    Raises: ValueError if an argument is out of range.
+    Returns:
+        Images uint8 (classes, size, size), in the order of the labels.
+
+    Raises:
+        ValueError: if an argument is not a whole number in its range.
     """
     _check(seed=seed, size=size, alphabets=alphabets, glyphs_per_alphabet=glyphs_per_alphabet)
     ink = [

@@ -16,7 +16,7 @@ SMALLEST_IMAGE = 16  # pixels; two halvings leave 4 × 4
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with a parameter-free shortcut (option A: every second pixel, new channels 0)."""
+    """Two 3×3 convolutions with a parameter-free shortcut (option A: every second pixel, new channels zero)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class ResNet(nn.Module):
 
 
 class GrowingHead(nn.Module):
-    """A classifier without bias; its rows are L2-normalised, so no class wins by the length of its row."""
+    """A classifier without bias whose rows are L2-normalised, so no class wins by the length of its weights."""
 
     weight: Tensor  # (n_classes, D)
 
@@ -167,7 +167,7 @@ def resnet(
     Raises:
         ValueError: if depth or in_channels is not supported.
     """
-    # torch's layers draw their initial weights from the global generator: fork it, to spare the caller's.
+    # torch's layers draw their initial weights from the global generator: fork it, so that the caller's is untouched.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPU's too
         network = Network(depth, in_channels, pixel_mean, pixel_std)

@@ -30,15 +30,16 @@ FORMULA = "R[i][j]: on the test queries of task j, after learning task i"
 
 INK, GREY, GRID, EMPTY = "#1f2328", "#59636e", "#e3e6ea", "#f3f4f6"
 
+_AXIS = {"gridcolor": GRID, "title": {"standoff": 8, "font": {"size": 15}}, "ticks": "", "zeroline": False}
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", "size": 15, "color": INK},
         "title": {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 16}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "xaxis": {"gridcolor": GRID, "linecolor": GREY, "title": {"standoff": 8}, "ticks": "", "zeroline": False},
-        "yaxis": {"gridcolor": GRID, "linecolor": GREY, "title": {"standoff": 8}, "ticks": "", "zeroline": False},
-        "legend": {"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "legend": {"orientation": "h", "x": 0, "yanchor": "top"},
         "hoverlabel": {"bgcolor": "white", "font": {"size": 14}},
     }
 )
@@ -67,6 +68,7 @@ TERMS = {
     "csd": Style("#009E73", "circle"),
 }
 OTHERS = tuple(map(Style, ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
+DARK = 0.43  # below it, white stands out better than black against viridis
 HEIGHT = 320  # of a panel of curves, in pixels
 DASHES = ("solid", "dot", "longdash", "dashdot", "longdashdot")
 
@@ -103,13 +105,14 @@ def task_matrices(
     rows = math.ceil(len(tables) / columns)
     height = 270 * rows
     spacing = {"horizontal_spacing": 0.1 / columns, "vertical_spacing": 90 / height}
-    figure = make_subplots(rows, columns, subplot_titles=[f"<b>{label(name)}</b>" for name in tables], **spacing)
+    figure = make_subplots(rows, columns, subplot_titles=[f"<b>{label(name, 22)}</b>" for name in tables], **spacing)
     for k, (name, table) in enumerate(tables.items()):
         cell = {"row": k // columns + 1, "col": k % columns + 1}
-        text = [["" if value is None else f"{value:.2f}" for value in row] for row in table]
-        where = "after task %{y}, on task %{x}: %{z:.3f}"
-        heatmap = go.Heatmap(z=table, text=text, texttemplate="%{text}", coloraxis="coloraxis", xgap=2, ygap=2)
-        figure.add_trace(heatmap.update(name=label(name), hovertemplate=where, hoverongaps=False), **cell)
+        for ink, colors in (("white", {"coloraxis": "coloraxis"}), ("black", CLEAR)):  # two layers for two colours of text
+            text = [[_number(v) if v is not None and (v < DARK) == (ink == "white") else " " for v in row] for row in table]
+            layer = go.Heatmap(z=table, text=text, texttemplate="%{text}", textfont_color=ink, xgap=2, ygap=2, **colors)
+            layer.update(hovertemplate="after task %{y}, on task %{x}: %{z:.3f}", hoverongaps=False)
+            figure.add_trace(layer.update(name=label(name)), **cell)
         figure.add_shape(type="path", path=_hatching(table), line={"color": "#c4cad1", "width": 1}, **cell)
         figure.update_xaxes(title_text="measured on task" if k + columns >= len(tables) else None, **cell)
         first = cell["col"] == 1
@@ -118,7 +121,7 @@ def task_matrices(
     axes = {"showgrid": False, **_task_axis(n_tasks, task_names)}
     figure.update_xaxes(range=[-0.5, n_tasks - 0.5], **axes)
     figure.update_yaxes(range=[n_tasks - 0.5, -0.5], **axes)  # the first task on top
-    bar = {"thickness": 14, "outlinewidth": 0, "dtick": 0.25}
+    bar = {"thickness": 14, "outlinewidth": 0, "dtick": 0.25, "lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
     figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Viridis", "colorbar": bar}, plot_bgcolor=EMPTY)
     return _finished(
         figure, title, [PROTOCOLS.get(protocol, protocol), formula + " (hatched: no value)" * gaps], height
@@ -148,7 +151,7 @@ def curves_over_tasks(
     Raises:
         ValueError: if there is no curve, or one is empty or not of numbers from 0 to 1.
     """
-    bound = "; dashed: joint training, the usual upper bound, under the same growing gallery"
+    bound = "; joint training is the usual upper bound, under the same growing gallery"
     with_bound = any(method_of(name) == "joint" for name in curves)
     figure = _curve_panels({metric: curves}, task_names, 1, end_labels)
     return _finished(figure, title, [subtitle + bound * with_bound], HEIGHT, legend=True)
@@ -205,13 +208,14 @@ def loss_terms(
         raise ValueError("there is no record of an epoch; expected those of a run that has trained for at least one")
     names = list(dict.fromkeys(name for record in epochs for name in record["losses"]))
     values = [value for record in epochs for value in record["losses"].values()]
-    span = (min(0.0, 1.1 * min(values)), max(0.1, 1.1 * max(values)))
+    low, high = min(0.0, *values), max(0.1, *values)
+    span = (low - 0.04 * (high - low), high + 0.12 * (high - low))
     starts = [k for k, record in enumerate(epochs) if k == 0 or record["task"] != epochs[k - 1]["task"]]
     figure = make_subplots(1, 1)
-    lines: dict[str, list[tuple[float | None, float | None]]] = {name: [] for name in names}
+    lines: dict[str, list[tuple[float, float | None]]] = {name: [] for name in names}
     for k, record in enumerate(epochs):
         for name, points in lines.items():  # a gap at each boundary: other classes, a fresh optimiser
-            points += [(None, None)] * (k in starts) + [(k + 1, record["losses"].get(name))]
+            points += [(k + 0.5, None)] * (k in starts) + [(k + 1, record["losses"].get(name))]
     figure.update_xaxes(title_text="epoch, counted over all tasks", range=[0.5, len(epochs) + 0.5], showgrid=False)
     figure.update_yaxes(title_text="mean over the epoch", range=span)
     _add_lines(figure, lines, _styles(names, TERMS), "epoch %{x}: %{y:.4f}", span, end_labels)
@@ -281,7 +285,9 @@ def _curve_panels(
             title_text="after learning task", range=[-margin, n_tasks - 1 + margin], showgrid=False, **cell
         )
         figure.update_xaxes(**_task_axis(n_tasks, task_names), **cell)
-        figure.update_yaxes(title_text=None if titles else label(metric), range=span, dtick=0.2, **cell)
+        figure.update_yaxes(
+            title_text=None if titles else label(metric), range=span, dtick=0.2, tickformat=".1f", **cell
+        )
         hover = f"after task %{{x}}: {label(metric)} %{{y:.3f}}"
         lines = {name: list(enumerate(line)) for name, line in values.items()}
         _add_lines(figure, lines, _styles(list(lines), METHODS), hover, span, end_labels, showlegend=k == 0, **cell)
@@ -290,7 +296,7 @@ def _curve_panels(
 
 def _add_lines(
     figure: go.Figure,
-    lines: Mapping[str, Sequence[tuple[float | None, float | None]]],
+    lines: Mapping[str, Sequence[tuple[float, float | None]]],
     styles: Mapping[str, Style],
     hover: str,
     span: tuple[float, float],
@@ -305,15 +311,14 @@ def _add_lines(
         style = styles[name]
         x, y = zip(*points, strict=True)
         line = {"color": style.color, "dash": style.dash, "width": 2.5}
-        marker = {"symbol": style.symbol, "size": 9, "line": {"color": style.color, "width": 1.5}}
+        marker = {"symbol": style.symbol, "size": 9, "maxdisplayed": 60, "line": {"color": style.color, "width": 1.5}}
         trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, hovertemplate=hover)
         trace.update(name=label(name), legendgroup=label(name), showlegend=showlegend)
         figure.add_trace(trace, row=row, col=col)
-        ends += [(b, a, name) for a, b in points if b is not None][-1:]
-    if not end_labels:
-        return
+        ends += [(y_end, x_end, name) for x_end, y_end in points[-1:] if y_end is not None]
+    last = max((x_end for _, x_end, _ in ends), default=None)
+    ends = sorted(end for end in ends if end[1] == last and end_labels)  # a line that stops earlier is in others' way
     pixel = (span[1] - span[0]) / (HEIGHT - 20)
-    ends.sort()
     for (y_end, x_end, name), place in zip(ends, _apart([end[0] for end in ends], 19 * pixel, span[1]), strict=True):
         arrow = {"ax": 24, "ay": (y_end - place) / pixel, "arrowhead": 0, "arrowwidth": 1, "standoff": 6}
         text = {"text": label(name, 18), "xanchor": "left", "font": {"size": 14}, "arrowcolor": styles[name].color}
@@ -351,6 +356,8 @@ def _finished(figure: go.Figure, title: str, subtitle: list[str], height: int, l
     lines = "<br>".join(label(line, 200) for line in subtitle)
     below = {"text": lines, "font": {"size": 14, "color": GREY}}
     heading = {"text": f"<b>{label(title, 200)}</b>", "font": {"size": 20}, "subtitle": below}
-    top, bottom = 88 + 19 * len(subtitle), 110 if legend else 60
-    margin = {"l": 70, "r": 130 if legend else 20, "t": top, "b": bottom}
+    top, bottom = 88 + 19 * len(subtitle), 95 if legend else 55
+    right = 40 + 8 * min(18, max(len(trace.name) for trace in figure.data)) if legend else 20
+    margin = {"l": 70, "r": right, "t": top, "b": bottom}
+    figure.update_layout(legend_y=-55 / height)  # below the axis's name, and lines that wrap push the panel up
     return figure.update_layout(template=TEMPLATE, title=heading, margin=margin, height=height + top + bottom)

@@ -16,7 +16,7 @@ from csd_edu.files import write_atomically
 from csd_edu.runs import Run
 
 METHODS = {
-    "finetune": "fine-tuning: cross-entropy and a triplet loss on the new task, and nothing against forgetting.",
+    "finetune": "Fine-tuning: cross-entropy and a triplet loss on the new task, and nothing against forgetting.",
     "lwf": "Learning without Forgetting (Li &amp; Hoiem 2016): fine-tuning, and knowledge distillation (KD) from the "
     "teacher, the network as it was before the task: keep answering for the old classes as it does.",
     "csd": "Contrastive Supervised Distillation (Barletti et al. 2021): LwF, and a contrastive loss that draws an "
@@ -108,7 +108,8 @@ def _content(runs: Mapping[str, Run]) -> dict[str, str]:
         notes.append("The runs learn the classes in different orders: task 0 of one is not task 0 of another.")
     notes.append("Each row is one run with one seed. Would another seed change the order of the methods?")
 
-    sizes = sorted({len(task) for task in first.tasks})
+    smallest, largest = min(map(len, first.tasks)), max(map(len, first.tasks))
+    sizes = f"{smallest} to {largest}" if smallest < largest else str(largest)
     known = dict.fromkeys(
         plots.method_of(name) for name, run in runs.items() if "source_crc32" not in run.description["method"]
     )
@@ -116,7 +117,7 @@ def _content(runs: Mapping[str, Run]) -> dict[str, str]:
         "dataset": _text(first.description["stream"]["dataset"]),
         "n_classes": str(len(first.classes)),
         "n_tasks": f"{first.n_tasks} task{'s' * (first.n_tasks > 1)}",
-        "sizes": " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))),
+        "sizes": f"{sizes} class{'es' * (largest > 1)}",
         "results": _results(runs),
         "notes": "".join(f"<li>{note}</li>" for note in notes),
         "methods": "".join(f"<dt>{name}</dt><dd>{METHODS[name]}</dd>" for name in known if name in METHODS),
@@ -146,7 +147,7 @@ def _results(runs: Mapping[str, Run]) -> str:
 
 def _share(value: float | None) -> str:
     """Return a cell with a number from 0 to 1 above a bar of that length."""
-    return f'<td class="share" style="--share: {value or 0:.3f}">{_number(value)}</td>'
+    return f'<td><span class="share" style="--share: {value or 0:.3f}">{_number(value)}</span></td>'
 
 
 def _number(value: float | None) -> str:
@@ -201,7 +202,8 @@ def _figure(plot: Callable[..., go.Figure], *data: Any, narrow: Mapping[str, Any
     for figure in (wide, small):
         height = figure.layout.height - figure.layout.margin.t + 40
         figure.update_layout(title=None, height=height, margin_t=40)
-    small.update_layout(margin_l=52, margin_r=12, coloraxis_showscale=False)
+    small.update_layout(margin_l=52, margin_r=12, font_size=13, coloraxis_showscale=False)
+    small.update_annotations(font_size=13)
     versions = f'{{"wide": {wide.to_json()}, "narrow": {small.to_json()}}}'.replace("<", "\\u003c")
     drawing = '<div class="drawing">This figure is drawn by JavaScript, which is switched off here.</div>'
     return f'<figure>{caption}{drawing}<script type="application/json">{versions}</script></figure>'
@@ -243,7 +245,7 @@ PAGE = """<!DOCTYPE html>
 body { margin: 0; color: var(--ink); background: #fff; font: 17px/1.6 system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", Arial, sans-serif; -webkit-text-size-adjust: 100%; }
 main { max-width: 1120px; margin: 0 auto; padding: 3.5rem 1.5rem 5rem; }
-p, ul, dl { max-width: 44rem; }
+p, ul { max-width: 44rem; }
 h1, h2, h3 { line-height: 1.2; letter-spacing: -0.012em; text-wrap: balance; }
 h1 { font-size: clamp(1.9rem, 1.2rem + 2.6vw, 2.9rem); margin: 0 0 1rem; }
 h2 { font-size: clamp(1.35rem, 1.1rem + 1vw, 1.75rem); margin: 4rem 0 0.75rem; padding-top: 1.25rem;
@@ -253,17 +255,19 @@ h3 { font-size: 1.1rem; margin: 0; }
 .lead { font-size: 1.15rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.55rem 0.9rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: baseline; }
+th, td { padding: 0.55rem 0.75rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: baseline; }
 th { text-align: left; font-weight: 600; }
 thead th { border-bottom: 2px solid var(--ink); text-align: right; vertical-align: bottom; line-height: 1.3; }
 thead th:first-child { text-align: left; }
 .results { width: 100%; font-size: 1.1rem; margin: 1.5rem 0 1rem; }
 .results thead th, .results small { font-size: 0.95rem; }
+small { white-space: nowrap; }
 small, figcaption p { color: var(--grey); font-weight: 400; }
-.share { background: linear-gradient(#bcd9ec, #bcd9ec) no-repeat 0.9rem calc(100% - 0.2rem) /
-  calc((100% - 1.8rem) * var(--share)) 4px; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-dt { font-weight: 600; margin-top: 0.8rem; }
-dd { margin: 0.1rem 0 0; }
+.share { display: inline-block; min-width: 4.5rem; padding-bottom: 0.2rem; print-color-adjust: exact;
+  background: linear-gradient(to right, #0072b2 calc(var(--share) * 100%), #dfe5ea 0) no-repeat bottom / 100% 3px; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.6rem 1.5rem; max-width: 50rem; }
+dt { font-weight: 600; }
+dd { margin: 0; }
 .formula { display: block; margin: 0.4rem 0; padding: 0.5rem 0.9rem; background: var(--wash); border-radius: 6px; }
 figure { margin: 2rem 0 0; min-width: 0; break-inside: avoid; }
 figcaption p { margin: 0.15rem 0 0; font-size: 0.95rem; line-height: 1.45; }
@@ -277,6 +281,9 @@ summary { cursor: pointer; font-weight: 600; color: var(--accent); }
   h2 { margin-top: 3rem; }
   th, td { padding: 0.5rem 0.5rem; }
   .results { font-size: 1rem; }
+  .share { min-width: 3.2rem; }
+  dl { display: block; }
+  dd { margin-bottom: 0.8rem; }
 }
 @media print {
   body { font-size: 11pt; }
@@ -292,7 +299,7 @@ summary { cursor: pointer; font-weight: 600; color: var(--accent); }
 <header>
 <p class="kicker">Continual representation learning</p>
 <h1>Learning $dataset in $n_tasks: what is kept, what is forgotten?</h1>
-<p class="lead">The $n_classes classes of $dataset arrive in $n_tasks of $sizes classes. A network turns each image into a
+<p class="lead">The $n_classes classes of $dataset arrive in $n_tasks of $sizes. A network turns each image into a
 feature vector, and after each task we search with it: every test image of the classes learnt so far is a query, all
 the others of these are the gallery, and a query is found if the most similar image has its class. The share found is
 Recall@1. A network that learns new classes can lose what it knew about the old ones; that is called forgetting. How
@@ -315,23 +322,23 @@ $results
 <dl>
 <dt>Recall@1</dt><dd>The share of queries whose nearest neighbour, by cosine similarity and the query itself left out,
 has their class. Queries and gallery: the test images of all tasks learnt. Higher is better.</dd>
-<dt>Forgetting</dt><dd>How far Recall@1 on an earlier task’s queries, in the gallery of all tasks learnt so far, fell from
-its best, averaged over the earlier tasks (Chaudhry et al. 2018). Lower is better; below 0 it rose. With T tasks learnt,
-numbered from 0, and R<sub>i,j</sub> the value on task j after task i:
+<dt>Forgetting</dt><dd>How far Recall@1 on an earlier task’s queries, in the gallery of all tasks learnt so far, fell
+from its best, averaged over the earlier tasks (Chaudhry et al. 2018). Lower is better; below 0 it rose. With T tasks
+learnt, numbered from 0, and R<sub>i,j</sub> the value on task j after task i:
 <span class="formula">F = 1/(T−1) · Σ<sub>j&lt;T−1</sub> ( max<sub>i&lt;T−1</sub> R<sub>i,j</sub> −
 R<sub>T−1,j</sub> )</span></dd>
-<dt>Head accuracy</dt><dd>The share of test images that the classifier on top of the features, the head, gives their class,
-out of all classes learnt so far: for the images of all tasks learnt, and for those of task 0 alone. Higher is
-better.</dd>
+<dt>Head accuracy</dt><dd>The share of test images to which the head, the classifier on top of the features, gives
+their class, out of all classes learnt so far: of the images of all tasks learnt, and of those of task 0 alone. Higher
+is better.</dd>
 <dt>Time</dt><dd>Seconds of training and measuring, interruptions not counted, on the machine named at the end.</dd>
 </dl></details>
-<details open><summary>What the methods do</summary><dl>$methods</dl></details>
+<details><summary>What the methods do</summary><dl>$methods</dl></details>
 </section>
 
 <section>
 <h2>How well does search work after each task?</h2>
-<p>The gallery grows with every task, so search becomes harder even for a network that forgets nothing. How much further
-than that does each line fall?</p>
+<p>The gallery grows with every task: even for a network that forgets nothing, each query meets more images of other
+classes. How much further than that does each line fall?</p>
 $curves
 </section>
 
@@ -347,8 +354,8 @@ $head
 
 <section>
 <h2>Does retrieval forget as classification does?</h2>
-<p>Both panels ask about the same images, those of the first task. On the left the head must name their class, on the right
-search must find another image of it, among the same classes. In which panel do the lines fall further?</p>
+<p>Both panels ask about the same images, those of task 0. In one the head must name their class; in the other search
+must find an image of that class, among the same classes. In which panel do the lines fall further?</p>
 $beside
 </section>
 
@@ -374,7 +381,7 @@ const figures = [...document.querySelectorAll("figure")].map(figure => {
 function draw(fixedWidth) {
   for (const { drawing, versions } of figures) {
     const width = fixedWidth || drawing.clientWidth;
-    const version = width < 600 ? versions.narrow : versions.wide;
+    const version = width < 760 ? versions.narrow : versions.wide;
     Plotly.react(drawing, version.data, { ...version.layout, width }, { displayModeBar: false });
   }
 }

@@ -173,8 +173,8 @@ def open_run(path: Path, stream: Stream, method: dict[str, Any], config: Config,
         "stream": stream.describe(),
         "environment": environment,
     }
-    path.mkdir(parents=True, exist_ok=True)
     check_writable(path)
+    path.mkdir(parents=True, exist_ok=True)
     if (path / "config.json").exists():
         run = Run.load(path)
         differences = _differences(run.description, wanted)
