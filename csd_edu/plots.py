@@ -68,7 +68,11 @@ TERMS = {
     "csd": Style("#009E73", "circle"),
 }
 OTHERS = tuple(map(Style, ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
-DARK = 0.43  # below it, white stands out better than black against viridis
+# A heatmap has one colour of text, so two lie on each other; below 0.43 white stands out better from viridis than black.
+LAYERS: tuple[tuple[str, float, float, dict[str, Any]], ...] = (
+    ("white", 0.0, 0.43, {"coloraxis": "coloraxis"}),
+    ("black", 0.43, 2.0, {"colorscale": [[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]], "showscale": False}),
+)
 HEIGHT = 320  # of a panel of curves, in pixels
 DASHES = ("solid", "dot", "longdash", "dashdot", "longdashdot")
 
@@ -108,8 +112,8 @@ def task_matrices(
     figure = make_subplots(rows, columns, subplot_titles=[f"<b>{label(name, 22)}</b>" for name in tables], **spacing)
     for k, (name, table) in enumerate(tables.items()):
         cell = {"row": k // columns + 1, "col": k % columns + 1}
-        for ink, colors in (("white", {"coloraxis": "coloraxis"}), ("black", CLEAR)):  # two layers for two colours of text
-            text = [[_number(v) if v is not None and (v < DARK) == (ink == "white") else " " for v in row] for row in table]
+        for ink, low, high, colors in LAYERS:
+            text = [[f"{v:.2f}" if v is not None and low <= v < high else " " for v in row] for row in table]
             layer = go.Heatmap(z=table, text=text, texttemplate="%{text}", textfont_color=ink, xgap=2, ygap=2, **colors)
             layer.update(hovertemplate="after task %{y}, on task %{x}: %{z:.3f}", hoverongaps=False)
             figure.add_trace(layer.update(name=label(name)), **cell)

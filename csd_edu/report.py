@@ -290,6 +290,9 @@ summary { cursor: pointer; font-weight: 600; color: var(--accent); }
   main { padding: 0; max-width: none; }
   h2 { margin-top: 2rem; break-after: avoid; }
   .pair { display: block; }
+  .drawing { zoom: 0.67; }
+  .scroll { overflow: visible; }
+  .results, .results thead th, .results small { font-size: 9.5pt; }
 }
 @page { margin: 15mm; }
 </style>
@@ -389,7 +392,7 @@ draw();
 addEventListener("resize", () => draw());
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach(details => { details.open = true; });
-  draw(670);
+  draw(1000);  // the style sheet shrinks it to the paper
 });
 addEventListener("afterprint", () => draw());
 </script>
