@@ -223,7 +223,7 @@ def _glyphs(seed: int, alphabet: int, count: int) -> list[Floats]:
         views = _draw(0.7 * strokes, np.full(_CANDIDATES, 0.3), style, 16)  # a broad pen: likeness by degrees
         views -= views.mean((1, 2), keepdims=True)
         views /= np.sqrt((views**2).sum((1, 2), keepdims=True))
-        likeness = views.reshape(_CANDIDATES, -1) @ seen.reshape(len(seen), -1).T  # (candidates, 1 + 25 index)
+        likeness = np.einsum("khw,shw->ks", views, seen)  # (candidates, 1 + 25 index)
         # Rounded, because mirror images tie but for their last bits, which differ from processor to processor.
         best = likeness.max(1).round(6).argmin()
         kept.append(candidates[best])

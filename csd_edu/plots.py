@@ -68,7 +68,7 @@ TERMS = {
     "csd": Style("#009E73", "circle"),
 }
 OTHERS = tuple(map(Style, ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
-# A heatmap has one colour of text, so two lie on each other; below 0.43 white stands out better from viridis than black.
+# A heatmap has one colour of text, so two lie on each other. Below 0.43 white stands out from viridis, above it black.
 LAYERS: tuple[tuple[str, float, float, dict[str, Any]], ...] = (
     ("white", 0.0, 0.43, {"coloraxis": "coloraxis"}),
     ("black", 0.43, 2.0, {"colorscale": [[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]], "showscale": False}),
@@ -99,12 +99,12 @@ def task_matrices(
     Raises:
         ValueError: if there is no matrix, they are not all T × T with one T, or a value is outside 0 to 1.
     """
-    tables = {name: [_curve(name, row) for row in matrix] for name, matrix in _some("matrix", matrices).items()}
-    n_tasks = len(next(iter(tables.values())))
-    for name, table in tables.items():
-        if n_tasks == 0 or {len(table), *map(len, table)} != {n_tasks}:
-            found = f"{len(table)} rows of {' or '.join(map(str, sorted(set(map(len, table)))))} values"
-            raise ValueError(f"the matrix of {name!r} has {found}; expected T × T, with one T for all methods")
+    tables = {name: _table(name, matrix) for name, matrix in _some("matrix", matrices).items()}
+    sizes = {name: len(table) for name, table in tables.items()}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name!r}: {size} × {size}" for name, size in sizes.items())
+        raise ValueError(f"the matrices have different sizes ({found}); expected the same tasks for all methods")
+    n_tasks = next(iter(sizes.values()))
     columns = min(len(tables), columns or (4 if n_tasks <= 6 else 3 if n_tasks <= 10 else 2))
     rows = math.ceil(len(tables) / columns)
     height = 270 * rows
@@ -121,15 +121,14 @@ def task_matrices(
         figure.update_xaxes(title_text="measured on task" if k + columns >= len(tables) else None, **cell)
         first = cell["col"] == 1
         figure.update_yaxes(title_text="after learning task" if first else None, showticklabels=first, **cell)
-    gaps = any(None in row for table in tables.values() for row in table)
     axes = {"showgrid": False, **_task_axis(n_tasks, task_names)}
     figure.update_xaxes(range=[-0.5, n_tasks - 0.5], **axes)
     figure.update_yaxes(range=[n_tasks - 0.5, -0.5], **axes)  # the first task on top
     bar = {"thickness": 14, "outlinewidth": 0, "dtick": 0.25, "lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
     figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Viridis", "colorbar": bar}, plot_bgcolor=EMPTY)
-    return _finished(
-        figure, title, [PROTOCOLS.get(protocol, protocol), formula + " (hatched: no value)" * gaps], height
-    )
+    hatched = any(None in row for table in tables.values() for row in table)
+    legend = formula + " (hatched: no value)" * hatched
+    return _finished(figure, title, [PROTOCOLS.get(protocol, protocol), legend], height)
 
 
 def curves_over_tasks(
@@ -247,11 +246,22 @@ def _curve(name: str, curve: Curve) -> list[float | None]:
     try:
         values = [None if value is None or math.isnan(value) else float(value) for value in curve]
     except (TypeError, ValueError):
-        raise ValueError(f"the values of {name!r} are {curve!r}; expected a sequence of numbers or None") from None
+        raise ValueError(
+            f"{name!r} has a row that is no sequence of numbers; expected a list such as [0.9, None]"
+        ) from None
     wrong = [value for value in values if value is not None and not 0 <= value <= 1]
     if wrong or not values:
         raise ValueError(f"{name!r} has {wrong[0] if wrong else 'no value'}; expected values from 0 to 1, or None")
     return values
+
+
+def _table(name: str, matrix: Matrix) -> list[list[float | None]]:
+    """Return a task matrix with None for NaN, or raise if it is not T × T."""
+    rows = [_curve(name, row) for row in matrix]
+    if {len(row) for row in rows} != {len(rows)}:
+        lengths = " or ".join(map(str, sorted({len(row) for row in rows})))
+        raise ValueError(f"the matrix of {name!r} has {len(rows)} rows of {lengths or 'no'} values; expected T × T")
+    return rows
 
 
 def method_of(name: str) -> str:
