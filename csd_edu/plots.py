@@ -247,7 +247,7 @@ def _curve(name: str, curve: Curve) -> list[float | None]:
         values = [None if value is None or math.isnan(value) else float(value) for value in curve]
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name!r} has a row that is no sequence of numbers; expected a list such as [0.9, None]"
+            f"the values of {name!r} are no sequence of numbers; expected one such as [0.9, None]"
         ) from None
     wrong = [value for value in values if value is not None and not 0 <= value <= 1]
     if wrong or not values:

@@ -21,7 +21,7 @@ METHODS = {
     "teacher, the network as it was before the task: keep answering for the old classes as it does.",
     "csd": "Contrastive Supervised Distillation (Barletti et al. 2021): LwF, and a contrastive loss that draws an "
     "image’s features to those that student and teacher give to images of its class, and away from the others.",
-    "joint": "Joint training: all classes are learnt together before task 0, and nothing after; the usual upper bound. "
+    "joint": "Joint training: all classes are learnt together at the start, and nothing after; the usual upper bound. "
     "Its network stays the same, so what it loses under <em>seen</em> it loses to the growing gallery: that is "
     "crowding, not forgetting.",
 }
@@ -310,7 +310,7 @@ much is lost here, and does it depend on how the network was trained?</p>
 </header>
 
 <section>
-<h2>After the last task</h2>
+<h2>After the last task learnt</h2>
 <div class="scroll"><table class="results">
 <thead><tr><th scope="col">Method</th><th scope="col">Recall@1<br><small>all tasks, ↑</small></th><th
  scope="col">Forgetting<br><small>of Recall@1, ↓</small></th><th scope="col">Head accuracy<br><small>all tasks,
