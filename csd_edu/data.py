@@ -297,9 +297,9 @@ def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...]
 
 def _nchw(images: np.ndarray) -> Tensor:  # (N, H, W, C) or (N, H, W) -> (N, C, H, W)
     """Put the channels first *in the same memory*, so that a large set is never there twice."""
-    images = np.ascontiguousarray(images if images.ndim == 4 else images[..., None])
+    images = images if images.ndim == 4 else images[..., None]
     n, h, w, c = images.shape
-    flat = images.reshape(n, h * w * c)
+    flat = images.reshape(n, h * w * c)  # a view, but for a file in column-major order
     for i in range(0, n, 1024):
         block = images[i : i + 1024].transpose(0, 3, 1, 2)  # (B, C, H, W)
         flat[i : i + 1024] = block.reshape(len(block), -1)  # the reshape copies, so nothing is read too late

@@ -33,7 +33,7 @@ def read(
         progress: show a progress bar.
 
     Returns:
-        x_train (N, 3, size, size) uint8, y_train (N,) int64, x_test, y_test, and the class names, sorted.
+        x_train (N, 3, size, size) uint8, y_train (N,) int64, x_test, y_test, and the class names, sorted by folder.
 
     Raises:
         ValueError: no images where some should be, different classes in train and test, a damaged file.
@@ -105,7 +105,7 @@ def _scan(root: Path) -> dict[str, list[Path]]:
             visit(subfolder, f"{name}/{subfolder.name}".lstrip("/"))
 
     visit(root, "")
-    return dict(sorted(found.items()))
+    return found
 
 
 def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int) -> Tensor:  # (N,) bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -66,6 +67,21 @@ def cpu_has_bfloat16() -> bool:
     """Return whether this CPU multiplies bfloat16 in hardware (AVX512-bf16 or AMX)."""
     # torch has no public question for this; where the private one is gone, float32 is the safe answer.
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library reuse the memory of a step in the next one instead of giving it back to the system.
+
+    By default glibc unmaps each large tensor when it is freed, and the system fills its pages with zeros again at
+    every step: on 2 CPU cores that took from a tenth to nearly all of a step's time (benchmarks/step.py).
+    Elsewhere than on Linux with glibc this does nothing.
+    """
+    if sys.platform != "linux" or not platform.libc_ver()[0].startswith("glibc"):
+        return
+    libc = ctypes.CDLL("libc.so.6")
+    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    libc.mallopt(m_mmap_threshold, 2**30)
+    libc.mallopt(m_trim_threshold, 2**30)
 
 
 @contextlib.contextmanager

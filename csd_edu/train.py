@@ -23,7 +23,14 @@ from csd_edu.files import locked, write_json
 from csd_edu.methods.step import Method, Step, View
 from csd_edu.models import SMALLEST_IMAGE, Network, resnet
 from csd_edu.runs import Journal, Record, Run, network_from, open_run
-from csd_edu.runtime import derive_seed, environment, pick_device, pick_precision, reproducible_kernels
+from csd_edu.runtime import (
+    derive_seed,
+    environment,
+    keep_freed_memory,
+    pick_device,
+    pick_precision,
+    reproducible_kernels,
+)
 from csd_edu.tasks import Images, Stream
 
 
@@ -84,6 +91,8 @@ def training(stream: Stream, method: Method, config: Config, *, out: str | Path)
             "select is 'best', but the stream holds out fewer than two images of some class; "
             "expected csd.split(..., validation=0.1) or more"
         )
+    if device.type == "cpu":
+        keep_freed_memory()
     run = open_run(Path(out), stream, _describe_method(method), config, environment())
     if run.finished:
         return iter(())
