@@ -38,9 +38,9 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.lab: pyproject.toml constraints.txt | .venv/bin/uv
-	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[lab]'
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[lab]'
 	@touch $@
 
 .venv/.test: pyproject.toml constraints.txt | .venv/bin/uv
-	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/.lab

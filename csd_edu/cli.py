@@ -55,17 +55,10 @@ def train(options: argparse.Namespace) -> None:
     data = csd.load(
         options.dataset,
         per_class=_per_class(options, preset.per_class),
-        image_size=options.image_size,
+        image_size=preset.image_size if options.image_size is None else options.image_size,
         on_error=options.on_error,
     )
-    tasks = preset.n_tasks if options.tasks is None else options.tasks
-    stream = csd.split(
-        data,
-        n_tasks=None if tasks == "groups" else int(tasks),
-        groups=tasks == "groups",
-        seed=options.seed,
-        validation=options.validation,
-    )
+    stream = _split(data, preset.n_tasks if options.tasks is None else options.tasks, options)
     out = options.out or Path("runs") / f"{data.name}-{options.method}-seed{options.seed}"
     print(stream)
     run = csd.train(stream, method, config, out=out)
@@ -79,7 +72,8 @@ def demo(options: argparse.Namespace) -> None:
 
     preset = csd.preset("glyphs", options.preset)
     _set_threads(options.threads)
-    stream = csd.split(csd.load("glyphs", per_class=preset.per_class), n_tasks=options.tasks, seed=options.seed)
+    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    stream = _split(data, options.tasks, options)
     out = options.out or Path("runs") / f"demo-seed{options.seed}"
     print(f"{stream}\nFour methods learn the same tasks:")
     runs = [
@@ -164,7 +158,12 @@ def _parser() -> argparse.ArgumentParser:
         "fine-tuning, LwF, CSD and joint training on the built-in glyphs, with a table and report.html",
         "csd-edu demo --out runs/demo",
     )
-    p.add_argument("--tasks", type=int, default=5, help="number of tasks (default: %(default)s)")
+    p.add_argument(
+        "--tasks",
+        type=_tasks,
+        default="groups",
+        help="number of tasks, or 'groups' for one alphabet after another (default: %(default)s)",
+    )
     p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
     p.add_argument("--out", type=Path, help="folder for the four runs and the report (default: runs/demo-seedSEED)")
@@ -180,6 +179,17 @@ def _method(name: str) -> csd.methods.Method:
     if name not in csd.methods.NAMED:
         raise ValueError(f"method is {name!r}; expected one of {', '.join(csd.methods.NAMED)}")
     return csd.methods.NAMED[name]
+
+
+def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> csd.Stream:
+    groups = tasks == "groups"
+    return csd.split(
+        data,
+        n_tasks=None if groups else int(tasks),
+        groups=groups,
+        seed=options.seed,
+        validation=getattr(options, "validation", 0.0),
+    )
 
 
 def _tasks(text: str) -> int | str:
@@ -205,16 +215,13 @@ def _set_threads(n: int | None) -> None:
 
 def _print_table(runs: Sequence[csd.Run]) -> None:
     """Print the end of each run: one line a method."""
-    print(
-        f"\n{'method':12} {'R@1, all seen':>14} {'forgetting':>11} {'head accuracy':>14} {'on task 1':>10} {'seconds':>8}"
-    )
+    titles = ("R@1, all seen", "forgetting", "head accuracy", "on task 0", "seconds")
+    print(f"\n{'method':12}" + "".join(f"{title:>15}" for title in titles))
     for run in runs:
         end = run.metrics["summary"]
         first = run.metrics["head_accuracy"]["seen"][run.n_tasks - 1][0]
-        print(
-            f"{run.method:12} {end['recall_at_1']:14.3f} {end['forgetting']:11.3f} "
-            f"{end['head_accuracy']:14.3f} {first:10.3f} {run.seconds:8.1f}"
-        )
+        values = (end["recall_at_1"], end["forgetting"], end["head_accuracy"], first)
+        print(f"{run.method:12}" + "".join(f"{value:15.3f}" for value in values) + f"{run.seconds:15.1f}")
     print("R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.")
 
 

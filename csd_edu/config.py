@@ -41,14 +41,14 @@ class Config:
     """
 
     depth: int = 8
-    epochs: int = 12
-    later_epochs: int = 8
-    lr: float = 3e-3
-    later_lr: float = 1e-3
+    epochs: int = 8
+    later_epochs: int = 4
+    lr: float = 1e-2
+    later_lr: float = 1e-2
     schedule: str = "one_cycle"
     milestones: tuple[int, ...] = ()
     weight_decay: float = 5e-4
-    batch_size: int = 128
+    batch_size: int = 32
     crop_padding: int = 4
     flip: bool = False
     teacher_mode: str = "eval"
@@ -132,7 +132,8 @@ class Preset(NamedTuple):
 
     config: Config
     n_tasks: int | str  # a number, or "groups"
-    per_class: int | None  # training images a class; None for all
+    per_class: int | None = None  # training images a class; None for all
+    image_size: int | None = None  # pixels; None for the images' own
 
 
 _PAPER = Config(
@@ -147,30 +148,30 @@ _PAPER = Config(
     batch_size=128,
     crop_padding=4,
 )
-_LAB = Config(depth=32, epochs=40, later_epochs=25, lr=3e-3, later_lr=5e-4)
+_LAB = Config(depth=32, epochs=40, later_epochs=25, batch_size=128)
 
 # For each kind of images: quick = 2 CPU cores, seconds to two minutes; lab = a T4, under ten minutes;
 # paper = the schedule published with CSD.
 _PRESETS: dict[str, dict[str, Preset]] = {
     "glyphs": {
-        "quick": Preset(Config(), 5, None),
-        "lab": Preset(_LAB, 5, 200),
-        "paper": Preset(_PAPER, 2, 200),
+        "quick": Preset(Config(), "groups", image_size=24),
+        "lab": Preset(_LAB, "groups", per_class=200),
+        "paper": Preset(_PAPER, 2, per_class=200),
     },
     "digits": {
-        "quick": Preset(Config(epochs=6, later_epochs=4, crop_padding=2), 5, None),
-        "lab": Preset(Config(epochs=30, later_epochs=20, crop_padding=2, depth=20), 5, None),
-        "paper": Preset(_PAPER.replace(crop_padding=2), 2, None),
+        "quick": Preset(Config(epochs=6, crop_padding=2, batch_size=64, lr=3e-3, later_lr=3e-3), 5),
+        "lab": Preset(_LAB.replace(crop_padding=2), 5),
+        "paper": Preset(_PAPER.replace(crop_padding=2), 2),
     },
     "omniglot": {
-        "quick": Preset(Config(), "groups", None),
-        "lab": Preset(_LAB, "groups", None),
-        "paper": Preset(_PAPER, 2, None),
+        "quick": Preset(Config(), "groups"),
+        "lab": Preset(_LAB, "groups"),
+        "paper": Preset(_PAPER, 2),
     },
     "photos": {
-        "quick": Preset(Config(flip=True), 5, 100),
-        "lab": Preset(_LAB.replace(flip=True), 5, None),
-        "paper": Preset(_PAPER.replace(flip=True), 2, None),
+        "quick": Preset(Config(flip=True), 5, per_class=100),
+        "lab": Preset(_LAB.replace(flip=True), 5),
+        "paper": Preset(_PAPER.replace(flip=True), 2),
     },
 }
 
@@ -184,7 +185,7 @@ def preset(dataset: str = "glyphs", name: str = "quick") -> Preset:
             "paper" (the published schedule: hours on a GPU).
 
     Returns:
-        The configuration, with the number of tasks and the training images a class that it is meant for.
+        The configuration, with the tasks, training images a class and image size that it is meant for.
 
     Raises:
         ValueError: if there is no preset of that name.

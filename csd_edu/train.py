@@ -111,6 +111,7 @@ def _training(
             metrics.task_row(run.features(i), run.predictions(i), test.labels, test_tasks, i)
             for i in range(learner.task)
         ]
+        features: Tensor | None = None
         for task in range(learner.task, stream.n_tasks):
             training_tasks = _training_tasks(method, task, stream.n_tasks)
             if learner.epoch == 0:
@@ -134,7 +135,9 @@ def _training(
 
             started = time.perf_counter()
             learner.finish_task()
-            features, predictions = embed(learner.network, test.images, n_classes=stream.n_seen[task])
+            if n_epochs > 0 or features is None:  # else the network is still the same, as joint's is
+                features, logits = embed(learner.network, test.images)
+            predictions = logits[:, : stream.n_seen[task]].argmax(dim=1)
             run.save_task(task, learner.network, features, predictions)
             row = metrics.task_row(features, predictions, test.labels, test_tasks, task)
             rows.append(row)
@@ -280,7 +283,7 @@ class Learner:
             "learning_rate": config.learning_rate(task, epoch),
         }
         if len(held_out.labels):
-            features, _ = embed(self.network, held_out.images, n_classes=len(self.network.head.weight))
+            features, _ = embed(self.network, held_out.images)
             score = metrics.recall_at_k(features, held_out.labels, features, held_out.labels, exclude_self=True)[1]
             record["validation_recall_at_1"] = None if math.isnan(score) else score
             if config.select == "best" and (self.best is None or score > self.best[0]):
@@ -327,31 +330,24 @@ class Learner:
 
 
 @torch.inference_mode()
-def embed(
-    network: Network, images: Tensor, *, n_classes: int | None = None, batch_size: int = 500
-) -> tuple[Tensor, Tensor]:
-    """Return the features of images and the classes that the head gives them, in evaluation mode and float32.
+def embed(network: Network, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+    """Return what a network makes of images, in evaluation mode and float32.
 
     Args:
         network: any `Network`; its training mode is restored afterwards.
         images: (N, C, H, W) uint8.
-        n_classes: the head chooses among the first so many classes; default all it knows.
         batch_size: images embedded at once.
 
     Returns:
-        Features (N, 64) float32 and predictions (N,) int64, on the CPU; −1 from a head without classes.
+        Features (N, 64) and logits (N, n_classes), float32, on the CPU.
     """
     device = network.pixel_mean.device
     was_training = network.training
     network.eval()
-    features, predictions = [], []
-    for batch in images.split(batch_size):
-        f, logits = network(batch.to(device))
-        features.append(f.float().cpu())
-        logits = logits[:, :n_classes]
-        predictions.append(logits.argmax(dim=1).cpu() if logits.shape[1] else torch.full((len(batch),), -1))
+    views = [network(batch.to(device)) for batch in images.split(batch_size)]
     network.train(was_training)
-    return torch.cat(features).clone(), torch.cat(predictions).clone()
+    features, logits = (torch.cat([view[part].cpu() for view in views]) for part in range(2))
+    return features, logits
 
 
 def _checked_terms(terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -1,0 +1,85 @@
+"""What the README and the notebook say is run here."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import csd_edu as csd
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_twenty_lines_of_the_readme(tmp_path, monkeypatch, capsys):
+    import plotly.graph_objects as go
+
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure))
+    exec(python_blocks()[0], {"__name__": "__main__"})
+    assert "'recall_at_1'" in capsys.readouterr().out
+    assert len(shown) == 1
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000
+    assert csd.Run.load("runs/digits-csd").finished
+
+
+def test_the_method_of_the_readme(stripes, tmp_path):
+    block = python_blocks()[1]
+    assert len(block.strip().splitlines()) == 5
+    namespace = {"csd": csd}
+    exec(block, namespace)
+    stream = csd.split(stripes, n_tasks=2)
+    run = csd.train(stream, namespace["feature_distillation"], TINY, out=tmp_path / "mine", progress=False)
+    last = [r for r in run.records if r["kind"] == "epoch"][-1]
+    assert set(last["losses"]) == {"ce", "triplet", "feature"}
+    assert last["losses"]["feature"] > 0
+
+
+def test_the_readme_names_what_is_there():
+    for name in (*csd.methods.NAMED, "glyphs", "digits", "cifar100", "omniglot", "CSD_EDU_DATA"):
+        assert f"`{name}`" in README
+    for path in re.findall(r"`([a-z_]+\.py)`", README):
+        assert (ROOT / "csd_edu" / path).exists(), path
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", README)) - {"instead"} <= targets
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_clean(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    nbformat.validate(notebook)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert "widgets" not in notebook["metadata"]
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_from_top_to_bottom(path, tmp_path):
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    figures = [o for o in outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
+    assert len(figures) == 3
+    assert (tmp_path / "runs" / "00-report.html").exists()
