@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_TESTS := $(BIN)/python -m pytest
 
-.PHONY: demo lab test test-fast test-all lint format clean
+.PHONY: demo lab test test-fast test-all pictures lint format clean
 
 demo: .venv/.lab  ## train four methods on the glyphs and write runs/demo/report.html
 	$(BIN)/csd-edu demo --out runs/demo
@@ -19,6 +19,9 @@ test-fast: .venv/.test  ## under 2 minutes, for daily use
 
 test-all: .venv/.test  ## the long campaigns
 	$(RUN_TESTS) -m campaign
+
+pictures: .venv/.test demo  ## the README's pictures; needs Chromium
+	BROWSER_PATH=$$(command -v chromium || command -v google-chrome) $(BIN)/python docs/make_pictures.py runs/demo
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .

@@ -48,7 +48,7 @@ class Config:
     schedule: str = "one_cycle"
     milestones: tuple[int, ...] = ()
     weight_decay: float = 5e-4
-    batch_size: int = 32
+    batch_size: int = 48
     crop_padding: int = 4
     flip: bool = False
     teacher_mode: str = "eval"
@@ -164,12 +164,12 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         "paper": Preset(_PAPER.replace(crop_padding=2), 2),
     },
     "omniglot": {
-        "quick": Preset(Config(), "groups"),
+        "quick": Preset(Config(batch_size=32), "groups"),
         "lab": Preset(_LAB, "groups"),
         "paper": Preset(_PAPER, 2),
     },
     "photos": {
-        "quick": Preset(Config(flip=True), 5, per_class=100),
+        "quick": Preset(Config(batch_size=32, flip=True), 5, per_class=100),
         "lab": Preset(_LAB.replace(flip=True), 5),
         "paper": Preset(_PAPER.replace(flip=True), 2),
     },

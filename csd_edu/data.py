@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import http.client
 import os
-import secrets
 import socket
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from csd_edu.files import is_writable, replacing
 from csd_edu.models import SMALLEST_IMAGE
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
@@ -176,22 +176,15 @@ def save(dataset: Dataset, path: str | Path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
-                file,
-                x_train=dataset.x_train.permute(0, 2, 3, 1).numpy(),  # (N, H, W, C)
-                y_train=dataset.y_train.numpy(),
-                x_test=dataset.x_test.permute(0, 2, 3, 1).numpy(),
-                y_test=dataset.y_test.numpy(),
-                classes=np.array(dataset.classes),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
+            file,
+            x_train=dataset.x_train.permute(0, 2, 3, 1).numpy(),  # (N, H, W, C)
+            y_train=dataset.y_train.numpy(),
+            x_test=dataset.x_test.permute(0, 2, 3, 1).numpy(),
+            y_test=dataset.y_test.numpy(),
+            classes=np.array(dataset.classes),
+        )
     return path
 
 
@@ -411,7 +404,7 @@ def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -
             except ValueError as error:
                 warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=3)
     dataset = build()
-    for folder in filter(_is_writable, folders):
+    for folder in filter(is_writable, folders):
         try:
             save(dataset, folder / filenames[0])
             return dataset
@@ -420,14 +413,6 @@ def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -
     advice = f"no data folder is writable ({_some(folders)}): set CSD_EDU_DATA to one of yours"
     warnings.warn(f"{name} is not cached and will be made again each time, for {advice}", stacklevel=3)
     return dataset
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which need not be there yet."""
-    while not folder.exists():
-        folder = folder.parent
-    # To root os.access says yes whatever the mode; but who took every write bit off a shared folder meant root too.
-    return folder.is_dir() and bool(folder.stat().st_mode & 0o222) and os.access(folder, os.W_OK)
 
 
 # ---- tensors

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
+import secrets
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -22,25 +22,33 @@ except ImportError:  # Windows has no flock; there, only the check for another p
     fcntl = None  # type: ignore[assignment]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, meets the old content or the new, never a mixture.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Lend a file to write the new content of `path` into; it takes the old one's place when the block ends well.
+
+    A reader, or a crash at any moment, meets the old content or the new, never a mixture.
 
     Raises:
         OSError: if the disk is full or the folder not writable; the old file is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
+        with open(temporary, "xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        message = f"could not save ({error.strerror}); what was saved before is whole"
+        raise OSError(error.errno, message, str(path)) from None
+    finally:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not save ({error.strerror}); what was saved before is whole", path) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -91,19 +99,24 @@ def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
     return f"{crc:08x}"
 
 
+def is_writable(folder: Path) -> bool:
+    """Return whether files can be made in a folder, which need not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    # To root os.access says yes whatever the mode; but who took every write bit off a shared folder meant root too.
+    return folder.is_dir() and bool(folder.stat().st_mode & 0o222) and os.access(folder, os.W_OK)
+
+
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be made in a folder, which need not exist yet.
+    """Make sure that files can be made in a folder, which need not be there yet.
 
     Raises:
         NotADirectoryError: if the path is a file.
         PermissionError: if the folder, or the nearest one above it that exists, is read-only.
     """
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; expected a folder to save into")
-    # A superuser may write anywhere, but a folder that nobody is meant to write into is left alone all the same.
-    if not os.access(folder, os.W_OK) or not stat.S_IMODE(folder.stat().st_mode) & 0o222:
+    if not is_writable(folder):
         raise PermissionError(f"{folder} is read-only; choose another folder, or make it writable")
 
 
