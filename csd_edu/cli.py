@@ -221,8 +221,12 @@ def _print_table(runs: Sequence[csd.Run]) -> None:
         end = run.metrics["summary"]
         first = run.metrics["head_accuracy"]["seen"][run.n_tasks - 1][0]
         values = (end["recall_at_1"], end["forgetting"], end["head_accuracy"], first)
-        print(f"{run.method:12}" + "".join(f"{value:15.3f}" for value in values) + f"{run.seconds:15.1f}")
+        print(f"{run.method:12}" + "".join(f"{_number(value):>15}" for value in values) + f"{run.seconds:15.1f}")
     print("R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -166,6 +166,9 @@ def summarize(rows: Sequence[dict[str, Any]], n_tasks: int) -> dict[str, Any]:
         return [row[metric][protocol] for row in rows] + missing
 
     square = matrix("recall_at_1", "seen")
+    learnt = [row[: len(rows)] for row in square[: len(rows)]]
+    # With a single test image a class no query has anything to find, and there is nothing to forget.
+    measured = all(learnt[i][j] is not None for i in range(len(rows)) for j in range(i + 1))
     return {
         "recall_at_1": {"seen": square, "task": matrix("recall_at_1", "task")},
         "head_accuracy": {"seen": matrix("head_accuracy", "seen")},
@@ -173,7 +176,7 @@ def summarize(rows: Sequence[dict[str, Any]], n_tasks: int) -> dict[str, Any]:
         "tasks_learnt": len(rows),
         "summary": {
             "recall_at_1": rows[-1]["overall"]["recall_at_1"],
-            "forgetting": forgetting([row[: len(rows)] for row in square[: len(rows)]]),
+            "forgetting": forgetting(learnt) if measured else None,
             "head_accuracy": rows[-1]["overall"]["head_accuracy"],
         },
     }

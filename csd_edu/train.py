@@ -438,10 +438,10 @@ def _with_progress_bar(
     sizes = [images_of(task) for task in range(stream.n_tasks)]
     total = sum(size * config.epochs_of(task) for task, size in enumerate(sizes))
     done = sum(sizes[r["task"]] for r in Run.load(out).records if r["kind"] == "epoch")
-    recall = ""
-    name = _describe_method(method)["name"]
-    with tqdm(total=total, initial=min(done, total), file=sys.stdout, unit="img", unit_scale=True) as bar:
-        bar.set_description(name)
+    form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
+    terms = recall = ""
+    with tqdm(total=total, initial=min(done, total), file=sys.stdout, bar_format=form) as bar:
+        bar.set_description_str(_describe_method(method)["name"])
         for record in records:
             if record["kind"] == "task":
                 value = record["overall"]["recall_at_1"]
@@ -450,6 +450,6 @@ def _with_progress_bar(
                     bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)")
             else:
                 bar.update(sizes[record["task"]])
-                terms = " ".join(f"{term} {value:.3f}" for term, value in record["losses"].items())
-                bar.set_postfix_str(f"task {record['task'] + 1}/{stream.n_tasks} {terms}{recall}")
+                terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())
+            bar.set_postfix_str(f"task {record['task'] + 1}/{stream.n_tasks}{terms}{recall}")
             yield record

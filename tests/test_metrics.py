@@ -211,3 +211,9 @@ def test_summary_is_over_queries_and_matches_its_matrices():
     assert half["recall_at_1"]["seen"][1] == [None, None]
     assert half["tasks_learnt"] == 1
     assert half["summary"]["forgetting"] == 0.0
+
+
+def test_with_one_test_image_a_class_there_is_nothing_to_find_and_nothing_to_forget():
+    labels, tasks = torch.arange(4), torch.tensor([0, 0, 1, 1])
+    rows = [metrics.task_row(torch.eye(4), labels, labels, tasks, t) for t in range(2)]
+    assert metrics.summarize(rows, 2)["summary"] == {"recall_at_1": None, "forgetting": None, "head_accuracy": 1.0}
