@@ -235,6 +235,8 @@ class Journal:
 
     def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and state of the newest checkpoint that is whole, or None to start from the beginning."""
+        for unfinished in self.current.parent.glob(".*.tmp"):  # left by a process that was killed while writing
+            unfinished.unlink()
         for path in (self.current, self.previous):
             try:
                 tensors, about = read_tensors(path)

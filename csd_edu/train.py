@@ -256,7 +256,7 @@ class Learner:
         history: list[Tensor] = []  # loss terms of each step, left on the device: reading them would wait for it
         names: tuple[str, ...] = ()
         self.network.train()
-        with torch.random.fork_rng(), torch.enable_grad():
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(seed)  # for a method that draws random numbers itself
             generator = torch.Generator().manual_seed(seed)
             for i, (images, labels) in enumerate(batches.epoch(generator)):

@@ -241,6 +241,16 @@ def test_a_half_written_record_is_cut_off(whole, tmp_path):
     assert_equal_runs(whole, out)
 
 
+def test_what_a_killed_process_left_half_written_is_cleared_away(whole, tmp_path):
+    torch.set_num_threads(1)
+    out = tmp_path / "r"
+    stop_after(out, 4)
+    (out / ".checkpoint.safetensors.0badf00d.tmp").write_bytes(b"half")
+    csd.train(stream_of_stripes(), csd.methods.csd, CONFIG, out=out, progress=False)
+    assert not list(out.glob(".*.tmp"))
+    assert_equal_runs(whole, out)
+
+
 def test_a_finished_run_is_returned_as_it_is(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "r")
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}

@@ -299,6 +299,25 @@ def test_on_a_gpu(stream, precision, tmp_path):
     assert torch.equal(one.features(2), two.features(2))
 
 
+def test_the_progress_line_shows_terms_recall_and_time_left(stream, tmp_path, capsys):
+    run = csd.train(stream, csd.methods.csd, TINY, out=tmp_path / "r")
+    last = capsys.readouterr().out.replace("\r", "\n").strip().splitlines()[-1]
+    assert "100%" in last
+    assert "00:00 left" in last
+    for term in ("ce ", "triplet ", "kd ", "csd "):
+        assert term in last
+    assert f"R@1 {run.metrics['summary']['recall_at_1']:.3f}" in last
+
+
+def test_a_collapse_is_reported(stream, tmp_path, capsys, monkeypatch):
+    constant = torch.ones(24, 64), torch.zeros(24, 6)
+    monkeypatch.setattr("csd_edu.train.embed", lambda *_: constant)
+    run = csd.train(stream, csd.methods.finetune, TINY, out=tmp_path / "r")
+    assert "after task 0 all features point the same way (collapse)" in capsys.readouterr().out
+    assert all(r["collapsed"] for r in run.records if r["kind"] == "task")
+    assert run.metrics["summary"]["recall_at_1"] == 0.0
+
+
 # ---------------------------------------------------------------------- a student's own method
 
 
