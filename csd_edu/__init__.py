@@ -10,7 +10,7 @@ run.metrics["summary"]
 
 __version__ = "0.1.0"
 
-from csd_edu import losses, methods, metrics
+from csd_edu import drift, losses, methods, metrics, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load
 from csd_edu.runs import Run
@@ -24,11 +24,13 @@ __all__ = [
     "Run",
     "Stream",
     "TrainingDivergedError",
+    "drift",
     "load",
     "losses",
     "methods",
     "metrics",
     "preset",
+    "retrieval",
     "split",
     "train",
     "training",

@@ -6,7 +6,7 @@ None where the protocol has no value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,23 @@ TIE = 1e-6
 
 COLLAPSE = 1e-4
 """Features whose mean direction is longer than 1 − this all point the same way."""
+
+PROTOCOLS = {
+    "task": "gallery: the test images of the query's own task",
+    "seen": "gallery: the test images of all tasks learnt so far",
+    "all": "gallery: the test images of all tasks, also of those still to come",
+    "stale": "gallery: all tasks learnt so far, their features as each task's own network left them; "
+    "only the queries use the newest network",
+}
+
+FORMULAS = {
+    "forgetting": "1/(T−1) Σ_{j<T} ( max_{i<T} R[i][j] − R[T][j] )  (Chaudhry et al. 2018)",
+    "first_minus_last": "1/(T−1) Σ_{j<T} ( R[j][j] − R[T][j] )",
+    "backward_transfer": "1/(T−1) Σ_{j<T} ( R[T][j] − R[j][j] )  (Lopez-Paz & Ranzato 2017)",
+    "forward_transfer": "1/(T−1) Σ_{j>1} ( R[j−1][j] − b[j] )  (Lopez-Paz & Ranzato 2017)",
+    "average_incremental": "1/T Σ_i 1/i Σ_{j≤i} R[i][j]  (Rebuffi et al. 2017)",
+}
+"""Public libraries disagree on what goes by these names: show the formula with the number."""
 
 Matrix = Sequence[Sequence[float | None]]
 
@@ -53,14 +70,9 @@ def first_positive_ranks(
     """
     queries, gallery = _checked(queries, query_labels, gallery, gallery_labels, exclude_self)
     ranks = torch.zeros(len(queries), dtype=torch.int64)
-    for start in range(0, len(queries), chunk):
-        rows = torch.arange(start, min(start + chunk, len(queries)))
-        similarity = queries[rows] @ gallery.T  # (chunk, G)
-        positive = query_labels[rows, None] == gallery_labels[None, :]  # (chunk, G)
-        other = ~positive
-        if exclude_self:
-            positive[torch.arange(len(rows)), rows] = False
+    for rows, similarity, positive in _compare(queries, query_labels, gallery, gallery_labels, exclude_self, chunk):
         best = similarity.masked_fill(~positive, -torch.inf).amax(dim=1, keepdim=True)  # (chunk, 1)
+        other = query_labels[rows, None] != gallery_labels  # (chunk, G)
         before = ((similarity >= best - TIE) & other).sum(dim=1)  # (chunk,)
         ranks[rows] = torch.where(positive.any(dim=1), before + 1, 0)
     return ranks
@@ -99,6 +111,147 @@ def recall_at_k(
     return {k: _mean_or_nan((ranks[ranks > 0] <= k).double()) for k in ks}
 
 
+def map_at_r(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    exclude_self: bool = False,
+    chunk: int = 256,
+) -> float:
+    """Return the mean average precision at R: how many of the R nearest are right, and how far in front they stand.
+
+        MAP@R = mean over queries of 1/R Σ_{i=1}^{R} P(i) · [the i-th nearest is right]
+
+    with R the number of the query's positives in the gallery and P(i) the share of right ones among the first i.
+    Ties never help. A query without any positive is left out.
+
+    Args:
+        queries: (Q, D) floats, compared by cosine similarity.
+        query_labels: (Q,) integers.
+        gallery: (G, D) floats.
+        gallery_labels: (G,) integers.
+        exclude_self: queries and gallery are the same rows, and a query must not find itself.
+        chunk: queries compared at once.
+
+    Returns:
+        A number from 0 to 1; NaN if no query has a positive.
+
+    Raises:
+        ValueError: if shapes don't fit or features are not finite.
+
+    Source: Musgrave, Belongie & Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2.
+    """
+    queries, gallery = _checked(queries, query_labels, gallery, gallery_labels, exclude_self)
+    precisions = []
+    for rows, similarity, positive in _compare(queries, query_labels, gallery, gallery_labels, exclude_self, chunk):
+        n_positives = positive.sum(dim=1)  # (chunk,)
+        deepest = int(n_positives.max())
+        if deepest == 0:
+            continue
+        if exclude_self:
+            similarity[torch.arange(len(rows)), rows] = -torch.inf
+        # Lowered by a little, a right item stands behind the wrong ones that are as similar.
+        nearest = (similarity - 2 * TIE * positive).topk(deepest, dim=1).indices  # (chunk, R)
+        right = positive.gather(1, nearest).float()  # (chunk, R)
+        place = torch.arange(1, deepest + 1)  # (R,)
+        counted = right * (place <= n_positives[:, None])  # (chunk, R)
+        average = (counted * right.cumsum(dim=1) / place).sum(dim=1) / n_positives.clamp_min(1)  # (chunk,)
+        precisions.append(average[n_positives > 0])
+    return _mean_or_nan(torch.cat(precisions).double()) if precisions else float("nan")
+
+
+def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
+    """Return which images are nearest, by cosine similarity, to the mean of their own class's other images.
+
+    Args:
+        features: (N, D) floats.
+        labels: (N,) integers.
+
+    Returns:
+        (N,) float64: 1 where the nearest class mean is the right one, 0 where it is not (ties never help), NaN for
+        an image whose class has no other.
+
+    Raises:
+        ValueError: if shapes don't fit or features are not finite.
+
+    Source: Mensink et al., TPAMI 2013; as a measure of features in Rebuffi et al., "iCaRL", CVPR 2017. Here an
+    image is left out of its own class's mean.
+    """
+    unit, _ = _checked(features, labels, features, labels, exclude_self=True)
+    classes, class_of = labels.unique(return_inverse=True)
+    sums = torch.zeros(len(classes), unit.shape[1]).index_add_(0, class_of, unit)  # (n_classes, D)
+    own = normalize(sums[class_of] - unit)  # (N, D): the mean's direction is the sum's
+    to_own = (unit * own).sum(dim=1)  # (N,)
+    to_others = (unit @ normalize(sums).T).scatter(1, class_of[:, None], -torch.inf).amax(dim=1)  # (N,)
+    right = (to_own > to_others + TIE).double()
+    return torch.where(class_of.bincount()[class_of] > 1, right, torch.nan)
+
+
+def query_ranks(snapshots: Sequence[Tensor], labels: Tensor, tasks: Tensor, *, protocol: str = "seen") -> Tensor:
+    """Return for every test query, after every task, the rank of its first right answer.
+
+    Query set and gallery are the same images; the query itself is left out, and ties never help.
+
+    Args:
+        snapshots: T times (N, D), the features of all test images under the network after each task.
+        labels: (N,) integers.
+        tasks: (N,) the task of each image.
+        protocol: a name in `PROTOCOLS`.
+
+    Returns:
+        (T, N) int64: 1 for a right nearest neighbour; 0 where the protocol has no value, or no positive is there.
+
+    Raises:
+        ValueError: if the protocol is unknown, shapes don't fit or features are not finite.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(map(repr, PROTOCOLS))}")
+    ranks = torch.zeros(len(snapshots), len(labels), dtype=torch.int64)
+    gallery = snapshots[0].clone()
+    for task, features in enumerate(snapshots):
+        if protocol == "stale":
+            gallery[tasks == task] = features[tasks == task]
+        else:
+            gallery = features
+        ranks[task] = _ranks_after(features, gallery, labels, tasks, task, protocol)
+    return ranks
+
+
+def recall_matrix(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> list[list[float | None]]:
+    """Return the task matrix of Recall@K from the ranks (T, N) that `query_ranks` gives; tasks are (N,)."""
+    n_tasks = int(tasks.max()) + 1
+
+    def recall(row: Tensor, task: int) -> float | None:
+        found = row[(tasks == task) & (row > 0)]
+        return _none_if_nan(_mean_or_nan((found <= k).double()))
+
+    return [[recall(row, task) for task in range(n_tasks)] for row in ranks]
+
+
+def query_changes(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> dict[str, Tensor]:
+    """Return which queries were found right after their task, and which are found in the end.
+
+    A query counts as found if its first right answer is among the K nearest. Forgetting is a difference of means;
+    this is what the means are made of: as many queries may be won as are lost.
+
+    Args:
+        ranks: (T, N) from `query_ranks`.
+        tasks: (N,) the task of each query.
+        k: how many answers are looked at.
+
+    Returns:
+        Masks (N,): "kept" found then and now, "lost" then but not now, "won" now but not then, "missed" neither.
+        Queries without a positive at either time are in none of them.
+    """
+    then, now = ranks.gather(0, tasks[None, :])[0], ranks[-1]  # (N,)
+    counted = (then > 0) & (now > 0)
+    before, after = then <= k, now <= k
+    masks = {"kept": before & after, "lost": before & ~after, "won": ~before & after, "missed": ~before & ~after}
+    return {name: mask & counted for name, mask in masks.items()}
+
+
 def is_collapsed(features: Tensor) -> bool:
     """Return whether all features (N, D) point in the same direction, so that search cannot tell them apart."""
     return bool(normalize(features.double()).mean(dim=0).norm() > 1 - COLLAPSE) or bool((features == 0).all())
@@ -123,27 +276,16 @@ def task_row(features: Tensor, predictions: Tensor, labels: Tensor, tasks: Tenso
     """
     n_tasks = int(tasks.max()) + 1
     seen = tasks <= task
-    found = torch.full((len(labels),), -1.0, dtype=torch.float64)  # 1 found, 0 not, −1 no positive in the gallery
-    ranks = first_positive_ranks(features[seen], labels[seen], features[seen], labels[seen], exclude_self=True)
-    found[seen] = torch.where(ranks > 0, (ranks == 1).double(), -1.0)
-
-    own_gallery: list[float | None] = []
-    for j in range(n_tasks):
-        own = tasks == j
-        own_gallery.append(
-            _none_if_nan(recall_at_k(features[own], labels[own], features[own], labels[own], exclude_self=True)[1])
-        )
+    ranks = {name: _ranks_after(features, features, labels, tasks, task, name) for name in ("seen", "task")}
+    found = ranks["seen"][ranks["seen"] > 0]
     right = (predictions == labels).double()
     return {
-        "recall_at_1": {
-            "seen": [_none_if_nan(_mean_or_nan(found[(tasks == j) & (found >= 0)])) for j in range(n_tasks)],
-            "task": own_gallery,
-        },
+        "recall_at_1": {name: recall_matrix(of_all[None], tasks)[0] for name, of_all in ranks.items()},
         "head_accuracy": {
             "seen": [_none_if_nan(_mean_or_nan(right[seen & (tasks == j)])) for j in range(n_tasks)],
         },
         "overall": {
-            "recall_at_1": _none_if_nan(_mean_or_nan(found[seen & (found >= 0)])),
+            "recall_at_1": _none_if_nan(_mean_or_nan((found == 1).double())),
             "head_accuracy": _mean_or_nan(right[seen]),
         },
     }
@@ -226,6 +368,46 @@ def backward_transfer(matrix: Matrix) -> float:
     return float(np.mean((r[-1] - np.diagonal(r))[:-1]))
 
 
+def first_minus_last(matrix: Matrix) -> float:
+    """Return how far the metric fell since each task was learnt; minus `backward_transfer`.
+
+    Args:
+        matrix: T × T, R[i][j] on task j after task i; None or NaN where there is no value.
+
+    Raises:
+        ValueError: if the matrix is not square or lacks a value on or below its diagonal.
+    """
+    return 0.0 - backward_transfer(matrix)
+
+
+def forward_transfer(matrix: Matrix, baseline: Sequence[float]) -> float:
+    """Return how much better a task goes, before it is learnt, than without any learning.
+
+        FWT = 1/(T−1) Σ_{j>1} ( R[j−1][j] − b[j] )
+
+    Args:
+        matrix: T × T of a protocol with values above the diagonal ("task" or "all").
+        baseline: T values b, the metric on each task with an untrained network.
+
+    Returns:
+        The mean gain in the metric's own units; 0 for a single task.
+
+    Raises:
+        ValueError: if the matrix is not square or lacks a value that the formula needs, or the lengths differ.
+
+    Source: Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, eq. 4.
+    """
+    r = _square(matrix)
+    if len(baseline) != len(r):
+        raise ValueError(f"baseline has {len(baseline)} values for {len(r)} tasks; expected one a task")
+    if len(r) == 1:
+        return 0.0
+    ahead = np.diagonal(r, offset=1)
+    if np.isnan(ahead).any():
+        raise ValueError("the task matrix has no values above its diagonal; expected protocol 'task' or 'all'")
+    return float(np.mean(ahead - np.asarray(baseline)[1:]))
+
+
 def average_incremental(matrix: Matrix) -> float:
     """Return the metric averaged over the seen tasks after each task, then over the tasks.
 
@@ -286,6 +468,28 @@ def _checked(
             "expected the same rows on both sides"
         )
     return normalize(queries.float()), normalize(gallery.float())
+
+
+def _ranks_after(features: Tensor, gallery: Tensor, labels: Tensor, tasks: Tensor, task: int, protocol: str) -> Tensor:
+    """Return (N,) ranks after one task: each query among the rows of `gallery` that the protocol admits."""
+    ranks = torch.zeros(len(labels), dtype=torch.int64)
+    whole = tasks >= 0 if protocol == "all" else tasks <= task
+    parts = [tasks == j for j in range(int(tasks.max()) + 1)] if protocol == "task" else [whole]
+    for part in parts:
+        ranks[part] = first_positive_ranks(features[part], labels[part], gallery[part], labels[part], exclude_self=True)
+    return ranks
+
+
+def _compare(
+    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, exclude_self: bool, chunk: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield, a chunk of queries at a time, their rows (c,), similarities (c, G) and which items are right (c, G)."""
+    for rows in torch.arange(len(queries)).split(chunk):
+        similarity = queries[rows] @ gallery.T
+        positive = query_labels[rows, None] == gallery_labels
+        if exclude_self:
+            positive[torch.arange(len(rows)), rows] = False
+        yield rows, similarity, positive
 
 
 def _mean_or_nan(values: Tensor) -> float:

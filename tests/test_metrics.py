@@ -64,6 +64,71 @@ def test_recall_at_several_k():
     assert recall == {1: 0.5, 2: 0.5, 3: 1.0}
 
 
+def brute_force_map_at_r(queries, query_labels, gallery, gallery_labels, exclude_self):
+    """Average precision among the first R of each sorted gallery, the wrong one first where similarities tie."""
+    scores = []
+    for i, (query, label) in enumerate(zip(queries.double(), query_labels.tolist(), strict=True)):
+        entries = []
+        for j, (item, item_label) in enumerate(zip(gallery.double(), gallery_labels.tolist(), strict=True)):
+            if exclude_self and i == j:
+                continue
+            norms = float(query.norm() * item.norm())
+            similarity = float(query @ item) / norms if norms > 0 else 0.0
+            entries.append((-round(similarity, 5), item_label == label))
+        entries.sort()
+        r = sum(right for _, right in entries)
+        if r:
+            hits = [right for _, right in entries[:r]]
+            scores.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
+    return float(np.mean(scores)) if scores else math.nan
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 14),
+    n_classes=st.integers(1, 4),
+    coarse=st.booleans(),
+    exclude_self=st.booleans(),
+    chunk=st.integers(1, 5),
+)
+def test_map_at_r_equals_brute_force(seed, n, n_classes, coarse, exclude_self, chunk):
+    g = torch.Generator().manual_seed(seed)
+    x, y = (
+        (torch.randint(-1, 2, (n, 3), generator=g).float(), torch.randint(-1, 2, (9, 3), generator=g).float())
+        if coarse
+        else (torch.randn(n, 4, generator=g), torch.randn(9, 4, generator=g))
+    )
+    labels, other = torch.randint(n_classes, (n,), generator=g), torch.randint(n_classes, (9,), generator=g)
+    gallery, gallery_labels = (x, labels) if exclude_self else (y, other)
+    got = metrics.map_at_r(x, labels, gallery, gallery_labels, exclude_self=exclude_self, chunk=chunk)
+    expected = brute_force_map_at_r(x, labels, gallery, gallery_labels, exclude_self)
+    assert got == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_map_at_r_and_precision_equal_a_public_library():
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    calculator = AccuracyCalculator(include=("mean_average_precision_at_r", "precision_at_1"), k="max_bin_count")
+    compared = 0
+    for seed in range(30):
+        g = torch.Generator().manual_seed(seed)
+        labels = torch.randint(6, (60,), generator=g)
+        features = torch.nn.functional.one_hot(labels, 8) + 0.8 * torch.randn(60, 8, generator=g)
+        # It searches by Euclidean distance, which ranks normalised features as cosine similarity does.
+        unit = torch.nn.functional.normalize(features, dim=1)
+        gaps = (unit @ unit.T).sort(dim=1).values.diff(dim=1)
+        if gaps.min() < 4 * metrics.TIE:  # a near tie: the library lets chance decide, this one is strict
+            continue
+        theirs = calculator.get_accuracy(unit, labels, unit, labels, ref_includes_query=True)
+        ours = metrics.map_at_r(features, labels, features, labels, exclude_self=True)
+        assert ours == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
+        recall = metrics.recall_at_k(features, labels, features, labels, exclude_self=True)
+        assert recall[1] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+        compared += 1
+    assert compared >= 5
+
+
 @pytest.mark.parametrize("n", [2, 7, 64, 257, 1000])
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1e-20])
 def test_constant_features_do_not_score(n, value):
@@ -72,6 +137,11 @@ def test_constant_features_do_not_score(n, value):
     recall = metrics.recall_at_k(features, labels, features, labels, exclude_self=True)[1]
     assert recall == 0.0 if n > 3 else math.isnan(recall)  # of two images of two classes, none has a positive
     assert metrics.is_collapsed(features)
+
+
+def test_constant_features_have_no_precision_as_long_as_there_are_enough_wrong_items():
+    features, labels = torch.ones(60, 16), torch.arange(60) % 20
+    assert metrics.map_at_r(features, labels, features, labels, exclude_self=True) == 0.0
 
 
 def test_nearly_constant_features_do_not_score_by_rounding():
@@ -217,3 +287,154 @@ def test_with_one_test_image_a_class_there_is_nothing_to_find_and_nothing_to_for
     labels, tasks = torch.arange(4), torch.tensor([0, 0, 1, 1])
     rows = [metrics.task_row(torch.eye(4), labels, labels, tasks, t) for t in range(2)]
     assert metrics.summarize(rows, 2)["summary"] == {"recall_at_1": None, "forgetting": None, "head_accuracy": 1.0}
+
+
+# ---------------------------------------------------------------------- protocols and single queries
+
+
+def snapshots_of(sizes, per_class, seed=0):
+    """Random features of the same images after each task, with their labels and tasks."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(sum(sizes)).repeat_interleave(per_class)
+    tasks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[labels]
+    centres = torch.randn(sum(sizes), 8, generator=g)
+    snapshots = [centres[labels] + 1.2 * torch.randn(len(labels), 8, generator=g) for _ in sizes]
+    return snapshots, labels, tasks
+
+
+@pytest.mark.parametrize("protocol", ["task", "seen", "all", "stale"])
+@pytest.mark.parametrize(("sizes", "per_class"), [((2, 2), 3), ((1, 4, 2), 3), ((3,), 2), ((2, 3), 1)])
+def test_every_protocol_equals_plain_loops(protocol, sizes, per_class):
+    snapshots, labels, tasks = snapshots_of(sizes, per_class)
+    got = metrics.query_ranks(snapshots, labels, tasks, protocol=protocol)
+    n = len(labels)
+    for i, features in enumerate(snapshots):
+        for q in range(n):
+            admitted = {
+                "task": [g for g in range(n) if tasks[g] == tasks[q]],
+                "all": list(range(n)),
+                "seen": [g for g in range(n) if tasks[g] <= i],
+                "stale": [g for g in range(n) if tasks[g] <= i],
+            }[protocol]
+            if q not in admitted:
+                assert got[i, q] == 0
+                continue
+            items = [g for g in admitted if g != q]
+            old = [snapshots[int(tasks[g])][g] if protocol == "stale" else features[g] for g in items]
+            score = [float(torch.cosine_similarity(features[q].double(), x.double(), dim=0)) for x in old]
+            order = sorted(range(len(items)), key=lambda k: -score[k])
+            right = [place for place, k in enumerate(order, start=1) if labels[items[k]] == labels[q]]
+            assert got[i, q] == (right[0] if right else 0)
+
+
+def test_the_matrix_of_the_ranks_is_the_row_that_training_saves():
+    snapshots, labels, tasks = snapshots_of((2, 3, 1), 4)
+    for protocol in ("seen", "task"):
+        ranks = metrics.query_ranks(snapshots, labels, tasks, protocol=protocol)
+        rows = [
+            metrics.task_row(features, labels, labels, tasks, i)["recall_at_1"][protocol]
+            for i, features in enumerate(snapshots)
+        ]
+        assert metrics.recall_matrix(ranks, tasks) == rows
+        five = metrics.recall_matrix(ranks, tasks, k=5)
+        assert all(b is None or b >= a for r, s in zip(rows, five, strict=True) for a, b in zip(r, s, strict=True))
+
+
+def test_lost_kept_won_and_missed_queries_by_hand():
+    tasks = torch.tensor([0, 0, 0, 0, 1, 1, 0])
+    ranks = torch.tensor(
+        [
+            [1, 1, 3, 4, 0, 0, 0],  # after task 0
+            [1, 2, 1, 9, 1, 2, 1],  # after task 1; the last query had no positive before
+        ]
+    )
+    changes = {name: mask.nonzero()[:, 0].tolist() for name, mask in metrics.query_changes(ranks, tasks).items()}
+    assert changes == {"kept": [0, 4], "lost": [1], "won": [2], "missed": [3, 5]}
+    assert metrics.query_changes(ranks, tasks, k=2)["lost"].sum() == 0
+
+
+def test_lost_and_won_queries_add_up_to_the_change_of_the_mean():
+    snapshots, labels, tasks = snapshots_of((3, 3, 3), 5, seed=4)
+    ranks = metrics.query_ranks(snapshots, labels, tasks)
+    changes, matrix = metrics.query_changes(ranks, tasks), metrics.recall_matrix(ranks, tasks)
+    for j in range(3):
+        own = tasks == j
+        change = (changes["won"][own].sum() - changes["lost"][own].sum()) / own.sum()
+        assert float(change) == pytest.approx(matrix[-1][j] - matrix[j][j], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nearest_class_mean_equals_plain_loops(seed):
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(5, (25,), generator=g)
+    labels[0] = 9  # a class with a single image
+    features = torch.randn(25, 4, generator=g)
+    unit = features / features.norm(dim=1, keepdim=True)
+    for i, got in enumerate(metrics.nearest_class_mean(features, labels).tolist()):
+        score = {}
+        for c in set(labels.tolist()):
+            others = [unit[j] for j in range(25) if labels[j] == c and j != i]
+            if others:
+                mean = torch.stack(others).mean(dim=0)
+                score[c] = float(unit[i] @ (mean / mean.norm()))
+        own = int(labels[i])
+        if own not in score:
+            assert math.isnan(got)
+        else:
+            assert got == float(max(score, key=score.get) == own)
+
+
+def test_nearest_class_mean_of_constant_features_scores_nothing():
+    assert metrics.nearest_class_mean(torch.ones(12, 8), torch.arange(12) % 3).tolist() == [0.0] * 12
+
+
+def test_forward_transfer_and_first_minus_last_by_hand():
+    square = [[0.9, 0.3, 0.2], [0.5, 0.8, 0.4], [0.6, 0.4, 0.7]]
+    assert metrics.forward_transfer(square, [0.1, 0.1, 0.2]) == pytest.approx(((0.3 - 0.1) + (0.4 - 0.2)) / 2)
+    assert metrics.first_minus_last(square) == pytest.approx(-metrics.backward_transfer(square))
+    with pytest.raises(ValueError, match="above its diagonal"):
+        metrics.forward_transfer(MATRIX, [0, 0, 0])
+    with pytest.raises(ValueError, match="baseline has 2 values for 3 tasks"):
+        metrics.forward_transfer(square, [0, 0])
+
+
+def test_an_unknown_protocol_names_the_choices():
+    snapshots, labels, tasks = snapshots_of((2, 2), 2)
+    with pytest.raises(ValueError, match="'seem'; expected one of 'task', 'seen', 'all', 'stale'"):
+        metrics.query_ranks(snapshots, labels, tasks, protocol="seem")
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), n_distractors=st.integers(1, 8))
+def test_distractors_never_raise_recall(seed, n_distractors):
+    g = torch.Generator().manual_seed(seed)
+    gallery, labels = torch.randn(12, 4, generator=g), torch.randint(3, (12,), generator=g)
+    queries, query_labels = torch.randn(6, 4, generator=g), torch.randint(3, (6,), generator=g)
+    more = torch.cat([gallery, torch.randn(n_distractors, 4, generator=g)])
+    more_labels = torch.cat([labels, torch.full((n_distractors,), 99)])
+    before = metrics.recall_at_k(queries, query_labels, gallery, labels, ks=(1, 3))
+    after = metrics.recall_at_k(queries, query_labels, more, more_labels, ks=(1, 3))
+    assert all(after[k] <= before[k] or math.isnan(before[k]) for k in (1, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_measures_do_not_depend_on_order_scale_or_rotation(seed):
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (15,), generator=g)
+    features = torch.randn(15, 5, generator=g, dtype=torch.float64)
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=g, dtype=torch.float64)).Q
+    order = torch.randperm(15, generator=g)
+
+    def measure(x, y):
+        same = {"exclude_self": True}
+        ncm = metrics.nearest_class_mean(x, y)
+        return metrics.recall_at_k(x, y, x, y, **same)[1], metrics.map_at_r(x, y, x, y, **same), ncm.nansum().item()
+
+    expected = measure(features, labels)
+    for changed, named in [
+        (features[order], labels[order]),
+        (features * (torch.rand(15, 1, generator=g) + 0.1), labels),
+        (features @ rotation, labels),
+    ]:
+        assert measure(changed, named) == pytest.approx(expected, abs=1e-6, nan_ok=True)

@@ -1,0 +1,228 @@
+"""Search: a gallery of features, in which the items most similar to a query are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from csd_edu.files import read_tensors, write_tensors
+from csd_edu.losses import normalize
+
+SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists
+CHUNK = 256  # queries searched at once
+BLOCK = 2**22  # products in float64 at once: 32 MB
+
+
+class Gallery:
+    """Items known by their features, searched by cosine similarity.
+
+    Similarities are computed in float64 and rounded to float32; items of equal similarity come in the order of
+    their ids. So "torch" and "flat" (faiss), both exact, agree to the last bit. "ivf" and "hnsw" (faiss) look at a
+    part of the gallery: fast among millions, but they miss some items, and may find fewer than k. They are built in
+    the first search after a change, and search exactly among fewer than 1,600 items. On macOS faiss and torch in
+    one process can crash; "torch" never imports faiss.
+
+    Args:
+        dim: D, the length of a feature.
+        index: "torch", "flat", "ivf" or "hnsw".
+        nprobe: how many of its √N lists "ivf" looks into; more is slower and misses less.
+        ef_search: how many candidates "hnsw" keeps on its way; more is slower and misses less.
+
+    Attributes:
+        features: (N, D) float32, normalised, in the order of the ids.
+        ids: (N,) int64, ascending.
+
+    Raises:
+        ValueError: if there is no such index, or a number is below 1.
+        ImportError: if the index needs faiss, and it is not installed.
+    """
+
+    def __init__(self, dim: int, *, index: str = "torch", nprobe: int = 16, ef_search: int = 64) -> None:
+        if index not in ("torch", "flat", "ivf", "hnsw"):
+            raise ValueError(f"index is {index!r}; expected 'torch', 'flat', 'ivf' or 'hnsw'")
+        for name, value in (("dim", dim), ("nprobe", nprobe), ("ef_search", ef_search)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; expected a whole number of at least 1")
+        if index != "torch":
+            _import_faiss()
+        self.dim, self.index, self.nprobe, self.ef_search = dim, index, nprobe, ef_search
+        self.features, self.ids = torch.empty(0, dim), torch.empty(0, dtype=torch.int64)
+        self._built: Any = None  # faiss's index of the features as they are now
+
+    def add(self, features: Tensor, ids: Tensor | Sequence[int] | None = None) -> None:
+        """Add items.
+
+        Args:
+            features: (N, D) of any real type, on any device.
+            ids: (N,) integers from 0, none of them in the gallery yet; None counts on from the largest id.
+
+        Raises:
+            ValueError: if shapes don't fit, features are not finite, or ids are negative or not unique.
+        """
+        features = self._checked("features", features)  # (N, D)
+        if ids is None:
+            first = int(self.ids[-1]) + 1 if len(self) else 0
+            ids = torch.arange(first, first + len(features))
+        ids, order = torch.cat([self.ids, _integers("ids", ids, len(features))]).sort()  # (all,)
+        if len(ids) and ids[0] < 0:
+            raise ValueError(f"id {int(ids[0])} is negative; expected ids of at least 0")
+        twice = ids[1:][ids[1:] == ids[:-1]]
+        if len(twice):
+            raise ValueError(
+                f"id {int(twice[0])} is there twice; expected new ids (remove an item before replacing it)"
+            )
+        self.features, self.ids, self._built = torch.cat([self.features, features])[order], ids, None
+
+    def remove(self, ids: Tensor | Sequence[int]) -> None:
+        """Remove the items of these ids.
+
+        Raises:
+            ValueError: if an id is not in the gallery; nothing is removed then.
+        """
+        ids = _integers("ids", ids)
+        unknown = ids[~torch.isin(ids, self.ids)]
+        if len(unknown):
+            raise ValueError(f"id {int(unknown[0])} is not in the gallery; expected ids of its items")
+        kept = ~torch.isin(self.ids, ids)  # (N,)
+        self.features, self.ids, self._built = self.features[kept], self.ids[kept], None
+
+    def search(
+        self, queries: Tensor, k: int, *, exclude_ids: Tensor | Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the k most similar items of each query, the most similar first.
+
+        Args:
+            queries: (Q, D) of any real type, on any device.
+            k: how many.
+            exclude_ids: (Q,) the item that each query must not find (itself); −1 for none.
+
+        Returns:
+            Similarities (Q, k) float32 and ids (Q, k) int64; −inf and −1 where there are no more items.
+
+        Raises:
+            ValueError: if the gallery is empty, shapes don't fit, queries are not finite, or k is below 1.
+        """
+        queries = self._checked("queries", queries)  # (Q, D)
+        if k < 1:
+            raise ValueError(f"k is {k}; expected a whole number of at least 1")
+        if len(self) == 0:
+            raise ValueError("the gallery is empty; add items before searching")
+        excluded = _integers("exclude_ids", [-1] * len(queries) if exclude_ids is None else exclude_ids, len(queries))
+        similarities, ids = torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1)
+        for start in range(0, len(queries), CHUNK):
+            rows = slice(start, start + CHUNK)
+            best, found = self._best(queries[rows], k, excluded[rows])
+            similarities[rows, : best.shape[1]], ids[rows, : best.shape[1]] = best, found
+        return similarities, ids
+
+    def save(self, path: str | Path) -> None:
+        """Save the gallery as one safetensors file; its index is built anew after loading."""
+        about = {"gallery": {"dim": self.dim, "index": self.index, "nprobe": self.nprobe, "ef_search": self.ef_search}}
+        write_tensors(Path(path), {"features": self.features, "ids": self.ids}, about)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Gallery:
+        """Return the gallery that `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is damaged, or holds something else.
+            ImportError: if the index needs faiss, and it is not installed.
+        """
+        tensors, about = read_tensors(Path(path))
+        if "gallery" not in about:
+            raise ValueError(f"{path} holds no gallery; expected a file that Gallery.save wrote")
+        gallery = cls(**about["gallery"])
+        gallery.features, gallery.ids = tensors["features"], tensors["ids"]
+        return gallery
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Gallery of {len(self):,} items, {self.dim} dimensions, index {self.index!r}"
+
+    def _checked(self, name: str, features: Tensor) -> Tensor:
+        """Return features (N, D) normalised, in float32 on the CPU."""
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise ValueError(f"{name} have shape {tuple(features.shape)}; this gallery expects (N, {self.dim})")
+        features = features.detach().to("cpu", torch.float32).contiguous()
+        if not torch.isfinite(features).all():
+            raise ValueError(f"{name} hold NaN or infinite values; the network that made them has diverged")
+        return normalize(features)
+
+    def _best(self, queries: Tensor, k: int, excluded: Tensor) -> tuple[Tensor, Tensor]:
+        """Return similarities and ids (Q, at most k) of the best candidates."""
+        n = min(k + 16, len(self))
+        items = self._candidates(queries, n)  # (Q, n) positions, −1 where nothing was found
+        similarities = self._similarities(queries, items)  # (Q, n)
+        if self._is_exact and n < len(self):
+            # The index ranks by float32 dot products, each of them off by at most D · 2⁻²⁴ (and a little for rounding):
+            # one that is no candidate may equal or beat the best, unless they are well above the last candidate.
+            last_needed = similarities.topk(k + 1, dim=1).values[:, -1]  # (Q,) one more, as one may be excluded
+            ties = last_needed <= similarities.amin(dim=1) + (self.dim + 4) * 2**-23  # (Q,)
+            if ties.any():
+                every = (queries[ties].double() @ self.features.double().T).float()  # (ties, N)
+                items[ties] = every.sort(dim=1, descending=True, stable=True).indices[:, :n]
+                similarities[ties] = self._similarities(queries[ties], items[ties])
+        items, order = items.sort(dim=1)  # positions are in the order of the ids
+        similarities, ids = similarities.gather(1, order), self.ids[items]  # (Q, n)
+        similarities = similarities.masked_fill((items < 0) | (ids == excluded[:, None]), -torch.inf)
+        similarities, order = similarities.sort(dim=1, descending=True, stable=True)
+        similarities, ids = similarities[:, :k], ids.gather(1, order)[:, :k]  # (Q, k)
+        return similarities, torch.where(similarities > -torch.inf, ids, -1)
+
+    def _candidates(self, queries: Tensor, n: int) -> Tensor:
+        """Return the positions (Q, n) of the most similar items as the index ranks them, in any order."""
+        if self.index == "torch":
+            with torch.autocast("cpu", enabled=False):
+                return (queries @ self.features.T).topk(n, dim=1, sorted=False).indices
+        self._built = self._built or self._build()
+        return torch.from_numpy(self._built.search(queries.numpy(), n)[1])
+
+    def _similarities(self, queries: Tensor, items: Tensor) -> Tensor:
+        """Return the similarities (Q, n) float32 of each query and its own candidates, each pair for itself."""
+        step = max(1, BLOCK // (items.shape[1] * self.dim))
+        blocks = zip(queries.double().split(step), items.split(step), strict=True)
+        return torch.cat([(q[:, None] * self.features[i].double()).sum(dim=2).float() for q, i in blocks])
+
+    @property
+    def _is_exact(self) -> bool:
+        return self.index in ("torch", "flat") or len(self) < SMALL
+
+    def _build(self) -> Any:
+        """Return faiss's index of the features."""
+        faiss, features = _import_faiss(), self.features.numpy()
+        if self._is_exact:
+            index = faiss.IndexFlatIP(self.dim)
+        elif self.index == "ivf":
+            index = faiss.index_factory(self.dim, f"IVF{int(len(self) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT)
+            index.nprobe = self.nprobe
+            index.train(features)
+        else:
+            index = faiss.IndexHNSWFlat(self.dim, 32, faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efSearch = self.ef_search
+        index.add(features)
+        return index
+
+
+def _integers(name: str, values: Tensor | Sequence[int], n: int | None = None) -> Tensor:
+    """Return n whole numbers as (n,) int64 on the CPU."""
+    numbers = torch.as_tensor(values).cpu()
+    whole = not (numbers.is_floating_point() or numbers.dtype == torch.bool) or numbers.numel() == 0
+    if numbers.ndim != 1 or (n is not None and len(numbers) != n) or not whole:
+        found = f"{numbers.dtype} of shape {tuple(numbers.shape)}"
+        raise ValueError(f"{name} are {found}; expected ({'N' if n is None else n},) integers")
+    return numbers.long()
+
+
+def _import_faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(f"this index needs faiss ({error}): pip install faiss-cpu, or use index='torch'") from None
+    return faiss
