@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 
 import pytest
 import torch
@@ -311,7 +312,7 @@ def test_the_progress_line_shows_terms_recall_and_time_left(stream, tmp_path, ca
 
 def test_a_collapse_is_reported(stream, tmp_path, capsys, monkeypatch):
     constant = torch.ones(24, 64), torch.zeros(24, 6)
-    monkeypatch.setattr("csd_edu.train.embed", lambda *_: constant)
+    monkeypatch.setattr(sys.modules["csd_edu.train"], "embed", lambda *_: constant)
     run = csd.train(stream, csd.methods.finetune, TINY, out=tmp_path / "r")
     assert "after task 0 all features point the same way (collapse)" in capsys.readouterr().out
     assert all(r["collapsed"] for r in run.records if r["kind"] == "task")
