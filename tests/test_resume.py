@@ -171,6 +171,7 @@ def test_a_stopped_generator_continues(whole, tmp_path):
     assert_equal_runs(whole, tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_while_saving(processes, whole, tmp_path):
     """With less and less room every save fails somewhere else; with room again the run goes on from its last epoch."""
     out = tmp_path / "r"
