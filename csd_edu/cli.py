@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--preset",
         default="quick",
-        help="quick (2 CPU cores, seconds to two minutes), lab (a T4 GPU, under ten minutes), "
+        help="quick (2 CPU cores, seconds to two minutes), lab (meant for a T4 GPU), "
         "paper (the published schedule, hours on a GPU) (default: %(default)s)",
     )
     p.add_argument("--out", type=Path, help="run folder (default: runs/DATASET-METHOD-seedSEED)")

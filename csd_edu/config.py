@@ -150,7 +150,7 @@ _PAPER = Config(
 )
 _LAB = Config(depth=32, epochs=40, later_epochs=25, batch_size=128)
 
-# For each kind of images: quick = 2 CPU cores, seconds to two minutes; lab = a T4, under ten minutes;
+# For each kind of images: quick = 2 CPU cores, seconds to two minutes; lab = meant for a T4 GPU;
 # paper = the schedule published with CSD.
 _PRESETS: dict[str, dict[str, Preset]] = {
     "glyphs": {
@@ -181,7 +181,7 @@ def preset(dataset: str = "glyphs", name: str = "quick") -> Preset:
 
     Args:
         dataset: "glyphs", "digits", "omniglot"; "cifar100" and every other name count as photographs.
-        name: "quick" (2 CPU cores, seconds to two minutes), "lab" (a T4 GPU, under ten minutes) or
+        name: "quick" (2 CPU cores, seconds to two minutes), "lab" (meant for a T4 GPU) or
             "paper" (the published schedule: hours on a GPU).
 
     Returns:

@@ -72,9 +72,9 @@ def cpu_has_bfloat16() -> bool:
 def keep_freed_memory() -> None:
     """Let the C library reuse the memory of a step in the next one instead of giving it back to the system.
 
-    By default glibc unmaps each large tensor when it is freed, and the system fills its pages with zeros again at
-    every step: on 2 CPU cores that took from a tenth to nearly all of a step's time (benchmarks/step.py).
-    Elsewhere than on Linux with glibc this does nothing.
+    By default glibc gives large tensors back when they are freed, and the system maps and zeroes their pages again
+    in the next step. What that costs depends on the machine and its load; benchmarks/step.py times a step before
+    and after. Elsewhere than on Linux with glibc this does nothing.
     """
     if sys.platform != "linux" or not platform.libc_ver()[0].startswith("glibc"):
         return

@@ -21,6 +21,7 @@ from PIL import Image
 
 from csd_edu import data, folders
 from csd_edu.data import Dataset, load, save
+from tests.conftest import need
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning is part of what `load` says
 ENVIRONMENT = os.environ.get("CSD_EDU_DATA")  # as found, before the fixture below hides it
@@ -29,11 +30,7 @@ ENVIRONMENT = os.environ.get("CSD_EDU_DATA")  # as found, before the fixture bel
 def real(filename):
     """Return the file of real images of this name; without it skip the test, or fail where all are required."""
     path = Path(ENVIRONMENT or "/nonexistent", filename)
-    if not path.is_file():
-        reason = f"no {filename} in the folder that CSD_EDU_DATA names ({ENVIRONMENT})"
-        if os.environ.get("CSD_EDU_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(path.is_file(), f"no {filename} in the folder that CSD_EDU_DATA names ({ENVIRONMENT})")
     return path
 
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from csd_edu import metrics
 
 
-def brute_force_ranks(queries, query_labels, gallery, gallery_labels, exclude_self):
-    """Sort each query's gallery, the wrong one first where similarities tie, and look for the first right one."""
-    ranks = []
+def sorted_galleries(queries, query_labels, gallery, gallery_labels, exclude_self):
+    """Yield for each query whether each item is right, most similar first, the wrong one first where they tie."""
     for i, (query, label) in enumerate(zip(queries.double(), query_labels.tolist(), strict=True)):
         entries = []
         for j, (item, item_label) in enumerate(zip(gallery.double(), gallery_labels.tolist(), strict=True)):
@@ -22,9 +21,12 @@ def brute_force_ranks(queries, query_labels, gallery, gallery_labels, exclude_se
             norms = float(query.norm() * item.norm())
             similarity = float(query @ item) / norms if norms > 0 else 0.0
             entries.append((-round(similarity, 5), item_label == label))
-        entries.sort()
-        ranks.append(next((rank for rank, (_, right) in enumerate(entries, start=1) if right), 0))
-    return torch.tensor(ranks)
+        yield [right for _, right in sorted(entries)]
+
+
+def brute_force_ranks(*search):
+    """Look for the first right answer in each sorted gallery."""
+    return torch.tensor([hits.index(True) + 1 if True in hits else 0 for hits in sorted_galleries(*search)])
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,22 +66,13 @@ def test_recall_at_several_k():
     assert recall == {1: 0.5, 2: 0.5, 3: 1.0}
 
 
-def brute_force_map_at_r(queries, query_labels, gallery, gallery_labels, exclude_self):
-    """Average precision among the first R of each sorted gallery, the wrong one first where similarities tie."""
-    scores = []
-    for i, (query, label) in enumerate(zip(queries.double(), query_labels.tolist(), strict=True)):
-        entries = []
-        for j, (item, item_label) in enumerate(zip(gallery.double(), gallery_labels.tolist(), strict=True)):
-            if exclude_self and i == j:
-                continue
-            norms = float(query.norm() * item.norm())
-            similarity = float(query @ item) / norms if norms > 0 else 0.0
-            entries.append((-round(similarity, 5), item_label == label))
-        entries.sort()
-        r = sum(right for _, right in entries)
-        if r:
-            hits = [right for _, right in entries[:r]]
-            scores.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
+def brute_force_map_at_r(*search):
+    """Average precision among the first R of each sorted gallery."""
+    scores = [
+        sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r
+        for hits in sorted_galleries(*search)
+        if (r := sum(hits))
+    ]
     return float(np.mean(scores)) if scores else math.nan
 
 
