@@ -22,12 +22,12 @@ COLLAPSE = 1e-4
 """Features whose mean direction is longer than 1 − this all point the same way."""
 
 PROTOCOLS = {
-    "task": "gallery: the test images of the query's own task",
-    "seen": "gallery: the test images of all tasks learnt so far",
-    "all": "gallery: the test images of all tasks, also of those still to come",
-    "stale": "gallery: all tasks learnt so far, their features as each task's own network left them; "
-    "only the queries use the newest network",
+    "task": "search among the test images of the query's own task",
+    "seen": "search among the test images of all tasks learnt so far",
+    "all": "search among the test images of every task, also those not learnt yet",
+    "stale": "new queries search the features that each task's own network left behind",
 }
+"""What each retrieval protocol searches in."""
 
 FORMULAS = {
     "forgetting": "1/(T−1) Σ_{j<T} ( max_{i<T} R[i][j] − R[T][j] )  (Chaudhry et al. 2018)",

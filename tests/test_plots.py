@@ -7,7 +7,8 @@ import plotly.colors
 import plotly.graph_objects as go
 import pytest
 
-from csd_edu import plots
+from csd_edu import metrics, plots
+from csd_edu.plots.curves import HEIGHT, _apart
 
 SEEN = [[0.9, None], [0.25, 0.8]]
 NASTY = "<img src=x onerror=alert(1)>"
@@ -67,7 +68,7 @@ def test_numbers_stand_out_from_their_cells():
 def test_metric_protocol_and_formula_are_on_the_figure():
     title = matrices().layout.title
     assert "Recall@1" in title.text
-    assert plots.PROTOCOLS["seen"] in title.subtitle.text
+    assert metrics.PROTOCOLS["seen"] in title.subtitle.text
     assert "R[i][j]" in title.subtitle.text
     assert "my own protocol" in texts(matrices(protocol="my own protocol"))
     assert "a formula" in texts(matrices(formula="a formula"))
@@ -145,7 +146,7 @@ def test_names_at_the_ends_of_lines_do_not_overlap():
     figure = curves({name: [1.0, 0.9 + k / 1000] for k, name in enumerate(names)})
     notes = figure.layout.annotations
     assert sorted(note.text for note in notes) == names
-    pixel = (figure.layout.yaxis.range[1] - figure.layout.yaxis.range[0]) / (plots.HEIGHT - 20)
+    pixel = (figure.layout.yaxis.range[1] - figure.layout.yaxis.range[0]) / (HEIGHT - 20)
     heights = sorted(note.y / pixel - note.ay for note in notes)
     assert min(b - a for a, b in pairwise(heights)) > 18
     assert heights[-1] <= figure.layout.yaxis.range[1] / pixel + 1e-6
@@ -159,9 +160,9 @@ def test_a_line_that_stops_early_has_its_name_in_the_legend_only():
 
 
 def test_names_move_apart_no_further_than_needed():
-    assert plots._apart([0.1, 0.5, 0.9], 0.1, 1.0) == [0.1, 0.5, 0.9]
-    assert plots._apart([1.0, 1.0], 0.2, 1.0) == pytest.approx([0.8, 1.0])
-    assert plots._apart([], 0.2, 1.0) == []
+    assert _apart([0.1, 0.5, 0.9], 0.1, 1.0) == [0.1, 0.5, 0.9]
+    assert _apart([1.0, 1.0], 0.2, 1.0) == pytest.approx([0.8, 1.0])
+    assert _apart([], 0.2, 1.0) == []
 
 
 @pytest.mark.parametrize(

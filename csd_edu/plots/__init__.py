@@ -1,0 +1,18 @@
+"""Pictures of runs: data in, a plotly figure out; nothing is shown, trained or read here.
+
+Every method keeps its colour, marker and dash in all figures. A task matrix (see `csd_edu.metrics`) has in R[i][j]
+a metric on task j's test queries after learning task i, None where there is no value.
+"""
+
+from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
+from csd_edu.plots.matrices import task_matrices
+from csd_edu.plots.style import label, method_of
+
+__all__ = [
+    "classification_beside_retrieval",
+    "curves_over_tasks",
+    "label",
+    "loss_terms",
+    "method_of",
+    "task_matrices",
+]
