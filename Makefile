@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_TESTS := $(BIN)/python -m pytest
 
-.PHONY: demo lab test test-fast test-all pictures lint format clean
+.PHONY: demo lab test test-fast test-all colab-env pictures lint format clean
 
 demo: .venv/.lab  ## train four methods on the glyphs and write runs/demo/report.html
 	$(BIN)/csd-edu demo --out runs/demo
@@ -20,6 +20,8 @@ test-fast: .venv/.test  ## under 2 minutes, for daily use
 test-all: .venv/.test  ## the long campaigns
 	$(RUN_TESTS) -m campaign
 
+colab-env: .venv-colab/.core  ## classic Notebook with the versions of a Colab runtime, for tests in a browser
+
 pictures: .venv/.test demo  ## the README's pictures; needs Chromium
 	BROWSER_PATH=$$(command -v chromium || command -v google-chrome) $(BIN)/python docs/make_pictures.py runs/demo
 
@@ -33,7 +35,7 @@ format: .venv/.test
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-colab build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "csd_edu needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
@@ -47,3 +49,11 @@ clean:
 .venv/.test: pyproject.toml constraints.txt | .venv/bin/uv
 	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/.lab
+
+# Python 3.13 as on Colab, which pyenv offers to those who name it; else the Python of everything else.
+.venv-colab/.core: pyproject.toml constraints-colab.txt | .venv/bin/uv
+	[ -x .venv-colab/bin/python ] \
+	|| PYENV_VERSION=3.13 $(BIN)/uv venv --clear --python 3.13 .venv-colab \
+	|| $(BIN)/uv venv --clear --python $(PYTHON) .venv-colab
+	$(BIN)/uv pip install --compile-bytecode --python .venv-colab/bin/python --constraint constraints-colab.txt --editable . notebook ipykernel
+	@touch $@

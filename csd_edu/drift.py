@@ -52,6 +52,7 @@ class Map:
         neighbors_kept: (T,) for each snapshot, the share of neighbours in feature space that are so on the map.
         note: number of images, settings, what was reduced, and what such a map cannot show.
         indices: (N,) int64, which of the images these are.
+        plane: equal for maps that were fitted together, and only for those can positions be compared.
     """
 
     points: Tensor
@@ -60,6 +61,7 @@ class Map:
     neighbors_kept: Tensor
     note: str
     indices: Tensor
+    plane: str
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float:
@@ -312,6 +314,7 @@ def umap_map(
         n_neighbors=k,
         min_dist=min_dist,
         metric="cosine",
+        n_epochs=200,  # umap's 500 for few points are no more trustworthy, and push what is apart even further
         disconnection_distance=torch.inf,  # opposite features, distance 2, may be neighbours too
         precomputed_knn=tuple(part.numpy() for part in knn),
         init=first.float().numpy(),
@@ -330,49 +333,127 @@ def umap_map(
 
 
 def cached_map(run: Run, kind: str = "umap", *, per_class: int = 5, seed: int = 0, progress: bool = True) -> Map:
-    """Return the map of a run's snapshots on a class-balanced sample of its test images, kept in the run's folder.
+    """Return the map of one run's snapshots, kept in its folder: `cached_maps` of that run alone."""
+    return cached_maps([run], kind, per_class=per_class, seed=seed, progress=progress)[0]
+
+
+def cached_maps(
+    runs: Sequence[Run], kind: str = "umap", *, per_class: int = 5, seed: int = 0, progress: bool = True
+) -> list[Map]:
+    """Return the maps of runs on a class-balanced sample of their test images, kept in the runs' folders.
+
+    Runs that start from the same network, with exactly the same features after task 0, share one feature space there
+    and are fitted together, that first snapshot once. Their maps have the same `plane` and can be laid side by side;
+    a run that starts from another network gets a plane of its own, and the notes say which is which.
 
     Args:
-        run: with at least one task learnt; of the classes of all tasks, also of those to come.
+        runs: each with at least one task learnt, also of different numbers; of the same test images in the same order.
         kind: "umap" or "pca".
-        per_class: images of each class, or all it has.
+        per_class: images of each class, or all it has; of the classes of all tasks, also of those to come.
         seed: of the sample and of the map.
         progress: print a line while UMAP fits.
 
     Returns:
-        The map, read from the folder if parameters and features are still the same; its `indices` are among
-        `run.test()`. If the folder can't be written it is computed each time.
+        A map for each run, read from the folder of the first run of its plane if parameters and features are still the
+        same; the `indices` are among `run.test()`. If the folder can't be written they are computed each time. UMAP's
+        n_neighbors is 15, or twice the number of snapshots on the plane if that is more.
 
     Raises:
-        ValueError: if the kind is unknown, no task is learnt, or as `umap_map` does.
+        ValueError: if there is no run, the kind is unknown, no task is learnt, runs have other test images, features
+            are not finite, or as `umap_map` does.
     """
     if kind not in LIMITS:
         raise ValueError(f"kind is {kind!r}; expected {' or '.join(map(repr, LIMITS))}")
-    if run.tasks_learnt == 0:
-        raise ValueError(f"the run in {run.path} has no features yet: its first task is not finished")
-    labels = run.test()["labels"]
+    if not runs:
+        raise ValueError("there is no run to draw a map of; expected at least one")
+    for run in runs:
+        if run.tasks_learnt == 0:
+            raise ValueError(f"the run in {run.path} has no features yet: its first task is not finished")
+    labels = _common_labels(runs)
     indices = balanced_sample(labels, int(labels.bincount().clamp(max=per_class).sum()), seed)  # (N,)
-    snapshots = torch.stack([run.features(t)[indices] for t in range(run.tasks_learnt)])  # (T, N, D)
+    starts = [run.features(0) for run in runs]
+    first = [next((j for j in range(k) if torch.equal(starts[j], starts[k])), k) for k in range(len(runs))]
+    methods = [run.method for run in runs]
+    names = [f"{run.method} in {run.path.name}" * (methods.count(run.method) > 1) or run.method for run in runs]
+    maps: dict[int, Map] = {}
+    for leader in dict.fromkeys(first):
+        members = [k for k in range(len(runs)) if first[k] == leader]
+        made = _cached_plane([runs[k] for k in members], kind, indices, per_class, seed, progress)
+        note, others = "", ", ".join(name for name, j in zip(names, first, strict=True) if j != leader)
+        if len(members) > 1:
+            note = f"one map for {', '.join(names[k] for k in members)}: they start from the same network; "
+        note = f"{len(indices)} of {len(labels)} test images; {note}{made[0].note}"
+        if others:
+            note += f" Not comparable with the map of {others}: that starts from another network."
+        maps.update({k: replace(part, note=note) for k, part in zip(members, made, strict=True)})
+    return [maps[k] for k in range(len(runs))]
+
+
+def _common_labels(runs: Sequence[Run]) -> Tensor:
+    """Return the labels (N,) of the runs' test images, or raise if these are not the same in the same order."""
+
+    def images(run: Run) -> dict[str, Any]:
+        return {"data": run.description["stream"].get("fingerprint"), "classes in their tasks": run.tasks}
+
+    first, test = runs[0], runs[0].test()
+    for run in runs[1:]:
+        other = run.test()
+        different = [what for what, value in images(run).items() if value != images(first)[what]]
+        different += [what for what in ("labels", "tasks") if not torch.equal(other[what], test[what])]
+        if different:
+            raise ValueError(
+                f"{run.path} and {first.path} have different {', '.join(different)}; expected the same test images in "
+                "the same order. Train both on one stream, or make a map of each by itself"
+            )
+    return test["labels"]
+
+
+def _cached_plane(
+    runs: Sequence[Run], kind: str, indices: Tensor, per_class: int, seed: int, progress: bool
+) -> list[Map]:
+    """Return the maps, fitted together, of runs that have the first snapshot in common."""
+    owners = [(0, 0)] + [(k, t) for k, run in enumerate(runs) for t in range(1, run.tasks_learnt)]
+    snapshots = [runs[k].features(t)[indices] for k, t in owners]  # each (N, D)
+    for (k, t), features in zip(owners, snapshots, strict=True):
+        if not torch.isfinite(features).all():
+            raise ValueError(f"{runs[k].path} holds NaN or infinite features after task {t}: the training has diverged")
     wanted = {
-        "version": 1,
+        "version": 2,
         "kind": kind,
         "per_class": per_class,
         "seed": seed,
         "indices": zlib.crc32(indices.numpy().data),
-        "features": zlib.crc32(snapshots.numpy().data),
+        "features": [zlib.crc32(features.numpy().data) for features in snapshots],
     }
-    path = run.path / f"map-{kind}-{per_class}-per-class-seed{seed}.safetensors"
+    folders = "/".join(run.path.resolve().name for run in runs)
+    several = f"-of-{len(runs)}-runs-{zlib.crc32(folders.encode()):08x}" if len(runs) > 1 else ""
+    path = runs[0].path / f"map-{kind}-{per_class}-per-class-seed{seed}{several}.safetensors"
+    made = None
     with contextlib.suppress(FileNotFoundError, ValueError):  # none yet, or damaged: make it again
         tensors, about = read_tensors(path)
         if about["parameters"] == wanted:
-            return Map(kind=kind, note=about["note"], **tensors)
-    made = pca_map(list(snapshots)) if kind == "pca" else umap_map(list(snapshots), seed=seed, progress=progress)
-    made = replace(made, indices=indices, note=f"{len(indices)} of {len(labels)} test images; {made.note}")
-    if is_writable(run.path):
-        kept = {name: getattr(made, name) for name in ("points", "trustworthiness", "neighbors_kept", "indices")}
-        with contextlib.suppress(OSError):  # a full disk: the map is here all the same
-            write_tensors(path, kept, {"parameters": wanted, "note": made.note})
-    return made
+            made = Map(kind=kind, note=about["note"], plane=_plane(tensors["points"]), **tensors)
+    if made is None:
+        wide = max(15, 2 * len(snapshots))  # a feature that stays is a neighbour of itself in all other snapshots
+        made = (
+            pca_map(snapshots) if kind == "pca" else umap_map(snapshots, n_neighbors=wide, seed=seed, progress=progress)
+        )
+        made = replace(made, indices=indices)
+        if is_writable(runs[0].path):
+            kept = {name: getattr(made, name) for name in ("points", "trustworthiness", "neighbors_kept", "indices")}
+            with contextlib.suppress(OSError):  # a full disk: the map is here all the same
+                write_tensors(path, kept, {"parameters": wanted, "note": made.note})
+    parts = []
+    for k in range(len(runs)):
+        own = [row for row, (owner, t) in enumerate(owners) if t == 0 or owner == k]  # all share the first snapshot
+        values = {name: getattr(made, name)[own] for name in ("points", "trustworthiness", "neighbors_kept")}
+        parts.append(replace(made, **values))
+    return parts
+
+
+def _plane(points: Tensor) -> str:
+    """Return a name for the plane on which all these points (T, N, 2) lie."""
+    return f"{zlib.crc32(points.contiguous().numpy().data):08x}"
 
 
 def _map(kind: str, points: Tensor, units: Tensor, note: str) -> Map:
@@ -386,7 +467,7 @@ def _map(kind: str, points: Tensor, units: Tensor, note: str) -> Map:
             quality[0, t] = trustworthiness(x, p, k)
             quality[1, t] = _kept(_nearest(x, k)[0], _nearest(p, k, euclidean=True)[0]).mean()
     note += f"; quality at {k} neighbours. {LIMITS[kind]}"
-    return Map(points, kind, quality[0], quality[1], note, torch.arange(n))
+    return Map(points, kind, quality[0], quality[1], note, torch.arange(n), _plane(points))
 
 
 def _principal(units: Tensor) -> Tensor:

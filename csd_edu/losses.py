@@ -9,9 +9,30 @@ it is.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """What the CSD loss sees in one batch: each anchor i with the students j, then with the teachers j.
+
+    Attributes:
+        similarity: (B, 2B) cosine.
+        positive: (B, 2B) bool: j is of i's class, and not i itself.
+        weight: (B, 2B) softmax of similarity/τ over the contrast set A(i): zero for itself, and each row sums to 1.
+        pull: (B, 2B) positive/|P(i)| − weight, which is −τ times the gradient of anchor i's loss in the similarity:
+            above 0 the step draws the pair together, below 0 it pushes it apart. Each row sums to 0.
+        loss: the value of `csd`.
+    """
+
+    similarity: Tensor
+    positive: Tensor
+    weight: Tensor
+    pull: Tensor
+    loss: float
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -163,22 +184,38 @@ def csd(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float 
     Source: Barletti et al., "Contrastive Supervised Distillation for Continual Representation Learning",
     ICIAP 2021, arXiv 2205.05476, as in the code the authors released.
     """
-    _check_batch("student", student, labels)
-    if teacher.shape != student.shape:
-        raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} don't fit; "
-            "expected features of the same images, both (B, D)"
-        )
-    _check_temperature(temperature)
     with torch.autocast(student.device.type, enabled=False):
-        student = normalize(_at_least_float32(student))  # (B, D)
-        teacher = normalize(_at_least_float32(teacher.detach())).to(student.dtype)  # (B, D)
-        contrast = torch.cat([student, teacher])  # (2B, D)
-        similarity = student @ contrast.T / temperature  # (B, 2B)
+        similarity, positive, contrasted = _csd_pairs(student, teacher, labels, temperature)
+        return _contrast(similarity / temperature, positive, contrasted)
 
-        not_self = torch.cat([~_identity(labels), torch.ones_like(_identity(labels))], dim=1)  # (B, 2B)
-        same_class = (labels[:, None] == labels[None, :]).repeat(1, 2)  # (B, 2B)
-        return _contrast(similarity, same_class & not_self, not_self)
+
+@torch.no_grad()
+def csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float = 0.07) -> Pairs:
+    """Return what each pair of a batch weighs in the CSD loss, and whether the loss draws it together or apart.
+
+        w_ia = exp(s_i·c_a/τ) / Σ_{b∈A(i)} exp(s_i·c_b/τ)        pull_ia = [a∈P(i)]/|P(i)| − w_ia = −τ ∂L_i/∂(s_i·c_a)
+
+    Args:
+        student: (B, D), any float type; need not be normalised.
+        teacher: (B, D) features of the same images under the frozen old model.
+        labels: (B,) integers.
+        temperature: τ > 0; the smaller, the more of the weight goes to the most similar pairs.
+
+    Returns:
+        The pairs, in at least float32 and without gradients.
+
+    Raises:
+        ValueError: if the shapes don't fit or the temperature is not positive.
+
+    Source: as `csd`; the gradient as in Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, section 3.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        similarity, positive, contrasted = _csd_pairs(student, teacher, labels, temperature)
+        scaled = similarity / temperature  # (B, 2B)
+        weight = scaled.masked_fill(~contrasted, -torch.inf).softmax(dim=1)  # (B, 2B)
+        # No anchor is without a positive: its own teacher view is one.
+        pull = positive.to(weight.dtype) / positive.sum(dim=1, keepdim=True) - weight  # (B, 2B)
+        return Pairs(similarity, positive, weight, pull, float(_contrast(scaled, positive, contrasted)))
 
 
 def normalize(features: Tensor) -> Tensor:
@@ -195,6 +232,23 @@ def normalize(features: Tensor) -> Tensor:
     features = features / torch.where(largest > 1e-30, largest, 1.0)  # (B, D)
     length = features.norm(dim=1, keepdim=True)  # (B, 1)
     return features / torch.where(length > 0, length, 1.0)
+
+
+def _csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Check a batch, and return its (B, 2B) cosine similarities and the masks of the positives P and of A."""
+    _check_batch("student", student, labels)
+    if teacher.shape != student.shape:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} don't fit; "
+            "expected features of the same images, both (B, D)"
+        )
+    _check_temperature(temperature)
+    student = normalize(_at_least_float32(student))  # (B, D)
+    teacher = normalize(_at_least_float32(teacher.detach())).to(student.dtype)  # (B, D)
+    similarity = student @ torch.cat([student, teacher]).T  # (B, 2B)
+    contrasted = torch.cat([~_identity(labels), torch.ones_like(_identity(labels))], dim=1)  # (B, 2B)
+    same_class = (labels[:, None] == labels[None, :]).repeat(1, 2)  # (B, 2B)
+    return similarity, same_class & contrasted, contrasted
 
 
 def _contrast(similarity: Tensor, positive: Tensor, contrasted: Tensor) -> Tensor:

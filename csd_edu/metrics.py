@@ -18,6 +18,9 @@ from csd_edu.losses import normalize
 TIE = 1e-6
 """Cosine similarities closer than this are ties: float32 sums of the same numbers may differ in the last digits."""
 
+CHUNK = 256
+"""Queries compared at once; bounds the memory at CHUNK × G floats."""
+
 COLLAPSE = 1e-4
 """Features whose mean direction is longer than 1 − this all point the same way."""
 
@@ -48,7 +51,7 @@ def first_positive_ranks(
     gallery_labels: Tensor,
     *,
     exclude_self: bool = False,
-    chunk: int = 256,
+    chunk: int = CHUNK,
 ) -> Tensor:
     """Return for each query the rank, by cosine similarity, of the first gallery item of its class.
 
@@ -68,14 +71,8 @@ def first_positive_ranks(
     Raises:
         ValueError: if shapes don't fit, features are not finite, or `exclude_self` is set for different rows.
     """
-    queries, gallery = _checked(queries, query_labels, gallery, gallery_labels, exclude_self)
-    ranks = torch.zeros(len(queries), dtype=torch.int64)
-    for rows, similarity, positive in _compare(queries, query_labels, gallery, gallery_labels, exclude_self, chunk):
-        best = similarity.masked_fill(~positive, -torch.inf).amax(dim=1, keepdim=True)  # (chunk, 1)
-        other = query_labels[rows, None] != gallery_labels  # (chunk, G)
-        before = ((similarity >= best - TIE) & other).sum(dim=1)  # (chunk,)
-        ranks[rows] = torch.where(positive.any(dim=1), before + 1, 0)
-    return ranks
+    itself = _itself(query_labels, gallery_labels, exclude_self)
+    return _first_ranks(queries, query_labels, gallery, gallery_labels, itself, chunk)
 
 
 def recall_at_k(
@@ -105,8 +102,7 @@ def recall_at_k(
     Raises:
         ValueError: if shapes don't fit, features are not finite or a K is below 1.
     """
-    if any(k < 1 for k in ks):
-        raise ValueError(f"ks are {tuple(ks)}; expected whole numbers of at least 1")
+    _check_ks(ks)
     ranks = first_positive_ranks(queries, query_labels, gallery, gallery_labels, exclude_self=exclude_self)
     return {k: _mean_or_nan((ranks[ranks > 0] <= k).double()) for k in ks}
 
@@ -118,7 +114,7 @@ def map_at_r(
     gallery_labels: Tensor,
     *,
     exclude_self: bool = False,
-    chunk: int = 256,
+    chunk: int = CHUNK,
 ) -> float:
     """Return the mean average precision at R: how many of the R nearest are right, and how far in front they stand.
 
@@ -143,23 +139,59 @@ def map_at_r(
 
     Source: Musgrave, Belongie & Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2.
     """
-    queries, gallery = _checked(queries, query_labels, gallery, gallery_labels, exclude_self)
-    precisions = []
-    for rows, similarity, positive in _compare(queries, query_labels, gallery, gallery_labels, exclude_self, chunk):
-        n_positives = positive.sum(dim=1)  # (chunk,)
-        deepest = int(n_positives.max())
-        if deepest == 0:
-            continue
-        if exclude_self:
-            similarity[torch.arange(len(rows)), rows] = -torch.inf
-        # Lowered by a little, a right item stands behind the wrong ones that are as similar.
-        nearest = (similarity - 2 * TIE * positive).topk(deepest, dim=1).indices  # (chunk, R)
-        right = positive.gather(1, nearest).float()  # (chunk, R)
-        place = torch.arange(1, deepest + 1)  # (R,)
-        counted = right * (place <= n_positives[:, None])  # (chunk, R)
-        average = (counted * right.cumsum(dim=1) / place).sum(dim=1) / n_positives.clamp_min(1)  # (chunk,)
-        precisions.append(average[n_positives > 0])
-    return _mean_or_nan(torch.cat(precisions).double()) if precisions else float("nan")
+    search = (queries, query_labels, gallery, gallery_labels)
+    return recall_and_map(*search, ks=(), exclude_self=exclude_self, chunk=chunk)[1]
+
+
+def recall_and_map(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    exclude_self: bool = False,
+    chunk: int = CHUNK,
+) -> tuple[dict[int, float], float]:
+    """Return what `recall_at_k` and `map_at_r` return, from one pass over the similarities.
+
+    The i-th nearest positive has the rank r_i = i + the number of other items before it. Both measures are sums over
+    these ranks: a hit is r_1 ≤ K, and MAP@R = mean over queries of 1/R Σ_i [r_i ≤ R] · i / r_i.
+
+    Args:
+        queries: (Q, D) floats, compared by cosine similarity.
+        query_labels: (Q,) integers.
+        gallery: (G, D) floats.
+        gallery_labels: (G,) integers.
+        ks: the values of K, each at least 1.
+        exclude_self: queries and gallery are the same rows, and a query must not find itself.
+        chunk: queries compared at once.
+
+    Returns:
+        Recall@K for each K, and MAP@R; NaN if no query has a positive.
+
+    Raises:
+        ValueError: if shapes don't fit, features are not finite or a K is below 1.
+    """
+    _check_ks(ks)
+    itself = _itself(query_labels, gallery_labels, exclude_self)
+    first_ranks, precisions = [torch.empty(0)], [torch.empty(0)]
+    for _, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself, chunk):
+        n_positives = (positives > -torch.inf).sum(dim=1, keepdim=True)  # (c, 1)
+        # Further down than this no rank counts, and so no more than this many others are looked at.
+        deepest = min(max([int(n_positives.max()), *ks]), others.shape[1])
+        nearest = np.partition(others.numpy(), -deepest, axis=1)[:, -deepest:]  # (c, deepest)
+        # numpy sorts many times faster than torch here.
+        ascending = torch.from_numpy(np.sort(nearest, axis=1))  # (c, deepest)
+        descending = torch.from_numpy(-np.sort(-positives.numpy(), axis=1))  # (c, R)
+        before = deepest - torch.searchsorted(ascending, descending - TIE)  # (c, R)
+        place = torch.arange(1, positives.shape[1] + 1)  # (R,)
+        rank = place + before  # (c, R)
+        precision = torch.where(rank <= n_positives, place.double() / rank, 0.0)  # (c, R)
+        first_ranks.append(rank[:, 0])
+        precisions.append(precision.sum(dim=1) / n_positives[:, 0])
+    found = torch.cat(first_ranks)  # (queries with a positive,)
+    return {k: _mean_or_nan((found <= k).double()) for k in ks}, _mean_or_nan(torch.cat(precisions))
 
 
 def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
@@ -179,7 +211,7 @@ def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
     Source: Mensink et al., TPAMI 2013; as a measure of features in Rebuffi et al., "iCaRL", CVPR 2017. Here an
     image is left out of its own class's mean.
     """
-    unit, _ = _checked(features, labels, features, labels, exclude_self=True)
+    unit, _ = _checked(features, labels, features, labels)
     classes, class_of = labels.unique(return_inverse=True)
     sums = torch.zeros(len(classes), unit.shape[1]).index_add_(0, class_of, unit)  # (n_classes, D)
     own = normalize(sums[class_of] - unit)  # (N, D): the mean's direction is the sum's
@@ -189,7 +221,14 @@ def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
     return torch.where(class_of.bincount()[class_of] > 1, right, torch.nan)
 
 
-def query_ranks(snapshots: Sequence[Tensor], labels: Tensor, tasks: Tensor, *, protocol: str = "seen") -> Tensor:
+def query_ranks(
+    snapshots: Sequence[Tensor],
+    labels: Tensor,
+    tasks: Tensor,
+    *,
+    protocol: str = "seen",
+    queries: Tensor | None = None,
+) -> Tensor:
     """Return for every test query, after every task, the rank of its first right answer.
 
     Query set and gallery are the same images; the query itself is left out, and ties never help.
@@ -199,28 +238,77 @@ def query_ranks(snapshots: Sequence[Tensor], labels: Tensor, tasks: Tensor, *, p
         labels: (N,) integers.
         tasks: (N,) the task of each image.
         protocol: a name in `PROTOCOLS`.
+        queries: (Q,) int64, the images that ask; None for all. The gallery stays the same.
 
     Returns:
-        (T, N) int64: 1 for a right nearest neighbour; 0 where the protocol has no value, or no positive is there.
+        (T, Q) int64: 1 for a right nearest neighbour; 0 where the protocol has no value, or no positive is there.
 
     Raises:
-        ValueError: if the protocol is unknown, shapes don't fit or features are not finite.
+        ValueError: if the protocol is unknown, there are no snapshots, shapes don't fit, features are not finite or a
+            query is none of the images.
+    """
+    queries = checked_queries(queries, len(tasks))
+    if labels.shape != tasks.shape:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}, tasks {tuple(tasks.shape)}; expected (N,) for both")
+    ranks = torch.zeros(len(snapshots), len(queries), dtype=torch.int64)
+    for task, gallery, images in searches(snapshots, tasks, protocol):
+        asking = torch.isin(queries, images)
+        ranks[task, asking] = _ranks_among(images, queries[asking], snapshots[task], gallery, labels)
+    return ranks
+
+
+def searches(snapshots: Sequence[Tensor], tasks: Tensor, protocol: str) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield every search that a protocol asks for.
+
+    Args:
+        snapshots: T times (N, D), the features of all test images under the network after each task.
+        tasks: (N,) the task of each image.
+        protocol: a name in `PROTOCOLS`.
+
+    Yields:
+        The task just learnt, the features (N, D) found in the gallery, and the images (n,), ascending, that take part:
+        each of them asks with its features in `snapshots[task]`, and finds the others.
+
+    Raises:
+        ValueError: if the protocol is unknown, there are no snapshots, shapes don't fit or features are not finite.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(map(repr, PROTOCOLS))}")
-    ranks = torch.zeros(len(snapshots), len(labels), dtype=torch.int64)
+    if len(snapshots) == 0:
+        raise ValueError("there are no snapshots; expected the features (N, D) after at least one task")
+    for t, features in enumerate(snapshots):
+        if features.ndim != 2 or tasks.shape != features.shape[:1] or features.shape[1] != snapshots[0].shape[1]:
+            raise ValueError(
+                f"snapshot {t} has shape {tuple(features.shape)}, the first {tuple(snapshots[0].shape)} and tasks "
+                f"{tuple(tasks.shape)}; expected (N, D) for all snapshots and (N,)"
+            )
+        if not torch.isfinite(features).all():
+            raise ValueError(f"snapshot {t} holds NaN or infinite features; the network that made them has diverged")
     gallery = snapshots[0].clone()
     for task, features in enumerate(snapshots):
         if protocol == "stale":
             gallery[tasks == task] = features[tasks == task]
         else:
             gallery = features
-        ranks[task] = _ranks_after(features, gallery, labels, tasks, task, protocol)
-    return ranks
+        for images in _searched_together(tasks, task, protocol):
+            yield task, gallery, images
+
+
+def checked_queries(queries: Tensor | None, n: int) -> Tensor:
+    """Return the images (Q,) that ask among n, all for None, or raise a ValueError if they are not from 0 to n − 1."""
+    if queries is None:
+        return torch.arange(n)
+    if queries.ndim != 1 or queries.is_floating_point() or queries.dtype == torch.bool:
+        found = f"{queries.dtype} of shape {tuple(queries.shape)}"
+        raise ValueError(f"queries are {found}; expected (Q,) integers, the indices of images")
+    outside = queries[(queries < 0) | (queries >= n)]
+    if len(outside):
+        raise ValueError(f"query {int(outside[0])} is none of the {n} images; expected indices from 0 to {n - 1}")
+    return queries.cpu().long()
 
 
 def recall_matrix(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> list[list[float | None]]:
-    """Return the task matrix of Recall@K from the ranks (T, N) that `query_ranks` gives; tasks are (N,)."""
+    """Return the task matrix of Recall@K from the ranks (T, Q) of `query_ranks` and the tasks (Q,) of the queries."""
     n_tasks = int(tasks.max()) + 1
 
     def recall(row: Tensor, task: int) -> float | None:
@@ -276,7 +364,10 @@ def task_row(features: Tensor, predictions: Tensor, labels: Tensor, tasks: Tenso
     """
     n_tasks = int(tasks.max()) + 1
     seen = tasks <= task
-    ranks = {name: _ranks_after(features, features, labels, tasks, task, name) for name in ("seen", "task")}
+    ranks = {name: torch.zeros(len(labels), dtype=torch.int64) for name in ("seen", "task")}
+    for name, of_all in ranks.items():
+        for images in _searched_together(tasks, task, name):
+            of_all[images] = _ranks_among(images, images, features, features, labels)
     found = ranks["seen"][ranks["seen"] > 0]
     right = (predictions == labels).double()
     return {
@@ -443,10 +534,8 @@ def _square(matrix: Matrix) -> np.ndarray:
     return r
 
 
-def _checked(
-    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, exclude_self: bool
-) -> tuple[Tensor, Tensor]:
-    """Check the shapes and return both feature sets normalised, in float32."""
+def _checked(queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Check the shapes and return both feature sets normalised, in float32 on the CPU."""
     for name, features, labels in (("queries", queries, query_labels), ("gallery", gallery, gallery_labels)):
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
@@ -462,34 +551,95 @@ def _checked(
             f"queries have {queries.shape[1]} dimensions and the gallery {gallery.shape[1]}; "
             "expected features of networks with the same feature size"
         )
-    if exclude_self and len(queries) != len(gallery):
+    return normalize(queries.detach().cpu().float()), normalize(gallery.detach().cpu().float())
+
+
+def _itself(query_labels: Tensor, gallery_labels: Tensor, exclude_self: bool) -> Tensor | None:
+    """Return the item (Q,) that each query must not find, or None."""
+    if not exclude_self:
+        return None
+    if len(query_labels) != len(gallery_labels):
         raise ValueError(
-            f"exclude_self is set for {len(queries)} queries and a gallery of {len(gallery)}; "
+            f"exclude_self is set for {len(query_labels)} queries and a gallery of {len(gallery_labels)}; "
             "expected the same rows on both sides"
         )
-    return normalize(queries.float()), normalize(gallery.float())
+    differ = (query_labels != gallery_labels).nonzero()
+    if len(differ):
+        raise ValueError(
+            f"exclude_self is set, but query {int(differ[0, 0])} has another label than that item of the gallery; "
+            "expected the same rows on both sides"
+        )
+    return torch.arange(len(query_labels))
 
 
-def _ranks_after(features: Tensor, gallery: Tensor, labels: Tensor, tasks: Tensor, task: int, protocol: str) -> Tensor:
-    """Return (N,) ranks after one task: each query among the rows of `gallery` that the protocol admits."""
-    ranks = torch.zeros(len(labels), dtype=torch.int64)
-    whole = tasks >= 0 if protocol == "all" else tasks <= task
-    parts = [tasks == j for j in range(int(tasks.max()) + 1)] if protocol == "task" else [whole]
-    for part in parts:
-        ranks[part] = first_positive_ranks(features[part], labels[part], gallery[part], labels[part], exclude_self=True)
+def _check_ks(ks: Sequence[int]) -> None:
+    if any(k < 1 or k % 1 for k in ks):
+        raise ValueError(f"ks are {tuple(ks)}; expected whole numbers of at least 1")
+
+
+def _searched_together(tasks: Tensor, task: int, protocol: str) -> list[Tensor]:
+    """Return the groups of images (n,), ascending, of which each asks among the others of its group after a task."""
+    if protocol == "task":
+        return [(tasks == j).nonzero()[:, 0] for j in tasks.unique()]
+    images = (tasks >= 0 if protocol == "all" else tasks <= task).nonzero()[:, 0]
+    return [images] if len(images) else []
+
+
+def _ranks_among(images: Tensor, queries: Tensor, features: Tensor, gallery: Tensor, labels: Tensor) -> Tensor:
+    """Return the ranks (q,) of queries that look, with their features (N, D), among these images of the gallery."""
+    itself = torch.searchsorted(images, queries)
+    return _first_ranks(features[queries], labels[queries], gallery[images], labels[images], itself, CHUNK)
+
+
+def _first_ranks(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    itself: Tensor | None,
+    chunk: int,
+) -> Tensor:
+    """Return (Q,) what `first_positive_ranks` does; query i does not find the item itself[i]."""
+    ranks = torch.zeros(len(queries), dtype=torch.int64)
+    for rows, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself, chunk):
+        best = positives.amax(dim=1, keepdim=True)  # (c, 1)
+        ranks[rows] = 1 + (others >= best - TIE).sum(dim=1)
     return ranks
 
 
 def _compare(
-    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, exclude_self: bool, chunk: int
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    itself: Tensor | None,
+    chunk: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield, a chunk of queries at a time, their rows (c,), similarities (c, G) and which items are right (c, G)."""
-    for rows in torch.arange(len(queries)).split(chunk):
-        similarity = queries[rows] @ gallery.T
-        positive = query_labels[rows, None] == gallery_labels
-        if exclude_self:
-            positive[torch.arange(len(rows)), rows] = False
-        yield rows, similarity, positive
+    """Yield, a chunk of queries at a time, their rows (c,), and similarities to positives (c, R) and to others (c, G).
+
+    `itself` (Q,) is the item that a query must not find. Queries without a positive are left out; similarities are
+    −inf where a query has fewer than R positives, and among the others at its positives and at itself.
+    """
+    queries, gallery = _checked(queries, query_labels, gallery, gallery_labels)
+    both = torch.cat([query_labels, gallery_labels]).cpu().unique(return_inverse=True)[1]
+    of_query, of_item = both.split([len(queries), len(gallery)])
+    # With the gallery in the order of its classes, the positives of a query are the columns from start to end.
+    of_item, order = of_item.sort(stable=True)
+    gallery = gallery[order]
+    start = torch.searchsorted(of_item, of_query)  # (Q,)
+    end = torch.searchsorted(of_item, of_query, right=True)  # (Q,)
+    excluded = torch.full_like(start, -1) if itself is None else order.argsort()[itself]  # (Q,)
+    asking = (end - start > (excluded >= 0)).nonzero()[:, 0]
+    for first in range(0, len(asking), chunk):
+        rows = asking[first : first + chunk]  # (c,)
+        with torch.autocast("cpu", enabled=False):
+            similarity = queries[rows] @ gallery.T  # (c, G)
+        from_start = torch.arange(int((end - start)[rows].max()))  # (R,)
+        columns = start[rows, None] + from_start  # (c, R)
+        missing = (columns >= end[rows, None]) | (columns == excluded[rows, None])  # (c, R)
+        columns = columns.minimum(end[rows, None] - 1)  # (c, R)
+        positives = similarity.gather(1, columns).masked_fill(missing, -torch.inf)  # (c, R)
+        yield rows, positives, similarity.scatter_(1, columns, -torch.inf)
 
 
 def _mean_or_nan(values: Tensor) -> float:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import string
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+from torch import Tensor
 
-from csd_edu import plots
+from csd_edu import drift, pictures, plots
+from csd_edu.comparison import Comparison, check_comparable, run_labels, stream_of
 from csd_edu.files import write_atomically
 from csd_edu.runs import Run
 
@@ -25,70 +29,42 @@ METHODS = {
     "Its network stays the same, so what it loses under <em>seen</em> it loses to the growing gallery: that is "
     "crowding, not forgetting.",
 }
+MAPPED = 4  # runs on the maps and in the strips, at most
+LOST, KEPT = 3, 2  # queries shown
+RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 
 
-def write_report(runs: Sequence[Run], path: str | Path) -> Path:
+def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] = ("pca", "umap")) -> Path:
     """Write one self-contained HTML file about runs that learnt the same data in tasks of the same sizes.
+
+    Maps are fitted once and kept in the folder of the first run, see `csd_edu.drift.cached_maps`; UMAP takes a while,
+    and says so.
 
     Args:
         runs: in the order in which to show them; an unfinished one with the tasks it has learnt.
         path: the file to write; folders on the way are made.
+        maps: kinds of drift maps, "pca" and "umap"; () for none.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks.
-        OSError: if the file can't be written; an old one is then untouched.
+        ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks,
+            or there is no such kind of map.
+        OSError: if the file can't be written, an old one is then untouched; or what a run saved is missing.
     """
-    _check(runs)
+    check_comparable(runs)
+    unknown = [kind for kind in maps if kind not in drift.LIMITS]
+    if unknown:
+        raise ValueError(f"there is no map {unknown[0]!r}; expected {' and '.join(map(repr, drift.LIMITS))}, or none")
     path = Path(path)
-    page = string.Template(PAGE).substitute(_content(dict(zip(run_labels(runs), runs, strict=True))))
+    page = string.Template(PAGE).substitute(_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
 
 
-def run_labels(runs: Sequence[Run]) -> list[str]:
-    """Return a name for each run: its method and, where several have the same, what tells those apart."""
-    labels = []
-    for run in runs:
-        twins = [other for other in runs if other.method == run.method]
-        name = run.method
-        for tell in (lambda r: f"seed {r.config.seed}", lambda r: r.path.resolve().name, lambda r: str(r.path)):
-            if len(twins) > 1:
-                name = f"{run.method} ({tell(run)})"
-            if len({tell(twin) for twin in twins}) == len(twins):
-                break
-        labels.append(name)
-    return labels
-
-
-def _check(runs: Sequence[Run]) -> None:
-    if not runs:
-        raise ValueError("there is no run to report on; expected at least one")
-    first = runs[0]
-    for k, run in enumerate(runs):
-        if run.tasks_learnt == 0:
-            raise ValueError(f"the run in {run.path} has not finished its first task yet; there is nothing to report")
-        if run.path.resolve() in {other.path.resolve() for other in runs[:k]}:
-            raise ValueError(f"the run in {run.path} is given twice")
-        for what, here, there in zip(("data", "tasks"), _stream(run), _stream(first), strict=True):
-            if here != there:
-                raise ValueError(
-                    f"{run.path} and {first.path} have different {what}: {here}, and {there}. "
-                    "Write a report for each; only runs on the same data and sizes of tasks can share one"
-                )
-
-
-def _stream(run: Run) -> tuple[str, str]:
-    """Return which images a run learns, and in tasks of which sizes."""
-    stream = run.description["stream"]
-    data = f"{stream['dataset']} with fingerprint {stream['fingerprint']}"
-    return data, " + ".join(str(len(task)) for task in run.tasks) + " classes"
-
-
-def _content(runs: Mapping[str, Run]) -> dict[str, str]:
+def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
     """Return the parts of the page, by their names in its template."""
     first = next(iter(runs.values()))
     n_learnt = {name: run.tasks_learnt for name, run in runs.items()}
@@ -124,6 +100,7 @@ def _content(runs: Mapping[str, Run]) -> dict[str, str]:
         "made": _made(runs),
         "plotly": get_plotlyjs(),
         **_figures(runs),
+        **_of_each_image(runs, maps),
     }
 
 
@@ -145,9 +122,9 @@ def _results(runs: Mapping[str, Run]) -> str:
     return "\n".join(rows)
 
 
-def _share(value: float | None) -> str:
-    """Return a cell with a number from 0 to 1 above a bar of that length."""
-    return f'<td><span class="share" style="--share: {value or 0:.3f}">{_number(value)}</span></td>'
+def _share(value: float | None, text: str | None = None) -> str:
+    """Return a cell with a number from 0 to 1, or a text for it, above a bar of that length."""
+    return f'<td><span class="share" style="--share: {value or 0:.3f}">{text or _number(value)}</span></td>'
 
 
 def _number(value: float | None) -> str:
@@ -194,19 +171,166 @@ def _figures(runs: Mapping[str, Run]) -> dict[str, str]:
     }
 
 
+def _of_each_image(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
+    """Return the sections about single test images, by their names in the template: for runs that ask the same ones."""
+    first = next(iter(runs.values()))
+    names = [name for name, run in runs.items() if run.tasks == first.tasks]
+    others = [name for name in runs if name not in names]
+    left_out = f"<p>Left out here: {_names(others)}, with the classes in another order.</p>" if others else ""
+    if all(runs[name].tasks_learnt < 2 for name in names):
+        only = "<p>Only one task is learnt so far: nothing has moved, and nothing is lost yet.</p>"
+        return {"drift": only + left_out, "queries": only + left_out}
+    comparison = Comparison([runs[name] for name in names], names=names)
+    few = comparison
+    if len(names) > MAPPED:
+        few = Comparison([runs[name] for name in names[:MAPPED]], names=names[:MAPPED])
+    return {
+        "drift": _drift(comparison, few, maps) + left_out,
+        "queries": _queries(comparison, few) + left_out,
+    }
+
+
+def _drift(comparison: Comparison, few: Comparison, maps: Sequence[str]) -> str:
+    """Return what the section about drift has below its heading."""
+    tables = {name: table for name in comparison.runs if (table := comparison.drift_table(name))}
+    narrow = {"columns": 2 if comparison.n_tasks <= 5 else 1}
+    probe = next(iter(comparison.maps("pca").values())).indices
+    return string.Template(DRIFT).substitute(
+        maps=MAPS * bool(maps) + "".join(_map(few, kind) for kind in maps),
+        shown=_only(few, comparison),
+        n_probe=f"{len(probe):,}",
+        n_images=f"{len(comparison.labels):,}",
+        k=next(iter(tables.values()))[0]["k"],
+        rows="".join(_drift_rows(name, table, comparison.classes) for name, table in tables.items()),
+        matrices=_figure(plots.drift_matrices, tables, narrow=narrow, quantity="cka"),
+        **{name: _text(formula) for name, formula in drift.FORMULAS.items()},
+    )
+
+
+def _map(comparison: Comparison, kind: str) -> str:
+    wide, small = (pictures.drift_map(comparison, kind, columns=k) for k in (min(2, len(comparison.runs)), 1))
+    below = wide.layout.title.subtitle
+    below.text = below.text.replace("<br>", " ")  # one text, in lines for a figure by itself
+    return _drawn(wide, small, title=f"{kind.upper()} map")
+
+
+def _drift_rows(name: str, table: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """Return a run's rows of the table of drift: the first network against each later one."""
+    since_first = [row for row in table if row["before"] == 0]
+    rows = []
+    for row in since_first:
+        label, farthest = max(row["class_mean_displacement"].items(), key=lambda item: item[1])
+        class_ = f"{_text(classes[label])} <small>{_number(farthest)}</small>" if farthest > drift.SAME else "–"
+        values = [row["cka"], row["mean_displacement"], row["neighbor_overlap"]]
+        numbers = "".join(f"<td>{_number(value)}</td>" for value in values)
+        rows.append(f'<tr><th scope="row">{row["after"]}</th>{numbers}<td>{class_}</td></tr>')
+    head = f'<th scope="rowgroup" rowspan="{len(rows)}">{_text(name)}</th>'
+    return f"<tbody>{rows[0].replace('<tr>', '<tr>' + head, 1)}{''.join(rows[1:])}</tbody>"
+
+
+def _queries(comparison: Comparison, few: Comparison) -> str:
+    """Return what the section about single queries has below its heading."""
+    rows = []
+    for name in comparison.runs:
+        counts = {change: int(mask.sum()) for change, mask in comparison.changes(name).items()}
+        total = sum(counts.values())
+        cells = [_share(count / max(1, total), f"{count:,}") for count in counts.values()]
+        rows.append(f'<tr><th scope="row">{_text(name)}</th>{"".join(cells)}<td>{total:,}</td></tr>')
+    rule, lost, kept = _chosen(few)
+    figures = [_strips(few, query, what) for what, queries in (("Lost", lost), ("Kept", kept)) for query in queries]
+    without = "" if few.images is not None else " The runs saved no images, so that names of classes stand for them."
+    return string.Template(QUERIES).substitute(
+        rows="".join(rows), rule=rule + without, shown=_only(few, comparison), strips="".join(figures)
+    )
+
+
+def _chosen(comparison: Comparison) -> tuple[str, list[int], list[int]]:
+    """Return by which rule queries are chosen, in words, and those that are lost and kept."""
+    first, *others = comparison.runs
+    changes = {name: comparison.changes(name) for name in comparison.runs}
+    # Queries of the last task learnt are asked only once: of these, being kept says little.
+    asked_twice = comparison.tasks < comparison.runs[first].tasks_learnt - 1
+    lost, kept = changes[first]["lost"], changes[first]["kept"] & asked_twice
+    rules = [f"lost by {_text(first)}", f"kept by {_text(first)}"]
+    if others:
+        csd = [name for name in others if plots.method_of(name) == "csd"]
+        other = csd[0] if csd else min(others, key=lambda name: int(changes[name]["lost"].sum()))
+        lost, kept = lost & changes[other]["kept"], kept & changes[other]["kept"]
+        rules = [f"lost by {_text(first)} but kept by {_text(other)}", "kept by both"]
+    chosen = _spread(lost, comparison.tasks, LOST), _spread(kept, comparison.tasks, KEPT)
+    parts = [
+        f"{len(queries)} of {int(mask.sum()):,} queries {rule}" if queries else f"no query {rule}"
+        for queries, mask, rule in zip(chosen, (lost, kept), rules, strict=True)
+    ]
+    order = ": of each task the first in the order of the test images, then the second, and so on" * any(chosen)
+    return f"Shown: {parts[0]}, and {parts[1]}{order}.", *chosen
+
+
+def _spread(mask: Tensor, tasks: Tensor, n: int) -> list[int]:
+    """Return up to n of the masked images: the first of each task, then the second of each, and so on."""
+    turns: Counter[int] = Counter()
+    keys = []
+    for query in mask.nonzero()[:, 0].tolist():
+        task = int(tasks[query])
+        keys.append((turns[task], task, query))
+        turns[task] += 1
+    return [query for _, _, query in sorted(keys)[:n]]
+
+
+def _strips(comparison: Comparison, query: int, what: str) -> str:
+    wide, small = (pictures.strips(comparison, query, k=k, every_task=False) for k in (RESULTS, FEWER))
+    return _drawn(wide, small, title=f"{what}: a query of task {int(comparison.tasks[query])}")
+
+
+def _only(few: Comparison, comparison: Comparison) -> str:
+    """Return a sentence if not all runs are drawn."""
+    return "" if few is comparison else f"<p>Drawn for the first {len(few.runs)} runs: {_names(list(few.runs))}.</p>"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(_text, names))
+
+
 def _figure(plot: Callable[..., go.Figure], *data: Any, narrow: Mapping[str, Any], **options: Any) -> str:
-    """Return a figure in two versions, for a wide and a narrow place, with its title as text above it."""
+    """Return a chart for a wide and a narrow place, where the axes get less room."""
     wide, small = plot(*data, **options), plot(*data, **options, **narrow)
-    title = wide.layout.title
-    caption = f"<figcaption><h3>{title.text}</h3><p>{title.subtitle.text}</p></figcaption>"
+    small.update_layout(margin_l=52, margin_r=12, font_size=13, coloraxis_showscale=False)
+    small.update_annotations(font_size=13)
+    return _drawn(wide, small)
+
+
+def _drawn(wide: go.Figure, small: go.Figure, title: str | None = None) -> str:
+    """Return a figure in two versions, for a wide and a narrow place, with its title as text above it."""
+    heading = wide.layout.title
+    caption = f"<h3>{heading.text if title is None else title}</h3><p>{heading.subtitle.text}</p>"
     for figure in (wide, small):
         height = figure.layout.height - figure.layout.margin.t + 40
         figure.update_layout(title=None, height=height, margin_t=40)
-    small.update_layout(margin_l=52, margin_r=12, font_size=13, coloraxis_showscale=False)
-    small.update_annotations(font_size=13)
-    versions = f'{{"wide": {wide.to_json()}, "narrow": {small.to_json()}}}'.replace("<", "\\u003c")
+    versions, images = [json.loads(figure.to_json()) for figure in (wide, small)], []
+    for version in versions:  # an image is there once, however often it is drawn
+        for placed in version["layout"].get("images", []):
+            if placed["source"] not in images:
+                images.append(placed["source"])
+            placed["source"] = images.index(placed["source"])
+    parts = {"wide": versions[0], "narrow": _changes(*versions), "images": images}
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     drawing = '<div class="drawing">This figure is drawn by JavaScript, which is switched off here.</div>'
-    return f'<figure>{caption}{drawing}<script type="application/json">{versions}</script></figure>'
+    return (
+        f'<figure><figcaption>{caption}</figcaption>{drawing}<script type="application/json">{text}</script></figure>'
+    )
+
+
+def _changes(old: Any, new: Any) -> Any:
+    """Return what turns the JSON `old` into `new`: both versions of a figure have most in common.
+
+    An object holds the changes of an object by key (null: gone) or of a list by index; all else is the new value.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(key for key in old if key not in new)]
+        return {key: _changes(old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return {str(k): _changes(*pair) for k, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]}
+    return new
 
 
 def _made(runs: Mapping[str, Run]) -> str:
@@ -217,7 +341,7 @@ def _made(runs: Mapping[str, Run]) -> str:
         config = {name: value for name, value in run.config.to_json().items() if value != []}
         order = {"seed of the class order": stream["seed"], "validation": stream["validation"]}
         tasks = {f"task {t}": ", ".join(names) for t, names in enumerate(run.tasks)}
-        facts.append({"data": _stream(run)[0], **order, **config, **environment, **tasks})
+        facts.append({"data": stream_of(run)[0], **order, **config, **environment, **tasks})
     rows = ["<tr><th></th>" + "".join(f'<th scope="col">{_text(name)}</th>' for name in runs) + "</tr>"]
     for fact in dict.fromkeys(name for run in facts for name in run):
         values = [_text(run.get(fact, "–")) for run in facts]
@@ -230,6 +354,59 @@ def _made(runs: Mapping[str, Run]) -> str:
 def _text(value: object) -> str:
     return html.escape(str(value))
 
+
+MAPS = """<p>Press play, or move the slider: each point is a test image, and follows its feature from task to task.
+Which runs keep the tasks apart, and which press them together?</p>
+"""
+
+DRIFT = """<p>When a network learns a task, the features of all images move, also of those it saw before. Moving by
+itself costs a search nothing, as long as neighbours move together. Do they?</p>
+$shown
+$maps
+<p>How far is that in numbers? The network after task 0 is compared with each later one, on $n_probe of $n_images
+test images, also of tasks still to come. Do the features turn far where neighbours change?</p>
+<div class="scroll"><table class="drift">
+<thead><tr><th scope="col">Run</th><th scope="col">After<br><small>task</small></th><th scope="col">Linear
+ CKA<br><small>1: alike</small></th><th scope="col">Displacement<br><small>0: none</small></th><th
+ scope="col">Neighbours<br><small>1: the same $k</small></th><th scope="col">Moved farthest<br><small>class, and how
+ far</small></th></tr></thead>
+$rows
+</table></div>
+<details><summary>What the columns mean</summary>
+<dl>
+<dt>Linear CKA</dt><dd>Do both networks lay out the images alike (Kornblith et al. 2019)?
+<span class="formula">$cka</span></dd>
+<dt>Displacement</dt><dd>How far have the features turned? <span class="formula">$mean_displacement</span></dd>
+<dt>Neighbours</dt><dd>How many of an image’s $k nearest images are the same?
+<span class="formula">$neighbor_overlap</span></dd>
+<dt>Moved farthest</dt><dd>The class whose mean has turned farthest. <span
+ class="formula">$class_mean_displacement</span></dd>
+<dt>Under a map</dt><dd>Trustworthiness: are neighbours on the map neighbours among the features (Venna
+&amp; Kaski 2001)?
+<span class="formula">$trustworthiness</span> Neighbours kept: are neighbours among the features so on the map?
+<span class="formula">$neighbors_kept</span></dd>
+</dl></details>
+$matrices
+"""
+
+QUERIES = """<p>Forgetting is a difference of means. This is what they are made of: each test image is a query right
+after its own task, and again in the end, each time among the test images of all tasks learnt by then
+(<em>seen</em>). It is found (✓) if the nearest of these has its class, and not found (✕) otherwise. Which runs lose
+most, and do they also win some back?</p>
+<div class="scroll"><table class="results">
+<thead><tr><th scope="col">Run</th><th scope="col">Kept<br><small>✓ ✓</small></th><th
+ scope="col">Lost<br><small>✓ ✕</small></th><th scope="col">Won<br><small>✕ ✓</small></th><th
+ scope="col">Missed<br><small>✕ ✕</small></th><th scope="col">Queries</th></tr></thead>
+<tbody>
+$rows
+</tbody>
+</table></div>
+<p>Between the two times, Recall@1 falls by (lost − won) / queries. Queries of the last task are asked only once, and so
+are kept or missed. What is lost by a network that does not change, it loses to the growing gallery.</p>
+<p>$rule Do the wrong images look like the query?</p>
+$shown
+$strips
+"""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -274,6 +451,9 @@ figcaption p { margin: 0.15rem 0 0; font-size: 0.95rem; line-height: 1.45; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); column-gap: 2rem; }
 details { margin-top: 1rem; }
 summary { cursor: pointer; font-weight: 600; color: var(--accent); }
+.drift { margin: 1.5rem 0 1rem; }
+.drift tbody { border-bottom: 2px solid var(--line); }
+.drift [scope=row] { font-weight: 400; text-align: right; }
 .made { font-size: 0.9rem; margin-top: 1rem; }
 .made th, .made td { padding: 0.3rem 0.9rem 0.3rem 0; text-align: left; min-width: 7rem; }
 @media (max-width: 640px) {
@@ -363,6 +543,16 @@ $beside
 </section>
 
 <section>
+<h2>Where did the features go?</h2>
+$drift
+</section>
+
+<section>
+<h2>Which queries are lost, which are kept?</h2>
+$queries
+</section>
+
+<section>
 <h2>What did training minimise?</h2>
 <p>The loss is the sum of these terms. Which of them jump when a task begins, and which come down again?</p>
 <div class="pair">$losses</div>
@@ -376,16 +566,49 @@ $beside
 </main>
 <script>$plotly</script>
 <script>
+const changed = (old, changes) => {  // as written by the report: an object changes keys or items, all else replaces
+  if (changes === null || typeof changes !== "object" || Array.isArray(changes)) return changes;
+  const copy = Array.isArray(old) ? [...old] : { ...old };
+  for (const key in changes) {
+    if (changes[key] === null && !Array.isArray(old)) delete copy[key];
+    else copy[key] = changed(copy[key], changes[key]);
+  }
+  return copy;
+};
 const figures = [...document.querySelectorAll("figure")].map(figure => {
   const drawing = figure.querySelector(".drawing");
   drawing.textContent = "";
-  return { drawing, versions: JSON.parse(figure.querySelector("script").textContent) };
+  return { drawing, source: figure.querySelector("script").textContent };
 });
+function version(source, name) {
+  const { wide, narrow, images } = JSON.parse(source);
+  const drawn = name === "wide" ? wide : changed(wide, narrow);
+  for (const image of drawn.layout.images || []) image.source = images[image.source];
+  return drawn;
+}
+function moveTo(drawn, step) {  // a figure with a slider as it is at that step
+  const frame = drawn.frames[step];
+  frame.traces.forEach((trace, k) => {
+    const { marker, ...moved } = frame.data[k];
+    Object.assign(drawn.data[trace], moved);
+    Object.assign(drawn.data[trace].marker || {}, marker);
+  });
+  Object.assign(drawn.layout, frame.layout);
+  drawn.layout.sliders[0].active = step;
+}
 function draw(fixedWidth) {
-  for (const { drawing, versions } of figures) {
-    const width = fixedWidth || drawing.clientWidth;
-    const version = width < 760 ? versions.narrow : versions.wide;
-    Plotly.react(drawing, version.data, { ...version.layout, width }, { displayModeBar: false });
+  for (const figure of figures) {
+    const { drawing, source } = figure, width = fixedWidth || drawing.clientWidth;
+    if (!width) continue;  // not on screen
+    const name = width < 760 ? "narrow" : "wide";
+    if (figure.name === name) {
+      Plotly.relayout(drawing, { width });
+      continue;
+    }
+    const { data, layout, frames } = version(source, name), slider = drawing.layout?.sliders?.[0];
+    if (slider) moveTo({ data, layout, frames }, slider.active);
+    figure.name = name;
+    Plotly.react(drawing, { data, layout: { ...layout, width }, frames, config: { displayModeBar: false } });
   }
 }
 draw();

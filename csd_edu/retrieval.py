@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from csd_edu.files import read_tensors, write_tensors
 from csd_edu.losses import normalize
+from csd_edu.metrics import TIE, checked_queries, searches
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists
 CHUNK = 256  # queries searched at once
 BLOCK = 2**22  # products in float64 at once: 32 MB
+DIGITS = 1e9  # similarities over tasks are the same if they agree to nine decimals
 
 
 class Gallery:
@@ -208,6 +210,80 @@ class Gallery:
             index.hnsw.efSearch = self.ef_search
         index.add(features)
         return index
+
+
+class Neighbors(NamedTuple):
+    """What queries find after each task.
+
+    Attributes:
+        ids: (T, Q, k) int64, indices of the images found, the most similar first; −1 where there are fewer than k.
+        similarities: (T, Q, k) float32, their cosine similarities; −inf where there are fewer than k.
+    """
+
+    ids: Tensor
+    similarities: Tensor
+
+
+def neighbors_over_tasks(
+    snapshots: Sequence[Tensor],
+    tasks: Tensor,
+    *,
+    k: int,
+    protocol: str = "seen",
+    queries: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> Neighbors:
+    """Return the images most similar to each query after each task, under a protocol; the query itself is left out.
+
+    Images that are equally similar come in their order. With labels, ties never help: those of other classes within
+    `metrics.TIE` of a right one come before it. Then the first right neighbour stands where `metrics.query_ranks`
+    says; but ranks are computed in float32, and these similarities in float64, so that a difference of nearly TIE
+    itself may be a tie for one of them only.
+
+    Args:
+        snapshots: T times (N, D), the features of all test images under the network after each task.
+        tasks: (N,) the task of each image.
+        k: how many neighbours.
+        protocol: a name in `metrics.PROTOCOLS`.
+        queries: (Q,) integers, the images that ask; None for all.
+        labels: (N,) integers, only used to break ties.
+
+    Returns:
+        Indices and similarities (T, Q, k). Where the protocol has no value ("seen" and "stale": after tasks before the
+        query's own) nothing is found.
+
+    Raises:
+        ValueError: if the protocol is unknown, there are no snapshots, shapes don't fit, features are not finite, a
+            query is none of the images or k is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}; expected a whole number of at least 1")
+    if labels is not None and labels.shape != tasks.shape:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}, tasks {tuple(tasks.shape)}; expected (N,) for both")
+    queries = checked_queries(queries, len(tasks))
+    shape = (len(snapshots), len(queries), k)
+    found = Neighbors(torch.full(shape, -1), torch.full(shape, -torch.inf))
+    for task, gallery, images in searches(snapshots, tasks, protocol):
+        items = _unit(gallery[images])  # (n, D)
+        asking = torch.isin(queries, images).nonzero()[:, 0]
+        for rows in asking.split(CHUNK):
+            similarity = _unit(snapshots[task][queries[rows]]) @ items.T  # (c, n)
+            similarity[queries[rows, None] == images] = -torch.inf
+            lowered = (
+                similarity if labels is None else similarity - TIE * (labels[queries[rows], None] == labels[images])
+            )
+            # One number to sort by: first the similarity, then the order of the images.
+            order = (lowered * DIGITS).round() * len(images) - torch.arange(len(images))  # (c, n)
+            best = order.topk(min(k, len(images)), dim=1).indices  # (c, at most k)
+            nearest = similarity.gather(1, best)  # (c, at most k)
+            found.ids[task, rows, : best.shape[1]] = torch.where(nearest > -torch.inf, images[best], -1)
+            found.similarities[task, rows, : best.shape[1]] = nearest.float()
+    return found
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Return features (N, D) normalised in float32, as everywhere, for products in float64."""
+    return normalize(features.detach().float()).double()
 
 
 def _integers(name: str, values: Tensor | Sequence[int], n: int | None = None) -> Tensor:

@@ -131,6 +131,16 @@ class Run:
         """Return the features (N, D) float32 of all test images under the network after `task`."""
         return read_tensors(self.task_file(task, "features"))[0]["features"]
 
+    def snapshots(self) -> list[Tensor]:
+        """Return the features (N, D) float32 of all test images after each task learnt.
+
+        Raises:
+            ValueError: if the run has not finished its first task yet.
+        """
+        if self.tasks_learnt == 0:
+            raise ValueError(f"the run in {self.path} has no features yet: its first task is not finished")
+        return [self.features(task) for task in range(self.tasks_learnt)]
+
     def predictions(self, task: int) -> Tensor:
         """Return the labels (N,) int64 that the head gives all test images after `task`, among the classes seen."""
         return read_tensors(self.task_file(task, "features"))[0]["predictions"]

@@ -93,7 +93,7 @@ def training(stream: Stream, method: Method, config: Config, *, out: str | Path)
         )
     if device.type == "cpu":
         keep_freed_memory()
-    run = open_run(Path(out), stream, _describe_method(method), config, environment())
+    run = open_run(Path(out), stream, describe_method(method), config, environment())
     if run.finished:
         return iter(())
     return _training(run, stream, method, config, device, precision)
@@ -370,7 +370,12 @@ def _training_tasks(method: Method, task: int, n_tasks: int) -> tuple[int, ...]:
     return (task,) if choose is None else tuple(choose(task, n_tasks))
 
 
-def _describe_method(method: Method) -> dict[str, Any]:
+def images_per_epoch(stream: Stream, method: Method) -> list[int]:
+    """Return for each task how many images an epoch passes through the network: what progress is counted in."""
+    return [len(stream.train(*_training_tasks(method, task, stream.n_tasks)).labels) for task in range(stream.n_tasks)]
+
+
+def describe_method(method: Method) -> dict[str, Any]:
     """Return the method's name and, for a student's own, a checksum of its code, so that a changed one is noticed."""
     function: Any = method
     arguments: dict[str, Any] = {}
@@ -432,16 +437,13 @@ def _with_progress_bar(
     """Pass the records on and show them as one line; its unit is images passed through the network."""
     from tqdm import tqdm
 
-    def images_of(task: int) -> int:
-        return len(stream.train(*_training_tasks(method, task, stream.n_tasks)).labels)
-
-    sizes = [images_of(task) for task in range(stream.n_tasks)]
+    sizes = images_per_epoch(stream, method)
     total = sum(size * config.epochs_of(task) for task, size in enumerate(sizes))
     done = sum(sizes[r["task"]] for r in Run.load(out).records if r["kind"] == "epoch")
     form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
     terms = recall = ""
     with tqdm(total=total, initial=min(done, total), file=sys.stdout, bar_format=form) as bar:
-        bar.set_description_str(_describe_method(method)["name"])
+        bar.set_description_str(describe_method(method)["name"])
         for record in records:
             if record["kind"] == "task":
                 value = record["overall"]["recall_at_1"]

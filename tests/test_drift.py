@@ -65,14 +65,14 @@ def test_cka_of_collapsed_features_says_which():
         drift.cka_matrix([x, torch.zeros(10, 4)])
 
 
-def one_class_rotated(angle, per_class=30, n_classes=4, size=32):
-    """Return two snapshots and labels; in the second, every feature of class 0 has turned by the angle."""
+def one_class_rotated(angle, per_class=30, n_classes=4, size=32, moved=0):
+    """Return two snapshots and labels; in the second, every feature of one class has turned by the angle."""
     labels = torch.arange(n_classes).repeat(per_class)
     before = 4 * random(n_classes, size, seed=3)[labels] + random(len(labels), size, seed=4)
     c, s = math.cos(angle), math.sin(angle)
     plane = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     rotation = torch.block_diag(*[plane] * (size // 2))  # turns every vector by the angle
-    after = torch.where(labels[:, None] == 0, 1.7 * before @ rotation.T, before)
+    after = torch.where(labels[:, None] == moved, 1.7 * before @ rotation.T, before)
     return before, after, labels
 
 
@@ -337,3 +337,172 @@ def test_cached_map_refuses(run):
     (run.path / "metrics.json").unlink()
     with pytest.raises(ValueError, match="no features yet"):
         drift.cached_map(run)
+
+
+@pytest.mark.parametrize("moved", [0, 3, 7])
+def test_every_measure_names_the_class_that_moved_and_no_other(moved):
+    before, after, labels = one_class_rotated(1.2, per_class=12, n_classes=8, moved=moved)
+    classes = labels.unique().tolist()
+    others = [c for c in classes if c != moved]
+    turned = drift.cosine_displacement(before, after)
+    assert {c for c in classes if turned[labels == c].any()} == {moved}
+    assert {c for c, way in drift.class_mean_displacement(before, after, labels).items() if way > 1e-9} == {moved}
+    # CKA is blind to the rotation of a class by itself; it sees it against the rest, so all is well without that class.
+    without = {c: drift.linear_cka(before[labels != c], after[labels != c]) for c in classes}
+    assert without[moved] == pytest.approx(1, abs=1e-9)
+    assert max(without[c] for c in others) < 0.95
+    overlap = drift.neighbor_overlap(before, after, k=40)  # the neighbours of others change where it left or arrived
+    assert overlap[labels == moved].mean() < min(overlap[labels == c].mean() for c in others) - 0.1
+    row = drift.displacement_table([before, after], labels)[0]
+    assert max(row["class_mean_displacement"], key=row["class_mean_displacement"].get) == moved
+    way = (drift.pca_map([before, after]).points.diff(dim=0)[0]).norm(dim=1)  # (N,)
+    assert way[labels == moved].min() > 3 * way[labels != moved].max()
+
+
+@pytest.mark.slow
+def test_a_umap_map_names_the_class_that_moved_and_no_other():
+    before, after, labels = one_class_rotated(1.2, moved=2)
+    way = drift.umap_map([before, before, after], progress=False).points.diff(dim=0).norm(dim=2)  # (2, N)
+    assert way[1][labels == 2].min() > 3 * way[1][labels != 2].max()
+    assert way[0].max() < way[1][labels == 2].min() / 3
+
+
+def test_one_class_and_one_task_have_no_drift_but_no_error_either():
+    x, labels = random(20, 6), torch.zeros(20, dtype=torch.int64)
+    assert drift.displacement_table([x], labels) == []
+    assert drift.class_mean_displacement(x, 2 * x, labels) == {0: 0}
+    assert drift.displacement_table([x, x], labels)[0]["cka"] == pytest.approx(1)
+    check_map(drift.pca_map([x]), 1, 20)
+
+
+def make_run(path, method, snapshots, *, classes=("a", "b", "c", "d"), fingerprint="f"):
+    """Write a run with 40 test images of four classes in two tasks, and features as given."""
+    stream = {"tasks": [list(classes[:2]), list(classes[2:])], "dataset": "x", "fingerprint": fingerprint}
+    made = Run(path / method, {"stream": stream, "method": {"name": method}})
+    made.path.mkdir()
+    write_json(made.path / "metrics.json", {"tasks_learnt": len(snapshots)})
+    labels = torch.arange(4).repeat_interleave(10)
+    write_tensors(made.path / "test.safetensors", {"labels": labels, "tasks": labels // 2})
+    for task, features in enumerate(snapshots):
+        write_tensors(made.task_file(task, "features"), {"features": features})
+    return made
+
+
+@pytest.fixture
+def family(tmp_path):
+    """Three runs of one lineage, which have learnt 3, 2 and 1 tasks, and between them one of another."""
+    start, *rest = [random(40, 8, seed=k).float() for k in range(5)]
+    snapshots = {"finetune": [start, *rest[:2]], "joint": [rest[3]] * 2, "csd": [start, rest[2]], "lwf": [start]}
+    return [make_run(tmp_path, method, features) for method, features in snapshots.items()]
+
+
+def test_runs_that_start_from_the_same_network_are_fitted_together(family):
+    finetune, joint, csd, lwf = drift.cached_maps(family, "pca", per_class=6)
+    assert [len(made.points) for made in (finetune, joint, csd, lwf)] == [3, 2, 2, 1]
+    assert finetune.plane == csd.plane == lwf.plane != joint.plane
+    indices = finetune.indices
+    features = [family[0].features(t)[indices] for t in range(3)] + [family[2].features(1)[indices]]
+    together = drift.pca_map(features)  # the common first snapshot once
+    assert torch.equal(finetune.points, together.points[:3])
+    assert torch.equal(csd.points, together.points[[0, 3]])
+    assert torch.equal(csd.trustworthiness, together.trustworthiness[[0, 3]])
+    assert torch.equal(csd.neighbors_kept, together.neighbors_kept[[0, 3]])
+    assert torch.equal(lwf.points, together.points[:1])
+    alone = drift.cached_map(family[1], "pca", per_class=6)
+    assert torch.equal(joint.points, alone.points)
+    assert joint.plane == alone.plane
+    assert all(torch.equal(made.indices, indices) for made in (joint, csd, lwf))
+    assert "one map for finetune, csd, lwf: they start from the same network" in csd.note
+    assert "Not comparable with the map of joint" in csd.note
+    assert "Not comparable with the map of finetune, csd, lwf" in joint.note
+    assert "one map" not in joint.note
+    assert "Not comparable" not in alone.note
+
+
+def test_maps_of_a_plane_are_kept_with_its_first_run(family, monkeypatch):
+    made = drift.cached_maps(family, "pca")
+    single = drift.cached_map(family[0], "pca")  # another plane, beside the common one
+    assert single.plane != made[0].plane
+    files = sorted(path.parent.name for run in family for path in run.path.glob("map-*"))
+    assert files == ["finetune", "finetune", "joint"]
+    real, calls = drift.pca_map, []
+    monkeypatch.setattr(drift, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
+    again = drift.cached_maps(family, "pca")
+    assert drift.cached_map(family[0], "pca").plane == single.plane
+    assert not calls
+    for before, after in zip(made, again, strict=True):
+        assert (before.kind, before.note, before.plane) == (after.kind, after.note, after.plane)
+        for name in ("points", "trustworthiness", "neighbors_kept", "indices"):
+            assert torch.equal(getattr(before, name), getattr(after, name))
+    write_tensors(family[2].task_file(1, "features"), {"features": random(40, 8, seed=9).float()})
+    renewed = drift.cached_maps(family, "pca")
+    assert len(calls) == 1  # that of the other lineage is as it was
+    assert renewed[2].plane == renewed[0].plane != made[0].plane
+
+
+def test_the_same_run_twice_and_methods_of_one_name(family, tmp_path):
+    first, second = drift.cached_maps([family[0], family[0]], "pca")
+    assert torch.equal(first.points, second.points)
+    assert len(first.points) == 3
+    (tmp_path / "more").mkdir()
+    twin = make_run(tmp_path / "more", "finetune", [family[0].features(0)])
+    twin.path = twin.path.rename(tmp_path / "seed 1")
+    assert (
+        "one map for finetune in finetune, finetune in seed 1:" in drift.cached_maps([family[0], twin], "pca")[0].note
+    )
+
+
+def test_many_snapshots_on_a_plane_widen_the_neighbourhood(family, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        drift, "umap_map", lambda snapshots, *, n_neighbors, **_: asked.append(n_neighbors) or drift.pca_map(snapshots)
+    )
+    drift.cached_maps(family[:1])
+    (tmp_path / "more").mkdir()
+    long = make_run(
+        tmp_path / "more", "csd", [family[0].features(0)] + [random(40, 8, seed=k).float() for k in range(8)]
+    )
+    drift.cached_maps([family[0], long])
+    assert asked == [15, 22]  # 3 snapshots; 3 + 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fingerprint": "g"}, "different data;"),
+        ({"classes": ("b", "a", "c", "d")}, "different classes in their tasks;"),
+        ({"fingerprint": "g", "classes": ("b", "a", "c", "d")}, "different data, classes in their tasks;"),
+    ],
+)
+def test_runs_with_other_test_images_have_no_common_maps(family, tmp_path, changes, message):
+    (tmp_path / "more").mkdir()
+    other = make_run(tmp_path / "more", "csd", [random(40, 8).float()], **changes)
+    with pytest.raises(ValueError, match=message):
+        drift.cached_maps([family[0], other], "pca")
+
+
+def test_runs_whose_test_images_are_in_another_order_have_no_common_maps(family):
+    test = family[2].test()
+    for what in ("labels", "tasks"):
+        write_tensors(family[2].path / "test.safetensors", {**test, what: test[what].flip(0)})
+        with pytest.raises(ValueError, match=f"different {what}; expected the same test images"):
+            drift.cached_maps([family[0], family[2]], "pca")
+
+
+def test_maps_of_runs_without_features_or_with_diverged_ones(family, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)  # importing it now fails
+    with pytest.raises(ValueError, match="no run to draw"):
+        drift.cached_maps([])
+    diverged = torch.full((40, 8), torch.nan)
+    write_tensors(family[2].task_file(1, "features"), {"features": diverged})
+    with pytest.raises(ValueError, match="csd holds NaN or infinite features after task 1"):
+        drift.cached_maps(family)
+    write_tensors(family[1].task_file(0, "features"), {"features": diverged / 0})
+    with pytest.raises(ValueError, match="joint holds NaN or infinite features after task 0"):
+        drift.cached_map(family[1])
+    write_tensors(family[0].task_file(1, "features"), {"features": random(40, 5).float()})
+    with pytest.raises(ValueError, match=r"snapshot 1 has shape \(20, 5\)"):
+        drift.cached_map(family[0])
+    (family[3].path / "metrics.json").unlink()
+    with pytest.raises(ValueError, match="lwf has no features yet"):
+        drift.cached_maps([family[0], family[3]])

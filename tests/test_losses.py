@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.distances import CosineSimilarity
@@ -763,3 +764,115 @@ def test_distillation_wants_answers_to_the_same_images(student_shape, teacher_sh
 def test_distillation_suspects_swapped_arguments():
     with pytest.raises(ValueError, match=r"student answers for 5 classes, the teacher for 9.*swapped"):
         losses.distillation(torch.ones(8, 5), torch.ones(8, 9))
+
+
+# ------------------------------------------------------------------------------------------- the pairs of CSD
+
+
+def loop_pairs(student, teacher, labels, temperature):
+    """Return similarity, positive, weight and pull of each pair, and the loss of each anchor by its similarities."""
+    labels, n = labels.tolist(), len(labels)
+    units = [unit(row) for row in [*student, *teacher]]
+    table = torch.zeros(4, n, 2 * n, dtype=torch.float64)
+    anchor_losses = torch.zeros(n, dtype=torch.float64)
+    for i in range(n):
+        similarity = torch.stack([units[i] @ other for other in units]).requires_grad_()
+        contrasted = [a for a in range(2 * n) if a != i]
+        positives = [a for a in contrasted if labels[a % n] == labels[i]]
+        total = sum((similarity[a] / temperature).exp() for a in contrasted)
+        loss = -sum(((similarity[p] / temperature).exp() / total).log() for p in positives) / len(positives)
+        (gradient,) = torch.autograd.grad(loss, similarity)
+        table[0, i] = similarity.detach()
+        table[1, i, positives] = 1.0
+        for a in contrasted:
+            table[2, i, a] = (similarity[a].detach() / temperature).exp() / total.detach()
+        table[3, i] = -temperature * gradient
+        anchor_losses[i] = loss.detach()
+    return *table, anchor_losses.mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_equal_the_loop_and_pull_is_the_gradient_by_autograd(kind):
+    for seed in range(300, 306):
+        student, teacher, labels = random_batch(seed, kind)
+        temperature = [0.05, 0.3, 2.0][seed % 3]
+        pairs = losses.csd_pairs(student, teacher, labels, temperature=temperature)
+        similarity, positive, weight, pull, loss = loop_pairs(student, teacher, labels, temperature)
+        what = f"{kind}, seed {seed}"
+        assert_close(pairs.similarity, similarity, 1e-9, what)
+        assert pairs.positive.dtype == torch.bool
+        assert_close(pairs.positive, positive, 0, what)
+        assert_close(pairs.weight, weight, 1e-9, what)
+        assert_close(pairs.pull, pull, 1e-8, what)
+        assert pairs.loss == pytest.approx(float(loss), rel=1e-9, abs=1e-9), what
+
+
+@several_examples
+@given(batch=batches(), temperature=st.sampled_from([0.02, 0.07, 1.0]))
+def test_weights_are_shares_and_the_pulls_of_an_anchor_cancel(batch, temperature):
+    student, teacher, labels, _g = batch
+    pairs = losses.csd_pairs(student, teacher, labels, temperature=temperature)
+    ones, n = torch.ones(len(labels)), len(labels)
+    assert_close(pairs.weight.sum(dim=1), ones, 1e-12, "weights")
+    assert pairs.weight.min() >= 0
+    assert_close(pairs.pull.sum(dim=1), 0 * ones, 1e-12, "pulls")
+    assert torch.equal(pairs.weight[:, :n].diagonal(), 0 * ones.double())  # nothing is contrasted with itself
+    assert torch.equal(pairs.pull[:, :n].diagonal(), 0 * ones.double())
+    assert (pairs.pull[~pairs.positive] <= 0).all()  # a negative is never drawn nearer
+    assert pairs.loss == losses.csd(student, teacher, labels, temperature=temperature).item()
+
+
+def test_a_low_temperature_gives_all_weight_to_the_most_similar_pair():
+    student, teacher, labels = precision_batch(torch.float64)
+    pairs = losses.csd_pairs(student, teacher, labels, temperature=1e-4)
+    without_self = pairs.similarity.clone()
+    without_self[:, : len(labels)].fill_diagonal_(-2)
+    assert_close(pairs.weight, F.one_hot(without_self.argmax(dim=1), 2 * len(labels)), 1e-6, "weights")
+    assert pairs.loss == losses.csd(student, teacher, labels, temperature=1e-4).item()
+
+
+def test_a_high_temperature_weighs_all_pairs_alike():
+    student, teacher, labels = precision_batch(torch.float64)
+    weight = losses.csd_pairs(student, teacher, labels, temperature=1e6).weight
+    assert_close(weight[weight > 0], torch.full((16 * 31,), 1 / 31), 1e-5, "weights")
+
+
+def test_pairs_worked_by_hand():
+    """Two orthogonal classes of one image each, unmoved since the teacher: positive at cosine 1, the others at 0."""
+    x = torch.eye(2, dtype=torch.float64)
+    pairs = losses.csd_pairs(x, x, torch.tensor([0, 1]), temperature=0.5)
+    own, other = math.exp(2) / (math.exp(2) + 2), 1 / (math.exp(2) + 2)
+    assert_close(pairs.weight, torch.tensor([[0, other, own, other], [other, 0, other, own]]), 1e-6, "weights")
+    assert_close(pairs.pull, torch.tensor([[0, -other, 1 - own, -other], [-other, 0, -other, 1 - own]]), 1e-6, "pulls")
+
+
+def test_the_default_temperature_of_pairs_is_that_of_csd():
+    student, teacher, labels = precision_batch(torch.float64)
+    assert losses.csd_pairs(student, teacher, labels).loss == losses.csd(student, teacher, labels).item()
+
+
+@pytest.mark.parametrize("dtype", [*HALF, torch.float32, torch.float64])
+def test_pairs_are_exact_under_autocast_and_carry_no_gradient(dtype):
+    student, teacher, labels = precision_batch(dtype)
+    student.requires_grad_()
+    expected = losses.csd_pairs(student, teacher, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pairs = losses.csd_pairs(student, teacher, labels)
+    for name in ("similarity", "weight", "pull"):
+        value = getattr(pairs, name)
+        assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32), name
+        assert not value.requires_grad, name
+        assert torch.equal(value, getattr(expected, name)), name
+    assert pairs.loss == losses.csd(student, teacher, labels).item()
+
+
+def test_pairs_refuse_what_csd_refuses():
+    for arguments, message in [
+        ((FEATURES, FEATURES, CLASSES[:-1]), r"expected \(B, D\) and \(B,\)"),
+        ((FEATURES, FEATURES, CLASSES.float()), "expected integers"),
+        ((FEATURES, FEATURES[:, :4], CLASSES), r"student \(8, 5\) and teacher \(8, 4\) don't fit"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            losses.csd_pairs(*arguments)
+    with pytest.raises(ValueError, match="temperature is 0; expected a number above 0"):
+        losses.csd_pairs(FEATURES, FEATURES, CLASSES, temperature=0)

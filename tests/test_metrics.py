@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -99,6 +100,40 @@ def test_map_at_r_equals_brute_force(seed, n, n_classes, coarse, exclude_self, c
     assert got == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_queries=st.integers(1, 14),
+    n_gallery=st.integers(1, 14),
+    n_classes=st.integers(1, 12),
+    coarse=st.booleans(),
+    exclude_self=st.booleans(),
+    chunk=st.integers(1, 5),
+    ks=st.lists(st.integers(1, 20), max_size=4, unique=True),
+)
+def test_one_pass_equals_brute_force_and_the_separate_measures(
+    seed, n_queries, n_gallery, n_classes, coarse, exclude_self, chunk, ks
+):
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(n):  # many classes of a single image, and some of which only one side has any
+        features = torch.randint(-1, 2, (n, 3), generator=g).float() if coarse else torch.randn(n, 4, generator=g)
+        return features, 7 * torch.randint(n_classes, (n,), generator=g) - 20
+
+    gallery = draw(n_gallery)
+    search = (*(gallery if exclude_self else draw(n_queries)), *gallery)
+    recall, precision = metrics.recall_and_map(*search, ks=ks, exclude_self=exclude_self, chunk=chunk)
+    ranks = brute_force_ranks(*search, exclude_self)
+    found = ranks[ranks > 0]
+    expected = {k: float((found <= k).double().mean()) for k in ks}
+    assert recall == pytest.approx(expected, nan_ok=True)
+    assert precision == pytest.approx(brute_force_map_at_r(*search, exclude_self), abs=1e-6, nan_ok=True)
+    separate = metrics.recall_at_k(*search, ks=ks, exclude_self=exclude_self)
+    assert recall == pytest.approx(separate, abs=0, nan_ok=True)
+    alone = metrics.map_at_r(*search, exclude_self=exclude_self, chunk=chunk)
+    assert precision == pytest.approx(alone, abs=0, nan_ok=True)
+
+
 def test_map_at_r_and_precision_equal_a_public_library():
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
@@ -118,8 +153,79 @@ def test_map_at_r_and_precision_equal_a_public_library():
         assert ours == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
         recall = metrics.recall_at_k(features, labels, features, labels, exclude_self=True)
         assert recall[1] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+        one_pass = metrics.recall_and_map(features, labels, features, labels, ks=(1,), exclude_self=True)
+        assert one_pass[0][1] == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+        assert one_pass[1] == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
         compared += 1
     assert compared >= 5
+
+
+@pytest.mark.parametrize(("behind", "rank"), [(-1.5, 3), (0.0, 3), (0.5, 3), (1.5, 1)])
+def test_all_measures_draw_the_same_line_between_a_tie_and_a_defeat(behind, rank):
+    """Two wrong items at the similarity of the right one less a part of TIE, where float32 is fine enough."""
+    similarities = torch.tensor([0.01, 0.01 - behind * metrics.TIE, 0.01 - behind * metrics.TIE, 0.001])
+    gallery = torch.stack([similarities, (1 - similarities**2).sqrt()], dim=1)
+    search = (torch.tensor([[1.0, 0.0]]), torch.tensor([0]), gallery, torch.tensor([0, 1, 1, 0]))
+    assert metrics.first_positive_ranks(*search).tolist() == [rank]
+    recall, precision = metrics.recall_and_map(*search, ks=(1, 2, 3))
+    assert recall == metrics.recall_at_k(*search, ks=(1, 2, 3)) == {k: float(rank <= k) for k in (1, 2, 3)}
+    assert precision == metrics.map_at_r(*search) == (0.5 if rank == 1 else 0.0)
+
+
+def test_a_difference_of_exactly_tie_is_still_a_tie():
+    gallery = torch.tensor([[metrics.TIE, 1.0], [0.0, 1.0]])
+    search = (torch.tensor([[1.0, 0.0]]), torch.tensor([0]), gallery, torch.tensor([0, 1]))
+    assert metrics.first_positive_ranks(*search).tolist() == [2]
+    assert metrics.recall_and_map(*search, ks=(1, 2)) == ({1: 0.0, 2: 1.0}, 0.0)
+
+
+def test_recall_and_map_by_hand():
+    gallery = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
+    labels = torch.tensor([1, 0, 0, 1, 0])  # right for class 0: the second, third and fifth
+    search = (torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 0, 5]), gallery, labels)
+    recall, precision = metrics.recall_and_map(*search, ks=(1, 2))  # the third query has nothing to find
+    assert recall == {1: 0.5, 2: 1.0}
+    forwards, backwards = (1 / 2 + 2 / 3) / 3, (1 + 2 / 3) / 3  # R = 3: hits at 2 and 3; at 1 and 3
+    assert precision == pytest.approx((forwards + backwards) / 2)
+
+
+def test_a_gallery_of_one_class_is_all_right_and_one_without_it_leaves_nothing():
+    g = torch.Generator().manual_seed(0)
+    x, same = torch.randn(9, 4, generator=g), torch.zeros(9, dtype=torch.int64)
+    assert metrics.recall_and_map(x, same, x, same, exclude_self=True) == ({1: 1.0, 5: 1.0, 10: 1.0}, 1.0)
+    recall, precision = metrics.recall_and_map(x, same, x, same + 1)
+    assert all(math.isnan(value) for value in (*recall.values(), precision))
+    recall, precision = metrics.recall_and_map(x, torch.arange(9), x, torch.arange(9), exclude_self=True)
+    assert all(math.isnan(value) for value in (*recall.values(), precision))
+    recall, precision = metrics.recall_and_map(x[:0], same[:0], x, same)
+    assert all(math.isnan(value) for value in (*recall.values(), precision))
+
+
+def test_large_classes_many_classes_and_whole_chunks_equal_a_full_sort():
+    """More than a chunk of queries, classes from 1 to 400 images, against one sort of all similarities."""
+    g = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([400, 1, 150, 2, 40, 7])
+    labels = torch.arange(6).repeat_interleave(sizes)[torch.randperm(600, generator=g)]
+    x = torch.randn(6, 16, generator=g)[labels] + 1.5 * torch.randn(600, 16, generator=g)
+    unit = torch.nn.functional.normalize(x.double(), dim=1)
+    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    right = (labels[:, None] == labels)[torch.arange(600)[:, None], similarity.argsort(dim=1, descending=True)[:, :-1]]
+    n_right = right.sum(dim=1)
+    place = torch.arange(1, 600)
+    average = (right * (place <= n_right[:, None]) * right.cumsum(dim=1) / place).sum(dim=1) / n_right
+    first = right.double().argmax(dim=1)[n_right > 0]
+    recall, precision = metrics.recall_and_map(x, labels, x, labels, exclude_self=True)
+    assert recall == pytest.approx({k: float((first < k).double().mean()) for k in (1, 5, 10)})
+    assert precision == pytest.approx(float(average[n_right > 0].mean()), abs=1e-5)
+
+
+def test_ranking_stays_in_float32_under_autocast_and_leaves_no_gradient():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 8
+    x = (1 + 0.1 * torch.randn(200, 16, generator=g)).requires_grad_()
+    expected = metrics.recall_and_map(x.detach(), labels, x.detach(), labels, exclude_self=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert metrics.recall_and_map(x, labels, x, labels, exclude_self=True) == expected
 
 
 @pytest.mark.parametrize("n", [2, 7, 64, 257, 1000])
@@ -163,20 +269,35 @@ def test_queries_without_a_positive_are_left_out():
         ((torch.ones(2, 3), torch.ones(3), torch.ones(2, 3), torch.ones(2)), "queries have shape"),
         ((torch.ones(2, 3), torch.ones(2), torch.ones(2, 4), torch.ones(2)), "3 dimensions and the gallery 4"),
         ((torch.ones(2, 3), torch.ones(2), torch.full((2, 3), torch.nan), torch.ones(2)), "gallery hold NaN"),
+        ((torch.full((2, 3), torch.inf), torch.ones(2), torch.ones(2, 3), torch.ones(2)), "queries hold NaN or inf"),
         ((torch.ones(2, 3), torch.ones(2), torch.ones(0, 3), torch.ones(0)), "gallery is empty"),
     ],
 )
-def test_bad_features_say_what_was_expected(arguments, message):
+@pytest.mark.parametrize(
+    "measure", [metrics.first_positive_ranks, metrics.recall_at_k, metrics.map_at_r, metrics.recall_and_map]
+)
+def test_bad_features_say_what_was_expected(measure, arguments, message):
     with pytest.raises(ValueError, match=message):
-        metrics.recall_at_k(*arguments)
+        measure(*arguments)
 
 
-def test_bad_k_and_bad_self():
+@pytest.mark.parametrize("measure", [metrics.recall_at_k, metrics.recall_and_map])
+@pytest.mark.parametrize("ks", [(0,), (1, -5), (1.5,)])
+def test_a_bad_k_is_named(measure, ks):
     x, y = torch.ones(2, 3), torch.ones(2)
-    with pytest.raises(ValueError, match="at least 1"):
-        metrics.recall_at_k(x, y, x, y, ks=(0,))
-    with pytest.raises(ValueError, match="same rows"):
-        metrics.recall_at_k(x, y, torch.ones(3, 3), torch.ones(3), exclude_self=True)
+    with pytest.raises(ValueError, match=re.escape(f"ks are {ks}; expected whole numbers of at least 1")):
+        measure(x, y, x, y, ks=ks)
+
+
+@pytest.mark.parametrize(
+    "measure", [metrics.first_positive_ranks, metrics.recall_at_k, metrics.map_at_r, metrics.recall_and_map]
+)
+def test_who_excludes_itself_must_be_in_the_gallery(measure):
+    x, y = torch.ones(2, 3), torch.ones(2)
+    with pytest.raises(ValueError, match=r"for 2 queries and a gallery of 3; expected the same rows"):
+        measure(x, y, torch.ones(3, 3), torch.ones(3), exclude_self=True)
+    with pytest.raises(ValueError, match=r"query 1 has another label than that item .* expected the same rows"):
+        measure(x, y, x, torch.tensor([1.0, 2.0]), exclude_self=True)
 
 
 N = None
@@ -200,6 +321,32 @@ def test_two_tasks_and_one():
     assert metrics.backward_transfer([[0.9, N], [0.4, 0.8]]) == pytest.approx(-0.5)
     assert metrics.forgetting([[0.9]]) == metrics.backward_transfer([[0.9]]) == 0.0
     assert metrics.average_incremental([[0.9]]) == pytest.approx(0.9)
+
+
+def test_every_summary_of_two_tasks_and_of_one_by_hand():
+    two = [[0.75, 0.25], [0.5, 1.0]]  # exact in binary
+    assert metrics.forgetting(two) == metrics.first_minus_last(two) == 0.25
+    assert metrics.backward_transfer(two) == -0.25
+    assert metrics.forward_transfer(two, [0.5, 0.125]) == 0.125
+    assert metrics.average_incremental(two) == (0.75 + (0.5 + 1.0) / 2) / 2
+    assert metrics.first_minus_last([[0.9]]) == metrics.forward_transfer([[0.9]], [0.1]) == 0.0
+
+
+def test_uneven_tasks_count_by_queries_in_recall_and_by_tasks_in_forgetting():
+    """Task 0 has one class, task 1 three; the features are angles, so that each query's neighbour is plain to see."""
+    labels = torch.arange(4).repeat_interleave(2)
+    tasks = torch.tensor([0, 1, 1, 1])[labels]
+
+    def at(degrees):
+        angle = torch.deg2rad(torch.tensor(degrees))
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+    first = at([0.0, 10, 50, 51, 70, 71, 90, 91])
+    last = at([0.0, 53, 50, 51, 70, 71, 90, 91])  # one image of class 0 has drifted to those of class 1
+    whole = metrics.summarize([metrics.task_row(x, labels, labels, tasks, t) for t, x in enumerate([first, last])], 2)
+    assert whole["recall_at_1"]["seen"] == [[1.0, None], [0.0, 1.0]]
+    assert whole["summary"]["recall_at_1"] == 6 / 8
+    assert whole["summary"]["forgetting"] == 1.0
 
 
 def test_a_better_zero_shot_value_counts_as_the_best():
@@ -320,6 +467,39 @@ def test_every_protocol_equals_plain_loops(protocol, sizes, per_class):
             assert got[i, q] == (right[0] if right else 0)
 
 
+@pytest.mark.parametrize("protocol", ["task", "seen", "all", "stale"])
+def test_some_queries_have_the_ranks_that_they_have_among_all(protocol):
+    snapshots, labels, tasks = snapshots_of((1, 4, 2), 3)
+    everybody = metrics.query_ranks(snapshots, labels, tasks, protocol=protocol)
+    for queries in (torch.tensor([20, 3, 3, 0]), torch.tensor([4], dtype=torch.int16), torch.arange(0), None):
+        some = metrics.query_ranks(snapshots, labels, tasks, protocol=protocol, queries=queries)
+        assert torch.equal(some, everybody if queries is None else everybody[:, queries.long()])
+    assert everybody.max() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"queries": torch.tensor([0, 12])}, "query 12 is none of the 12 images; expected indices from 0 to 11"),
+        ({"queries": torch.tensor([-1])}, "query -1 is none of the 12 images"),
+        ({"queries": torch.ones(12, dtype=torch.bool)}, r"queries are torch.bool of shape \(12,\); expected \(Q,\)"),
+        ({"queries": torch.ones(2)}, "queries are torch.float32"),
+        ({"queries": torch.tensor(3)}, r"queries are torch.int64 of shape \(\)"),
+        ({"snapshots": []}, "there are no snapshots"),
+        ({"snapshots": [torch.ones(12, 8), torch.ones(11, 8)]}, r"snapshot 1 has shape \(11, 8\), .* tasks \(12,\)"),
+        ({"snapshots": [torch.ones(12, 8), torch.ones(12, 9)]}, r"snapshot 1 has shape \(12, 9\), the first \(12, 8\)"),
+        ({"snapshots": [torch.ones(12)]}, r"snapshot 0 has shape \(12,\)"),
+        ({"snapshots": [torch.ones(12, 8), torch.full((12, 8), torch.nan)]}, "snapshot 1 holds NaN"),
+        ({"labels": torch.arange(11)}, r"labels have shape \(11,\), tasks \(12,\)"),
+    ],
+)
+def test_bad_snapshots_and_queries_say_what_was_expected(change, message):
+    snapshots, labels, tasks = snapshots_of((2, 2), 3)
+    arguments = {"snapshots": snapshots, "labels": labels, "tasks": tasks} | change
+    with pytest.raises(ValueError, match=message):
+        metrics.query_ranks(**arguments)
+
+
 def test_the_matrix_of_the_ranks_is_the_row_that_training_saves():
     snapshots, labels, tasks = snapshots_of((2, 3, 1), 4)
     for protocol in ("seen", "task"):
@@ -399,15 +579,16 @@ def test_an_unknown_protocol_names_the_choices():
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), n_distractors=st.integers(1, 8))
-def test_distractors_never_raise_recall(seed, n_distractors):
+def test_distractors_never_raise_recall_or_precision(seed, n_distractors):
     g = torch.Generator().manual_seed(seed)
     gallery, labels = torch.randn(12, 4, generator=g), torch.randint(3, (12,), generator=g)
     queries, query_labels = torch.randn(6, 4, generator=g), torch.randint(3, (6,), generator=g)
     more = torch.cat([gallery, torch.randn(n_distractors, 4, generator=g)])
     more_labels = torch.cat([labels, torch.full((n_distractors,), 99)])
-    before = metrics.recall_at_k(queries, query_labels, gallery, labels, ks=(1, 3))
-    after = metrics.recall_at_k(queries, query_labels, more, more_labels, ks=(1, 3))
+    before, mean_before = metrics.recall_and_map(queries, query_labels, gallery, labels, ks=(1, 3))
+    after, mean_after = metrics.recall_and_map(queries, query_labels, more, more_labels, ks=(1, 3))
     assert all(after[k] <= before[k] or math.isnan(before[k]) for k in (1, 3))
+    assert mean_after <= mean_before + 1e-12 or math.isnan(mean_before)
 
 
 @settings(max_examples=60, deadline=None)
@@ -422,12 +603,16 @@ def test_measures_do_not_depend_on_order_scale_or_rotation(seed):
     def measure(x, y):
         same = {"exclude_self": True}
         ncm = metrics.nearest_class_mean(x, y)
-        return metrics.recall_at_k(x, y, x, y, **same)[1], metrics.map_at_r(x, y, x, y, **same), ncm.nansum().item()
+        recall, precision = metrics.recall_and_map(x, y, x, y, ks=(1, 2, 5), **same)
+        alone = metrics.recall_at_k(x, y, x, y, **same)[1], metrics.map_at_r(x, y, x, y, **same)
+        return *recall.values(), precision, *alone, ncm.nansum().item()
 
     expected = measure(features, labels)
     for changed, named in [
         (features[order], labels[order]),
         (features * (torch.rand(15, 1, generator=g) + 0.1), labels),
+        (features * 1e12, labels),
         (features @ rotation, labels),
+        (features, 5 - 1000 * labels),  # other names for the classes
     ]:
         assert measure(changed, named) == pytest.approx(expected, abs=1e-6, nan_ok=True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from csd_edu import files, metrics, retrieval
 from csd_edu.losses import normalize
-from csd_edu.retrieval import Gallery
+from csd_edu.retrieval import Gallery, neighbors_over_tasks
+from csd_edu.runs import Run
 
 EXACT = ["torch", "flat"]
 ALL = ["torch", "flat", "ivf", "hnsw"]
@@ -383,3 +384,149 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch):
     expected = gallery.search(torch.ones(9, 4), 700)
     monkeypatch.setattr(retrieval, "BLOCK", 6000)  # 2 queries × 716 candidates × 4 dimensions
     assert_same(gallery.search(torch.ones(9, 4), 700), expected)
+
+
+# ---------------------------------------------------------------------- neighbours over tasks
+
+
+def brute_force_neighbors(snapshots, tasks, k, protocol, queries, labels):
+    """Sort with Python, for each task and query, the images that the protocol admits."""
+    ids, similarities = [], []
+    for i, features in enumerate(snapshots):
+        for q in queries.tolist():
+            admitted = [
+                g
+                for g in range(len(tasks))
+                if protocol == "all" or (tasks[g] == tasks[q] if protocol == "task" else tasks[g] <= i)
+            ]
+            entries = []
+            for g in admitted if q in admitted else []:
+                item = snapshots[int(tasks[g])][g] if protocol == "stale" else features[g]
+                norms = float(features[q].double().norm() * item.double().norm())
+                similarity = float(features[q].double() @ item.double()) / norms if norms else 0.0
+                right = labels is not None and bool(labels[g] == labels[q])
+                entries.append((-round(similarity, 5), right, g, similarity))
+            entries = sorted(entry for entry in entries if entry[2] != q)[:k]
+            entries += [(0, False, -1, -torch.inf)] * (k - len(entries))
+            ids.append([entry[2] for entry in entries])
+            similarities.append([entry[3] for entry in entries])
+    shape = (len(snapshots), len(queries), k)
+    return torch.tensor(ids, dtype=torch.int64).reshape(shape), torch.tensor(similarities).reshape(shape)
+
+
+def drifting(seed, sizes, per_class, coarse):
+    """Return features of the same images after each task, with their labels and tasks; coarse ones often tie."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(sum(sizes)).repeat_interleave(per_class)[torch.randperm(sum(sizes) * per_class, generator=g)]
+    tasks = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))[labels]
+    if coarse:
+        snapshots = [torch.randint(-1, 2, (len(labels), 3), generator=g).float() for _ in sizes]
+    else:
+        centres = torch.randn(sum(sizes), 6, generator=g)
+        snapshots = [centres[labels] + torch.randn(len(labels), 6, generator=g) for _ in sizes]
+    return snapshots, labels, tasks
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sizes=st.sampled_from([(2, 2), (1, 3, 2), (3,)]),
+    per_class=st.integers(1, 3),
+    coarse=st.booleans(),
+    protocol=st.sampled_from(list(metrics.PROTOCOLS)),
+    k=st.integers(1, 20),
+    with_labels=st.booleans(),
+    some=st.booleans(),
+)
+def test_neighbors_over_tasks_equal_brute_force_and_the_ranks(
+    seed, sizes, per_class, coarse, protocol, k, with_labels, some
+):
+    snapshots, labels, tasks = drifting(seed, sizes, per_class, coarse)
+    queries = torch.arange(len(labels)).flip(0)[::3] if some else None
+    asking = torch.arange(len(labels)) if queries is None else queries
+    given_labels = labels if with_labels else None
+    found = neighbors_over_tasks(snapshots, tasks, k=k, protocol=protocol, queries=queries, labels=given_labels)
+    ids, similarities = brute_force_neighbors(snapshots, tasks, k, protocol, asking, given_labels)
+    assert found.ids.dtype == torch.int64
+    assert found.similarities.dtype == torch.float32
+    assert torch.equal(found.ids, ids)
+    torch.testing.assert_close(found.similarities, similarities, atol=1e-6, rtol=0)
+    if with_labels or not coarse:  # without labels, ties may help
+        right = (found.ids >= 0) & (labels[found.ids] == labels[asking][:, None])  # (T, Q, k)
+        ranks = metrics.query_ranks(snapshots, labels, tasks, protocol=protocol, queries=queries)
+        first = torch.where(right.any(dim=2), right.double().argmax(dim=2) + 1, 0)  # (T, Q)
+        assert torch.equal(first, torch.where(ranks <= k, ranks, 0))
+
+
+def test_neighbors_under_each_protocol_by_hand():
+    tasks = torch.tensor([0, 0, 1, 1])
+
+    def at(degrees):
+        angle = torch.deg2rad(torch.tensor(degrees))
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+    snapshots = [at([0.0, 38, 15, 60]), at([0.0, 50, 20, 30])]
+    nearest = {
+        protocol: neighbors_over_tasks(snapshots, tasks, k=1, protocol=protocol).ids[:, :, 0].tolist()
+        for protocol in metrics.PROTOCOLS
+    }
+    assert nearest == {
+        "task": [[1, 0, 3, 2], [1, 0, 3, 2]],
+        "seen": [[1, 0, -1, -1], [2, 3, 3, 2]],
+        "all": [[2, 3, 0, 1], [2, 3, 3, 2]],
+        "stale": [[1, 0, -1, -1], [2, 3, 3, 1]],  # image 1 is found at 38 degrees, nearer to 30 than 20 is
+    }
+    stale = neighbors_over_tasks(snapshots, tasks, k=3, protocol="stale", queries=torch.tensor([3]))
+    assert stale.ids[1].tolist() == [[1, 2, 0]]
+    expected = torch.deg2rad(torch.tensor([8.0, 10.0, 30.0])).cos()
+    torch.testing.assert_close(stale.similarities[1, 0], expected)
+
+
+def test_collapsed_features_find_the_wrong_ones_first_if_labels_are_known():
+    labels, tasks, same = torch.tensor([0, 0, 0, 1, 1]), torch.zeros(5, dtype=torch.int64), torch.ones(5, 64)
+    jitter = torch.rand(5, 1, generator=torch.Generator().manual_seed(0)) + 0.5  # the same direction, other lengths
+    found = neighbors_over_tasks([same * jitter], tasks, k=4, labels=labels).ids[0]
+    assert found[:4].tolist() == [[3, 4, 1, 2], [3, 4, 0, 2], [3, 4, 0, 1], [0, 1, 2, 4]]
+    assert neighbors_over_tasks([same * jitter], tasks, k=4).ids[0, 1].tolist() == [0, 2, 3, 4]
+
+
+def test_the_nearest_after_a_task_are_those_that_a_gallery_finds():
+    snapshots, _, tasks = drifting(3, (5, 5), 40, coarse=False)
+    found = neighbors_over_tasks(snapshots, tasks, k=10, protocol="all")
+    gallery = Gallery(6)
+    gallery.add(snapshots[1])
+    similarities, ids = gallery.search(snapshots[1], 10, exclude_ids=gallery.ids)
+    assert torch.equal(found.ids[1], ids)
+    torch.testing.assert_close(found.similarities[1], similarities, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 0}, "k is 0; expected a whole number of at least 1"),
+        ({"protocol": "seem"}, "'seem'; expected one of 'task', 'seen', 'all', 'stale'"),
+        ({"queries": torch.tensor([12])}, "query 12 is none of the 12 images"),
+        ({"queries": torch.ones(12, dtype=torch.bool)}, "queries are torch.bool"),
+        ({"labels": torch.arange(5)}, r"labels have shape \(5,\), tasks \(12,\)"),
+        ({"snapshots": []}, "there are no snapshots"),
+        ({"snapshots": [torch.full((12, 2), torch.inf)]}, "snapshot 0 holds NaN or inf"),
+        ({"tasks": torch.zeros(7)}, r"snapshot 0 has shape \(12, 6\), .* tasks \(7,\)"),
+    ],
+)
+def test_bad_searches_over_tasks_say_what_was_expected(change, message):
+    snapshots, _, tasks = drifting(0, (2, 2), 3, coarse=False)
+    with pytest.raises(ValueError, match=message):
+        neighbors_over_tasks(**({"snapshots": snapshots, "tasks": tasks, "k": 3} | change))
+
+
+def test_a_run_gives_its_snapshots_task_after_task(tmp_path):
+    run = Run(tmp_path, {})
+    with pytest.raises(ValueError, match="has no features yet: its first task is not finished"):
+        run.snapshots()
+    saved = [torch.full((4, 2), float(task)) for task in range(3)]
+    for task, features in enumerate(saved):
+        files.write_tensors(run.task_file(task, "features"), {"features": features})
+    files.write_json(tmp_path / "metrics.json", {"tasks_learnt": 2})  # the third task is not measured yet
+    snapshots = run.snapshots()
+    assert len(snapshots) == 2
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(snapshots, saved, strict=False))

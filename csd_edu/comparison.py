@@ -1,0 +1,220 @@
+"""Runs on the same test images, side by side: what the report and the widgets show of them.
+
+Each table is computed when it is first asked for, and kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from csd_edu import drift, metrics, retrieval
+from csd_edu.runs import Run
+
+Kept = TypeVar("Kept")
+
+METRICS = {
+    "Recall@1": "the nearest other image is of the query's class",
+    "Recall@5": "one of the five nearest other images is of the query's class",
+    "Head accuracy": "the head names the class, out of those of all tasks learnt so far",
+    "Class-mean accuracy": "the nearest mean of a class learnt so far is its own class's, the image itself left out",
+}
+"""What makes a test image count as right."""
+
+POINTS = 500  # on a map, about
+
+
+class Comparison:
+    """Runs that learnt the same tasks, with the same test images.
+
+    Args:
+        runs: in the order in which to show them; an unfinished one with the tasks it has learnt.
+        names: one for each run; default `run_labels`.
+
+    Attributes:
+        runs: by their names.
+        labels, tasks: (N,) int64 of the test images.
+        images: (N, C, H, W) uint8, or None if no run has saved them.
+        classes: names, in the order of the labels.
+        n_tasks: T.
+
+    Raises:
+        ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, names: Sequence[str] | None = None) -> None:
+        check_comparable(runs)
+        self.runs = dict(zip(names or run_labels(runs), runs, strict=True))
+        first = runs[0]
+        for run in runs:
+            if run.tasks != first.tasks:
+                raise ValueError(
+                    f"{run.path} and {first.path} learn the classes in different orders; expected runs with the same "
+                    "seed of the class order, as only these have the same queries in each task"
+                )
+        tests = [run.test() for run in runs]
+        self.labels, self.tasks = tests[0]["labels"], tests[0]["tasks"]
+        self.images: Tensor | None = next((test["images"] for test in tests if "images" in test), None)
+        self.classes = first.classes
+        self.n_tasks = first.n_tasks
+
+        self._kept: dict[tuple[object, ...], Any] = {}
+
+    @classmethod
+    def of(cls, *runs: Run | Comparison) -> Comparison:
+        """Return the comparison of these runs, or the one that is given itself, with what it has computed."""
+        if len(runs) == 1 and isinstance(runs[0], Comparison):
+            return runs[0]
+        wrong = [run for run in runs if not isinstance(run, Run)]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]!r} is no run; expected runs, such as csd.Run.load('runs/csd'), or one Comparison"
+            )
+        return cls([run for run in runs if isinstance(run, Run)])
+
+    def snapshots(self, name: str) -> list[Tensor]:
+        """Return the features (N, D) of all test images under the network after each task learnt."""
+        return self._once(("snapshots", name), self.runs[name].snapshots)
+
+    def ranks(self, name: str, protocol: str = "seen") -> Tensor:
+        """Return for each query the rank of its first right answer after each task, see `metrics.query_ranks`."""
+        return self._once(
+            ("ranks", name, protocol),
+            lambda: metrics.query_ranks(self.snapshots(name), self.labels, self.tasks, protocol=protocol),
+        )
+
+    def scores(self, name: str, metric: str, protocol: str = "seen") -> Tensor:
+        """Return which test images are right after each task learnt, by a metric of `METRICS`.
+
+        Returns:
+            (T, N) float64: 1 right, 0 wrong, NaN where metric and protocol have no value.
+        """
+        return self._once(("scores", name, metric, protocol), lambda: self._scores(name, metric, protocol))
+
+    def matrix(self, name: str, metric: str, protocol: str = "seen") -> list[list[float | None]]:
+        """Return the T × T task matrix of a metric of `METRICS`: the mean of its `scores` for each task."""
+        empty: list[float | None] = [None] * self.n_tasks
+        rows = []
+        for scores in self.scores(name, metric, protocol):
+            means = [float(scores[self.tasks == task].nanmean()) for task in range(self.n_tasks)]
+            rows.append([None if math.isnan(mean) else mean for mean in means])
+        return rows + [empty] * (self.n_tasks - len(rows))
+
+    def changes(self, name: str, protocol: str = "seen") -> dict[str, Tensor]:
+        """Return the masks (N,) of the queries kept, lost, won and missed, see `metrics.query_changes`.
+
+        A query of a task that the run has not learnt yet is in none of them.
+        """
+
+        def changes() -> dict[str, Tensor]:
+            ranks = self.ranks(name, protocol)
+            learnt = self.tasks < len(ranks)
+            masks = metrics.query_changes(ranks, self.tasks.clamp(max=len(ranks) - 1))
+            return {change: mask & learnt for change, mask in masks.items()}
+
+        return self._once(("changes", name, protocol), changes)
+
+    def neighbors(self, query: int, name: str, protocol: str = "seen", k: int = 8) -> Tensor:
+        """Return the ids (T, k) of the images that one query finds after each task learnt; −1 where there are none."""
+        one = torch.tensor([query])
+        return retrieval.neighbors_over_tasks(
+            self.snapshots(name), self.tasks, k=k, protocol=protocol, queries=one, labels=self.labels
+        ).ids[:, 0]
+
+    def maps(self, kind: str = "umap", *, progress: bool = True) -> dict[str, drift.Map]:
+        """Return a map of each run on the same class-balanced sample of about 500 test images."""
+
+        def fit() -> dict[str, drift.Map]:
+            per_class = max(1, round(POINTS / len(self.classes)))
+            maps = drift.cached_maps(list(self.runs.values()), kind, per_class=per_class, progress=progress)
+            return dict(zip(self.runs, maps, strict=True))
+
+        return self._once(("maps", kind), fit)
+
+    def drift_table(self, name: str) -> list[dict[str, Any]]:
+        """Return the drift between each pair of snapshots on the maps' sample, see `drift.displacement_table`."""
+
+        def measure() -> list[dict[str, Any]]:
+            probe = self.maps("pca")[name].indices
+            return drift.displacement_table([x[probe] for x in self.snapshots(name)], self.labels[probe])
+
+        return self._once(("drift", name), measure)
+
+    def _scores(self, name: str, metric: str, protocol: str) -> Tensor:
+        if protocol not in protocols_of(metric):
+            raise ValueError(
+                f"{metric!r} has no protocol {protocol!r}; expected one of {', '.join(protocols_of(metric))}"
+            )
+        if metric.startswith("Recall@"):
+            ranks = self.ranks(name, protocol)
+            return torch.where(ranks > 0, (ranks <= int(metric[7:])).double(), torch.nan)
+        scores = torch.full((len(self.snapshots(name)), len(self.labels)), torch.nan, dtype=torch.float64)
+        for t, features in enumerate(self.snapshots(name)):
+            seen = self.tasks <= t
+            if metric == "Head accuracy":
+                right = self.runs[name].predictions(t)[seen] == self.labels[seen]
+                scores[t, seen] = right.double()
+            else:
+                scores[t, seen] = metrics.nearest_class_mean(features[seen], self.labels[seen])
+        return scores
+
+    def _once(self, key: tuple[object, ...], compute: Callable[[], Kept]) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = compute()
+        kept: Kept = self._kept[key]
+        return kept
+
+
+def protocols_of(metric: str) -> tuple[str, ...]:
+    """Return the protocols under which a metric of `METRICS` is defined.
+
+    Raises:
+        ValueError: if there is no such metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; expected one of {', '.join(map(repr, METRICS))}")
+    return tuple(metrics.PROTOCOLS) if metric.startswith("Recall@") else ("seen",)
+
+
+def run_labels(runs: Sequence[Run]) -> list[str]:
+    """Return a name for each run: its method and, where several have the same, what tells those apart."""
+    labels = []
+    for run in runs:
+        twins = [other for other in runs if other.method == run.method]
+        name = run.method
+        for tell in (lambda r: f"seed {r.config.seed}", lambda r: r.path.resolve().name, lambda r: str(r.path)):
+            if len(twins) > 1:
+                name = f"{run.method} ({tell(run)})"
+            if len({tell(twin) for twin in twins}) == len(twins):
+                break
+        labels.append(name)
+    return labels
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raise a ValueError if there is no run, one has nothing to show, is given twice, or has other data or sizes."""
+    if not runs:
+        raise ValueError("there is no run; expected at least one")
+    first = runs[0]
+    for k, run in enumerate(runs):
+        if run.tasks_learnt == 0:
+            raise ValueError(f"the run in {run.path} has not finished its first task yet; there is nothing to show")
+        if run.path.resolve() in {other.path.resolve() for other in runs[:k]}:
+            raise ValueError(f"the run in {run.path} is given twice")
+        for what, here, there in zip(("data", "tasks"), stream_of(run), stream_of(first), strict=True):
+            if here != there:
+                raise ValueError(
+                    f"{run.path} and {first.path} have different {what}: {here}, and {there}. "
+                    "Only runs on the same data and sizes of tasks can be compared; show each by itself"
+                )
+
+
+def stream_of(run: Run) -> tuple[str, str]:
+    """Return which images a run learns, and in tasks of which sizes."""
+    stream = run.description["stream"]
+    data = f"{stream['dataset']} with fingerprint {stream['fingerprint']}"
+    return data, " + ".join(str(len(task)) for task in run.tasks) + " classes"

@@ -1,0 +1,92 @@
+"""Figures of a comparison of runs: what the report prints, the widgets show and their static twins keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from csd_edu import plots
+from csd_edu.comparison import METRICS, Comparison
+from csd_edu.metrics import PROTOCOLS
+from csd_edu.plots import Shown
+
+
+def matrices(comparison: Comparison, metric: str = "Recall@1", protocol: str = "seen") -> go.Figure:
+    """Return the task matrices of all runs by a metric of `comparison.METRICS`."""
+    of_runs = {name: comparison.matrix(name, metric, protocol) for name in comparison.runs}
+    return plots.task_matrices(of_runs, title=f"{metric}: {METRICS[metric]}", protocol=protocol)
+
+
+def strips(
+    comparison: Comparison,
+    query: int,
+    protocol: str = "seen",
+    k: int = 8,
+    *,
+    every_task: bool = True,
+    title: str = "What does the search find after each task?",
+) -> go.Figure:
+    """Return a query and the k images that each run finds for it after each task, those of its class marked right.
+
+    With `every_task` off, there are two rows for each run: right after the query's own task, and in the end.
+    """
+    rows = {}
+    for name in comparison.runs:
+        found = comparison.neighbors(query, name, protocol, k).tolist()
+        ends = int(comparison.tasks[query]), len(found) - 1
+        for t, ids in enumerate(found):
+            row = _row(comparison, query, ids)
+            if len(row) > 1 and (every_task or t in ends):
+                rows[f"{name}, after task {t}"] = row
+    rows = rows or {"not learnt yet": _row(comparison, query, [])}
+    subtitle = [_about(comparison, query), f"{protocol}: {PROTOCOLS[protocol]}"]
+    return plots.retrieval_strips(rows, title=title, subtitle=subtitle)
+
+
+def neighbors(comparison: Comparison, query: int, after: int, k: int = 8) -> go.Figure:
+    """Return an image and its k nearest among all test images, in each run's feature space after one task."""
+    rows = {}
+    for name in comparison.runs:
+        ids = comparison.neighbors(query, name, "all", k)
+        rows[name] = _row(comparison, query, ids[min(after, len(ids) - 1)].tolist())
+    title = f"Nearest after task {after}, among all test images"
+    return plots.retrieval_strips(rows, title=title, subtitle=[_about(comparison, query)])
+
+
+def drift_map(
+    comparison: Comparison, kind: str = "umap", *, color: str = "task", trails: bool = True, columns: int | None = None
+) -> go.Figure:
+    """Return the maps of all runs, side by side, with a slider over the tasks."""
+    maps = comparison.maps(kind)
+    probe = next(iter(maps.values())).indices
+    found = {name: comparison.ranks(name)[:, probe] == 1 for name in comparison.runs} if color == "found" else None
+    return plots.drift_map(
+        maps,
+        comparison.labels[probe],
+        comparison.tasks[probe],
+        classes=comparison.classes,
+        color=color,
+        found=found,
+        trails=trails,
+        columns=columns,
+    )
+
+
+def shown(comparison: Comparison, index: int, mark: str) -> Shown:
+    """Return a test image with its class and task as its caption."""
+    image = None if comparison.images is None else comparison.images[index]
+    name, task = comparison.classes[int(comparison.labels[index])], int(comparison.tasks[index])
+    return Shown(image, mark, f"{name} (task {task}), test image {index}", index)
+
+
+def _row(comparison: Comparison, query: int, found: Sequence[int]) -> list[Shown]:
+    """Return a query and what was found for it (−1 for nothing), those of its class marked right."""
+    results = [i for i in found if i >= 0]
+    marks = ["right" if comparison.labels[i] == comparison.labels[query] else "wrong" for i in results]
+    return [shown(comparison, i, mark) for i, mark in zip([query, *results], ["query", *marks], strict=True)]
+
+
+def _about(comparison: Comparison, query: int) -> str:
+    name, task = comparison.classes[int(comparison.labels[query])], int(comparison.tasks[query])
+    return f"query: test image {query}, of class {name}, learnt in task {task}"

@@ -1,0 +1,376 @@
+"""Drift maps: where the feature of each test image lies after each task, with a slider over the tasks."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from csd_edu.drift import LIMITS, Map
+from csd_edu.plots.curves import some
+from csd_edu.plots.style import GREY, GRID, INK, finished, label
+
+HEIGHT = 420  # of a panel, in pixels
+NUMBERS, PLAYER = 50, 105  # pixels under the panels: numbers; buttons and slider
+
+# Of Okabe & Ito, without the yellow that white swallows. 7 colours and 8 symbols come together again after 56 turns.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "hourglass")
+COLOR_BY = ("task", "class", "found")
+FEW = 12  # classes that the legend can name
+
+
+class Look(NamedTuple):
+    """How a point is drawn."""
+
+    color: str
+    symbol: str
+    opacity: float = 0.9
+
+
+FOUND, NOT_FOUND = Look("#009E73", "circle"), Look("#D55E00", "circle-open")
+TO_COME = Look(GREY, "circle-open", 0.4)
+
+# The points have their colours by number: plotly takes half as long to check them, and the figure is smaller.
+PALETTE = (*COLORS, GREY)
+BY_NUMBER = {
+    "cmin": -0.5,  # so that each number is in the middle of its step
+    "cmax": len(PALETTE) - 0.5,
+    "colorscale": [[(k + end) / len(PALETTE), color] for k, color in enumerate(PALETTE) for end in (0, 1)],
+    "showscale": False,
+}
+
+
+def drift_map(
+    maps: Mapping[str, Map],
+    labels: Tensor,
+    tasks: Tensor,
+    *,
+    classes: Sequence[str],
+    color: str = "task",
+    found: Mapping[str, Tensor] | None = None,
+    after: int | None = None,
+    selected: int | None = None,
+    trails: bool = True,
+    task_names: Sequence[str] | None = None,
+    title: str = "Where did the features go?",
+    columns: int | None = None,
+) -> go.Figure:
+    """Return a map for each run, side by side, with a slider that moves every point from task to task.
+
+    Maps of one plane have common axes, fixed over all snapshots. In each panel are three traces, told by their `meta`:
+    "trails", "points" (customdata: which of the N) and "selected"; then come those of the legend. The frames, one for
+    each snapshot, hold all that changes, and for every `color` the traces are the same in number and order.
+
+    Args:
+        maps: for each run its map, all of the same N images; a run that has learnt fewer tasks stays where it is.
+        labels: (N,) integers, the class of each point.
+        tasks: (N,) integers, the task of each point.
+        classes: the class names, in the order of the labels.
+        color: "task", "class", or "found" for what the search finds after each task.
+        found: for "found", by run a (T, N) bool such as `metrics.query_ranks(…) == 1`.
+        after: the snapshot shown first; default the last.
+        selected: a point to ring, 0 to N − 1.
+        trails: draw a line to each point from where it was one task before.
+        task_names: one for each task; default "0", "1", ….
+        title: above the figure.
+        columns: panels in a row; default up to three.
+
+    Raises:
+        ValueError: if there is no map, lengths or images don't fit, or an option is unknown or out of range.
+    """
+    n_snapshots = max(len(made.points) for made in some("map", maps).values())
+    n_tasks = _checked(maps, labels, tasks, classes, color, found, task_names)
+    after = n_snapshots - 1 if after is None else after
+    for what, value, end in (("after", after, n_snapshots), ("selected", selected, len(labels))):
+        if value is not None and not 0 <= value < end:
+            raise ValueError(f"{what} is {value}; expected 0 to {end - 1}")
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns is {columns}; expected at least 1")
+    columns = min(len(maps), columns or (len(maps) if len(maps) <= 3 else math.ceil(math.sqrt(len(maps)))))
+    rows = math.ceil(len(maps) / columns)
+    height = HEIGHT * rows + 90 * (rows - 1)
+
+    looks, legend = _looks(color, labels.tolist(), tasks.tolist(), classes, n_tasks, task_names)
+    shown = {
+        name: _per_snapshot(looks, tasks, len(made.points), found[name] if found and color == "found" else None)
+        for name, made in maps.items()
+    }
+    places = {name: _rounded(made.points) for name, made in maps.items()}
+    frames = [
+        [trace for name in maps for trace in _panel(places[name], shown[name], t, selected)] for t in range(n_snapshots)
+    ]
+    spacing = {"horizontal_spacing": 0.04 / columns, "vertical_spacing": 90 / height}
+    figure = make_subplots(rows, columns, subplot_titles=[f"<b>{label(name, 30)}</b>" for name in maps], **spacing)
+    fixed = _fixed(labels, tasks, classes, task_names, trails)
+    traces: list[dict[str, Any]] = []  # plain dicts, also in the frames: plotly is slow at copying its own objects
+    for k, name in enumerate(maps):
+        axes = {"xaxis": f"x{k + 1 if k else ''}", "yaxis": f"y{k + 1 if k else ''}"}
+        for (role, options), moving in zip(fixed.items(), frames[after][3 * k : 3 * k + 3], strict=True):
+            about = {"name": label(name), "meta": {"role": role, "run": label(name)}, "showlegend": False}
+            traces.append({**options, **moving, **about, **axes})
+    for name, look in legend:  # those of no name keep the number of traces the same for every colouring
+        marker = {"color": look.color, "symbol": look.symbol, "opacity": look.opacity, "size": 10}
+        dummy = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "meta": {"role": "legend"}}
+        traces.append({"type": "scatter", **dummy, "name": name, "marker": marker, "showlegend": bool(name)})
+    figure.add_traces(traces)
+    _fix_axes(figure, maps)
+
+    heads = [head.to_plotly_json() for head in figure.layout.annotations]
+    texts = [[*heads, *_numbers(maps, t)] for t in range(n_snapshots)]
+    figure.frames = [
+        {"name": str(t), "data": frames[t], "traces": list(range(3 * len(maps))), "layout": {"annotations": texts[t]}}
+        for t in range(n_snapshots)
+    ]
+    figure.layout.annotations = texts[after]
+    finished(figure, title, _subtitle(maps, trails, color == "class" and len(classes) > FEW), height)
+    if n_snapshots > 1:
+        _add_controls(figure, [_task(t, task_names) for t in range(n_snapshots)], after, height)
+    figure.update_layout(
+        meta={"player": PLAYER, "notes": {label(name): label(made.note, 2000) for name, made in maps.items()}},
+        margin={"l": 12, "r": 12, "b": NUMBERS + PLAYER + 50},
+        legend={"y": -(NUMBERS + PLAYER) / height, "itemclick": False, "itemdoubleclick": False},
+        hovermode="closest",
+    )
+    return figure.update_layout(height=height + figure.layout.margin.t + figure.layout.margin.b)
+
+
+def _checked(
+    maps: Mapping[str, Map],
+    labels: Tensor,
+    tasks: Tensor,
+    classes: Sequence[str],
+    color: str,
+    found: Mapping[str, Tensor] | None,
+    task_names: Sequence[str] | None,
+) -> int:
+    """Return the number of tasks, or raise if the arguments don't fit each other."""
+    first, expected = next(iter(maps.items()))
+    n = len(expected.indices)
+    for name, made in maps.items():
+        if not torch.equal(made.indices, expected.indices):
+            raise ValueError(
+                f"the maps of {name!r} and {first!r} show different images; expected the same for all runs"
+            )
+    for what, values in (("labels", labels), ("tasks", tasks)):
+        if tuple(values.shape) != (n,):
+            raise ValueError(
+                f"{what} have shape {tuple(values.shape)}; expected ({n},), one for each point: {what}[map.indices]"
+            )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        raise ValueError(
+            f"labels are {int(labels.min())} to {int(labels.max())}, but there are {len(classes)} classes; expected a "
+            "class name for each label"
+        )
+    if color not in COLOR_BY:
+        raise ValueError(f"color is {color!r}; expected {', '.join(map(repr, COLOR_BY))}")
+    if color == "found":
+        for name, made in maps.items():
+            wanted = (len(made.points), n)
+            given = (found or {}).get(name)
+            if given is None or given.dtype != torch.bool or tuple(given.shape) != wanted:
+                what = "nothing" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
+                raise ValueError(
+                    f"found has {what} for {name!r}; expected bool of shape {wanted}, as query_ranks(…) == 1 gives it"
+                )
+    n_tasks = max(int(tasks.max()) + 1, *(len(made.points) for made in maps.values()))
+    if int(tasks.min()) < 0:
+        raise ValueError(f"tasks are {int(tasks.min())} to {int(tasks.max())}; expected 0, 1, …")
+    if task_names is not None and len(task_names) < n_tasks:
+        raise ValueError(f"there are {len(task_names)} task names; expected {n_tasks}, one for each task")
+    return n_tasks
+
+
+def _task(task: int, names: Sequence[str] | None) -> str:
+    return str(task) if names is None else label(names[task], 14)
+
+
+def _turn(k: int) -> Look:
+    """Return the k-th look; the same colour, and the same symbol, come back at different turns."""
+    return Look(COLORS[k % len(COLORS)], SYMBOLS[k % len(SYMBOLS)])
+
+
+def _looks(
+    color: str,
+    labels: Sequence[int],
+    tasks: Sequence[int],
+    classes: Sequence[str],
+    n_tasks: int,
+    task_names: Sequence[str] | None,
+) -> tuple[list[Look], list[tuple[str, Look]]]:
+    """Return the look of each point once its task is learnt, and names and looks for the legend."""
+    few = len(classes) <= FEW
+    if color == "task":
+        looks = [_turn(task) for task in tasks]
+        legend = [(f"task {_task(t, task_names)}", _turn(t)) for t in range(n_tasks)]
+    elif color == "class":
+        looks = [_turn(k) for k in labels]
+        legend = [(label(name, 20), _turn(k)) for k, name in enumerate(classes)] * few
+    else:
+        looks, legend = [FOUND] * len(labels), [("found", FOUND), ("not found", NOT_FOUND)]
+    n_entries = max(n_tasks, 2, len(classes) * few)
+    return looks, [*legend, ("of a task to come", TO_COME), *[("", TO_COME)] * (n_entries - len(legend))]
+
+
+def _per_snapshot(looks: Sequence[Look], tasks: Tensor, n_snapshots: int, found: Tensor | None) -> list[dict[str, Any]]:
+    """Return for each snapshot the marker of all points: colours, symbols, opacities."""
+    markers = []
+    for t in range(n_snapshots):
+        now = list(looks)
+        for i in [] if found is None else (~found[t]).nonzero().flatten().tolist():
+            now[i] = NOT_FOUND
+        for i in (tasks > t).nonzero().flatten().tolist():
+            # Open and filled have one outline; between others plotly's transition would pass through broken paths.
+            now[i] = TO_COME._replace(symbol=now[i].symbol.removesuffix("-open") + "-open")
+        colors = torch.tensor([PALETTE.index(look.color) for look in now], dtype=torch.uint8).numpy()
+        symbols, opacities = [look.symbol for look in now], [look.opacity for look in now]
+        markers.append({"color": colors, "symbol": symbols, "opacity": opacities})
+    return markers
+
+
+def _rounded(points: Tensor) -> list[list[list[float]]]:
+    """Return points (T, N, 2) as (T, 2, N) of three decimals, finer than a pixel and short when written."""
+    plain: list[list[list[float]]] = ((points.double() * 1000).round() / 1000).transpose(1, 2).tolist()
+    return plain
+
+
+def _panel(
+    places: Sequence[list[list[float]]], markers: Sequence[dict[str, Any]], t: int, selected: int | None
+) -> list[dict[str, Any]]:
+    """Return what changes in the three traces of a panel from snapshot to snapshot; the last one stays."""
+    now, before = min(t, len(places) - 1), max(0, min(t - 1, len(places) - 1))
+    trails: list[list[float | None]] = []
+    for old, new in zip(places[before], places[now], strict=True):  # x, y
+        line: list[float | None] = [None] * (3 * len(new))
+        line[::3], line[1::3] = old, new
+        trails.append(line)
+    ring: list[list[float | None]] = [[None if selected is None else values[selected]] for values in places[now]]
+    x, y = places[now]
+    return [
+        {"type": "scatter", "x": trails[0], "y": trails[1]},
+        {"type": "scatter", "x": x, "y": y, "marker": markers[now]},
+        {"type": "scatter", "x": ring[0], "y": ring[1]},
+    ]
+
+
+def _fixed(
+    labels: Tensor, tasks: Tensor, classes: Sequence[str], task_names: Sequence[str] | None, trails: bool
+) -> dict[str, dict[str, Any]]:
+    """Return what stays the same in the three traces of a panel, by their role."""
+    n = len(labels)
+    names = [label(name) for name in classes]
+    text = [f"{names[k]}<br>task {_task(t, task_names)}" for k, t in zip(labels.tolist(), tasks.tolist(), strict=True)]
+    size = 9 if n <= 100 else 6 if n <= 600 else 5
+    return {
+        "trails": {
+            "mode": "lines",
+            "line": {"color": GREY, "width": 0.7},
+            "opacity": 0.3,
+            "hoverinfo": "skip",
+            "visible": trails,
+        },
+        "points": {
+            "mode": "markers",
+            "marker_size": size,
+            "marker_line": {"width": 0.6, "color": "white"},
+            **{f"marker_{name}": value for name, value in BY_NUMBER.items()},
+            "customdata": list(range(n)),
+            "text": text,
+            "hovertemplate": "%{text}",
+        },
+        "selected": {
+            "mode": "markers",
+            "marker": {"symbol": "circle-open", "size": size + 10, "color": INK, "line": {"width": 3}},
+            "hoverinfo": "skip",
+        },
+    }
+
+
+def _fix_axes(figure: go.Figure, maps: Mapping[str, Map]) -> None:
+    """Give maps of one plane common ranges, which hold all snapshots, with one scale for both directions."""
+    leaders: dict[str, int] = {}
+    for k, made in enumerate(maps.values()):
+        leader = leaders.setdefault(made.plane, k)
+        points = torch.cat([other.points.flatten(0, 1) for other in maps.values() if other.plane == made.plane])
+        low, high = points.min(dim=0).values, points.max(dim=0).values
+        margin = 0.04 * max(float((high - low).max()), 1e-3)
+        for direction in (0, 1):
+            axis = figure.layout[f"{'xy'[direction]}axis{k + 1 if k else ''}"]
+            axis.update(range=[float(low[direction]) - margin, float(high[direction]) + margin])
+            axis.update(showticklabels=False, showgrid=False, showline=True, linecolor=GRID, mirror=True)
+            if leader < k:
+                axis.update(matches=f"{'xy'[direction]}{leader + 1 if leader else ''}")
+            elif direction == 1:
+                axis.update(scaleanchor=f"x{k + 1 if k else ''}")
+
+
+def _numbers(maps: Mapping[str, Map], t: int) -> list[dict[str, Any]]:
+    """Return for each panel the text under it: how far the map can be trusted at snapshot t."""
+    notes = []
+    for k, made in enumerate(maps.values()):
+        now = min(t, len(made.points) - 1)
+        trust, kept = float(made.trustworthiness[now]), float(made.neighbors_kept[now])
+        text = "trustworthiness –<br>neighbours kept –"
+        if not math.isnan(trust):
+            text = f"trustworthiness {trust:.2f}<br>neighbours kept {100 * kept:.0f} %"
+        text += f" (task {now}, its last)" * (now < t)
+        axis = str(k + 1) if k else ""
+        place = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": 0.5, "y": 0, "yshift": -4}
+        notes.append({"text": text, "font": {"size": 14, "color": GREY}, "showarrow": False, "yanchor": "top", **place})
+    return notes
+
+
+def _subtitle(maps: Mapping[str, Map], trails: bool, many: bool) -> list[str]:
+    """Return how to read the map and what it cannot show, in lines that fit."""
+    planes: dict[str, list[str]] = {}
+    for name, made in maps.items():
+        planes.setdefault(made.plane, []).append(name)
+    text = ["Each point is a test image" + (", with a line from where it lay one task before." if trails else ".")]
+    if many:
+        text.append(f"{len(COLORS)} colours and {len(SYMBOLS)} symbols take turns: point at one for its class.")
+    for names in planes.values():
+        if len(names) > 1:
+            text.append(f"{', '.join(names)} share one map: their positions can be compared.")
+        elif len(planes) > 1:
+            text.append(f"{names[0]} has a map of its own: compare no positions with the others.")
+    text += [LIMITS[kind] for kind in dict.fromkeys(made.kind for made in maps.values())]
+    return textwrap.wrap(" ".join(text), 84)  # fits into 680 pixels
+
+
+def _add_controls(figure: go.Figure, names: Sequence[str], after: int, height: int) -> None:
+    """Add play and pause, and the slider, below the numbers of the lowest panels."""
+    step = {"mode": "immediate", "transition": {"duration": 400, "easing": "cubic-in-out"}}
+    play = {**step, "frame": {"duration": 1400, "redraw": True}}  # redrawn, else the numbers stay
+    pause = {"mode": "immediate", "transition": {"duration": 0}, "frame": {"duration": 0, "redraw": False}}
+    buttons = [
+        {"label": "Play", "method": "animate", "args": [None, play]},
+        {"label": "Pause", "method": "animate", "args": [[None], pause]},
+    ]
+    steps = [
+        {"label": name, "method": "animate", "args": [[str(t)], {**step, "frame": {"duration": 400, "redraw": True}}]}
+        for t, name in enumerate(names)
+    ]
+    place = {"x": 0, "xanchor": "left", "yanchor": "top", "y": -46 / height}
+    half = 4 * max(map(len, names))  # pixels, of the longest name under an end of the slider
+    current = {"prefix": "after learning task ", "xanchor": "right", "font": {"size": 16, "color": INK}}
+    figure.update_layout(
+        sliders=[
+            {
+                "steps": steps,
+                "active": after,
+                "currentvalue": current,
+                "len": 1,
+                "pad": {"t": 4, "l": half, "r": half},
+                **place,
+            }
+        ],
+        updatemenus=[
+            {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False, "pad": {"t": 0}, **place}
+        ],
+    )

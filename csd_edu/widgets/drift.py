@@ -1,0 +1,161 @@
+"""Feature drift to play with: a slider over tasks moves every point from where the last network put it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from csd_edu import drift, pictures
+from csd_edu.comparison import Comparison
+from csd_edu.runs import Run
+from csd_edu.widgets.panel import Panel, Picture, without_frames
+from csd_edu.widgets.twin import table
+
+COLORS = {"task": "task", "class": "class", "found": "found or not (Recall@1, gallery: seen)"}
+MAPS = {"umap": "UMAP", "pca": "PCA"}
+
+
+class DriftExplorer(Panel):
+    """Maps of the features after each task, with their numbers; a click on a point shows the image and its neighbours.
+
+    Args:
+        runs: of the same tasks and test images, or one `Comparison` of such runs; two or three fit side by side.
+        maps: which kinds to offer, the first one at first. A UMAP takes a while the first time, and is then kept.
+        k: neighbours shown.
+
+    Raises:
+        ValueError: if the runs can't be compared, there is no map, or one of another kind.
+    """
+
+    title = "Drift explorer"
+
+    def __init__(self, *runs: Run | Comparison, maps: Sequence[str] = ("pca", "umap"), k: int = 8) -> None:
+        self.comparison = Comparison.of(*runs)
+        self.maps, self.k = tuple(maps), k
+        unknown = [kind for kind in self.maps if kind not in MAPS]
+        if unknown or not self.maps:
+            raise ValueError(f"maps are {self.maps!r}; expected some of {', '.join(map(repr, MAPS))}")
+        self._names = list(self.comparison.runs)
+        self._first = pictures.drift_map(self.comparison, self.maps[0])
+        self._learnt = max(run.tasks_learnt for run in self.comparison.runs.values())
+        self._probe = self.comparison.maps(self.maps[0])[self._names[0]].indices.tolist()
+        super().__init__()
+
+    def build(self) -> Sequence[Any]:
+        from ipywidgets import HTML, Checkbox, Dropdown, HBox, IntSlider
+
+        wide, row = {"description_width": "initial"}, {"flex_flow": "row wrap"}
+        last = self._learnt - 1
+        self.after = IntSlider(last, 0, last, description="after learning task", style=wide)
+        self.kind = Dropdown(options=[(MAPS[kind], kind) for kind in self.maps], description="map", style=wide)
+        self.color = Dropdown(options=[(text, name) for name, text in COLORS.items()], description="colour", style=wide)
+        self.trails = Checkbox(value=True, description="trails", indent=False)
+        self._films = {  # all that can be chosen, made now, not while somebody waits
+            (kind, color): without_frames(pictures.drift_map(self.comparison, kind, color=color))
+            for kind in self.maps
+            for color in COLORS
+        }
+        self.map = Picture(self._films[self.maps[0], "task"][0])
+        self.note, self.table = HTML(), HTML()
+        self.query = self._probe[0]
+        self.strips = Picture(self._strips(self.query))
+
+        self.after.observe(self.guarded(self._move), "value")
+        for control in (self.kind, self.color):
+            control.observe(self.guarded(self._draw), "value")
+        self.trails.observe(self.guarded(self._draw), "value")
+        self.map.on_click(self.guarded(self._choose_point))
+        self.strips.on_click(self.guarded(self._choose_image))
+        self._draw()
+        return (
+            HBox([self.after, self.kind, self.color, self.trails], layout=row),
+            self.map.widget,
+            self.table,
+            self.note,
+            HTML("<p>Click on a point, or on an image: its neighbours after this task, among all test images.</p>"),
+            self.strips.widget,
+        )
+
+    def figures(self) -> list[go.Figure]:
+        return [self._first]
+
+    def numbers(self) -> str:
+        return self._numbers(self._learnt - 1) + self._note(self.maps[0])
+
+    def show_query(self, query: int) -> None:
+        self.strips.show(self._strips(query))
+        self.map.show_frame(self._frame())
+
+    def _draw(self, _: Any = None) -> None:
+        """Show the map and the colours chosen, as they are after the task chosen."""
+        self.map.show(self._films[self.kind.value, self.color.value][0], self._frame())
+        self.note.value = self._note(self.kind.value)
+        self.table.value = self._numbers(self.after.value)
+
+    def _move(self, _: Any = None) -> None:
+        self.map.show_frame(self._frame())
+        self.table.value = self._numbers(self.after.value)
+        if self.query is not None:
+            self.strips.show(self._strips(self.query))
+
+    def _frame(self, _: Any = None) -> dict[str, Any]:
+        """Return the frame of the task chosen, with the chosen image ringed, if it is on the map."""
+        frame = self._films[self.kind.value, self.color.value][1][self.after.value]
+        parts = [dict(part) for part in frame["data"]]
+        place = self._probe.index(self.query) if self.query in self._probe else None
+        for trails, points, ring in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            trails["visible"] = self.trails.value
+            ring["x"], ring["y"] = ([], []) if place is None else ([points["x"][place]], [points["y"][place]])
+        return {**frame, "data": parts}
+
+    def _choose_point(self, clicked: dict[str, Any]) -> None:
+        if clicked["trace"] % 3 == 1:  # trails, points, ring; the same for each run
+            self.choose(self._probe[clicked["point"]])
+
+    def _choose_image(self, clicked: dict[str, Any]) -> None:
+        self.choose(int(self._ids[clicked["point"]]))
+
+    def _strips(self, query: int) -> go.Figure:
+        after = self.after.value
+        figure = pictures.neighbors(self.comparison, query, after, self.k)
+        self._ids = figure.data[0].customdata
+        return figure
+
+    def _numbers(self, after: int) -> str:
+        """Return how far the features are from where each earlier network left them."""
+        rows: list[list[object]] = []
+        for name in self._names:
+            for row in self.comparison.drift_table(name):
+                if row["after"] == after:
+                    means = row["class_mean_displacement"]
+                    farthest = max(means, key=means.__getitem__)
+                    rows.append(
+                        [
+                            name,
+                            f"task {row['before']} → task {after}",
+                            row["cka"],
+                            row["mean_displacement"],
+                            row["neighbor_overlap"],
+                            f"{self.comparison.classes[farthest]} ({means[farthest]:.3f})",
+                        ]
+                    )
+        heads = ["run", "networks", "linear CKA", "mean displacement", "neighbours shared", "class that moved farthest"]
+        if not rows:
+            return "<p>This is the first network: nothing has moved yet.</p>"
+        formulas = "".join(
+            f"<li>{text}: {html.escape(drift.FORMULAS[key])}</li>"
+            for key, text in (
+                ("cka", "linear CKA"),
+                ("mean_displacement", "mean displacement"),
+                ("neighbor_overlap", "neighbours shared"),
+                ("class_mean_displacement", "of a class"),
+            )
+        )
+        return f"{table(heads, rows)}<details><summary>formulas</summary><ul>{formulas}</ul></details>"
+
+    def _note(self, kind: str) -> str:
+        notes = dict.fromkeys(of_run.note for of_run in self.comparison.maps(kind).values())
+        return "".join(f"<p><small>{html.escape(note)}</small></p>" for note in notes)

@@ -1,0 +1,135 @@
+"""Training, watched: loss terms by name, progress and time left while the cell runs."""
+
+from __future__ import annotations
+
+import html
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from csd_edu import plots
+from csd_edu.config import Config
+from csd_edu.methods.step import Method
+from csd_edu.runs import Record, Run
+from csd_edu.tasks import Stream
+from csd_edu.train import describe_method, images_per_epoch, train, training
+from csd_edu.widgets.panel import Panel, Picture
+from csd_edu.widgets.twin import table
+
+PAUSE = 0.4  # seconds between two drawings, lest drawing slows training down
+
+
+class LiveTraining(Panel):
+    """Train as `csd.train` does, and watch it: `run = LiveTraining(stream, csd.methods.csd, out="runs/csd").train()`.
+
+    Interrupting the cell leaves a run that the same call continues.
+
+    Args:
+        stream: the tasks, from `csd.split`.
+        method: as for `csd.train`.
+        config: how to train; default `Config()`.
+        out: the run folder; default a new temporary folder.
+    """
+
+    title = "Live training"
+
+    def __init__(
+        self, stream: Stream, method: Method, config: Config | None = None, *, out: str | Path | None = None
+    ) -> None:
+        self.stream, self.method = stream, method
+        self.config = Config() if config is None else config
+        self.out = Path(tempfile.mkdtemp(prefix="csd_edu-run-") if out is None else out)
+        self.records: list[Record] = []
+        super().__init__()
+
+    def build(self) -> Sequence[Any]:
+        from ipywidgets import HTML, FloatProgress
+
+        name = describe_method(self.method)["name"] if callable(self.method) else repr(self.method)
+        self.progress = FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "100%"})
+        self.status = HTML("<p>not begun: call <code>train()</code></p>")
+        self.losses = Picture(_losses([]))
+        self.recall = HTML()
+        heading = f"<p><strong>{html.escape(name)}</strong> on {html.escape(self.stream.dataset.name)}</p>"
+        return HTML(heading), self.progress, self.status, self.losses.widget, self.recall
+
+    def train(self) -> Run:
+        """Train, showing how it goes on; arguments, errors and the returned run are those of `csd.train`."""
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        if self.widget is None or getattr(shell, "kernel", None) is None:
+            if self.reason is not None:
+                print(f"csd_edu: no live view: {self.reason}")
+            return train(self.stream, self.method, self.config, out=self.out)
+        from IPython.display import display
+
+        records = training(self.stream, self.method, self.config, out=self.out)
+        sizes = images_per_epoch(self.stream, self.method)
+        self.records = Run.load(self.out).records
+        handle = display(self, display_id=True)
+        begun, before, drawn = time.monotonic(), self._done(sizes), 0.0
+        try:
+            for record in records:
+                self.records.append(record)
+                if record["kind"] == "task" or time.monotonic() - drawn > PAUSE:
+                    self.guarded(self._show)(sizes, time.monotonic() - begun, before)
+                    drawn = time.monotonic()
+            self.guarded(self._show)(sizes, time.monotonic() - begun, before)
+            self._say(f"done: {self.stream.n_tasks} tasks learnt, saved in {self.out}", "success")
+        except BaseException as error:  # an interrupt too: what is saved, and how to go on, must be said
+            self.guarded(self._show)(sizes, time.monotonic() - begun, before)
+            how = "interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by {type(error).__name__}"
+            self._say(f"{how}; what was learnt is saved in {self.out}, and the same cell goes on from there", "warning")
+            raise
+        finally:
+            handle.update(self)  # the twin in the notebook's file has the figures as they are now
+        return Run.load(self.out)
+
+    def figures(self) -> list[go.Figure]:
+        return [_losses(self.records)] if self.records else []
+
+    def numbers(self) -> str:
+        rows = [[record["task"], record["overall"]["recall_at_1"]] for record in self.records if _is_task(record)]
+        return table(["after learning task", "Recall@1 (seen)"], rows) if rows else "<p>No task is learnt yet.</p>"
+
+    def _done(self, sizes: Sequence[int]) -> int:
+        """Return how many images have passed through the network."""
+        return sum(sizes[record["task"]] for record in self.records if not _is_task(record))
+
+    def _show(self, sizes: Sequence[int], seconds: float, before: int) -> None:
+        """Draw where training stands; `before` images had passed when this call began, `seconds` ago."""
+        done = self._done(sizes)
+        total = sum(size * self.config.epochs_of(task) for task, size in enumerate(sizes))
+        self.progress.value = min(1.0, done / total) if total else 1.0
+        last = self.records[-1] if self.records else None
+        if last is not None:
+            left = "" if done <= before else f", about {_clock(seconds * (total - done) / (done - before))} left"
+            epoch = "measured" if _is_task(last) else f"epoch {last['epoch'] + 1}/{self.config.epochs_of(last['task'])}"
+            self._say(f"task {last['task'] + 1}/{self.stream.n_tasks}, {epoch}; {_clock(seconds)} so far{left}")
+            self.losses.show(_losses(self.records))
+        self.recall.value = self.numbers()
+
+    def _say(self, text: str, style: str = "info") -> None:
+        self.status.value = f'<p role="status">{html.escape(text)}</p>'
+        self.progress.bar_style = style
+
+
+def _losses(records: Sequence[Record]) -> go.Figure:
+    """Return the loss terms over the epochs so far; an empty frame before the first."""
+    if any(not _is_task(record) for record in records):
+        return plots.loss_terms(records)
+    return go.Figure(layout={"template": plots.TEMPLATE, "height": 320, "title": {"text": "<b>Loss terms</b>"}})
+
+
+def _is_task(record: Record) -> bool:
+    return bool(record["kind"] == "task")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,37 @@
+"""A plotly figure as a living widget: it fits its place, moves to frames made beforehand, and tells of clicks.
+
+plotly's own FigureWidget brings its five megabytes of JavaScript along with every single figure, keeps a fixed width in
+JupyterLab, and stays in memory when it is closed. Here plotly.js comes once, compressed.
+"""
+
+from __future__ import annotations
+
+import anywidget
+import traitlets
+
+from csd_edu.widgets.twin import javascript
+
+
+class Library(anywidget.AnyWidget):
+    """Brings plotly.js to the page, without anything to be seen."""
+
+    _esm = (
+        javascript("view", "library")
+        + "export default { initialize({ model }) { return unpack(model.get('packed')); } };"
+    )
+    packed = traitlets.Bytes().tag(sync=True)
+
+
+class Plot(anywidget.AnyWidget):
+    """A figure.
+
+    Attributes:
+        figure: its JSON.
+        frame: the JSON of the frame of it that is shown: "traces", "data" and "layout", as in plotly; or "".
+        clicked: the point last clicked: "trace", "point" (of a heatmap [row, column]), "x", "y".
+    """
+
+    _esm = javascript("view", "plot")
+    figure = traitlets.Unicode().tag(sync=True)
+    frame = traitlets.Unicode().tag(sync=True)
+    clicked = traitlets.Dict().tag(sync=True)
