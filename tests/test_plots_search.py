@@ -346,7 +346,7 @@ def test_students_lie_on_the_left_and_teachers_on_the_right(figure):
         assert axes[0].domain[1] < axes[1].domain[0]
         assert [axis.range for axis in axes] == [(-0.5, n - 0.5), (n - 0.5, 2 * n - 0.5)]
     heads = written(figure)
-    assert sum("with students" in head for head in heads) == sum("with teachers" in head for head in heads) == 2
+    assert sum(": students" in head for head in heads) == sum(": teachers" in head for head in heads) == 2
 
 
 def test_a_dot_marks_each_positive_in_both_rows(figure, pairs):

@@ -360,7 +360,7 @@ def _disc(x: float, y: float, r: float) -> str:
 
 def _grid(names: Sequence[str], blocks: Sequence[Sequence[int]]) -> go.Figure:
     """Return the four panels without content; blocks are the images of one class that follow each other."""
-    heads = [f"<b>{what} with {whom}</b>" for what in ("similarity", "pull, push") for whom in ("students", "teachers")]
+    heads = [f"<b>{what}: {whom}</b>" for what in ("cosine", "pull") for whom in ("students", "teachers")]
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.08}
     figure = make_subplots(2, 2, shared_xaxes=True, shared_yaxes=True, subplot_titles=heads, **spacing)
     n = len(names)

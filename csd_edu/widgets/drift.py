@@ -60,7 +60,8 @@ class DriftExplorer(Panel):
         }
         self.map = Picture(self._films[self.maps[0], "task"][0])
         self.note, self.table = HTML(), HTML()
-        self.query = self._probe[0]
+        lost = self.comparison.changes(self._names[0])["lost"][self._probe]  # the most telling place to begin
+        self.query = self._probe[int(lost.int().argmax())]
         self.strips = Picture(self._strips(self.query))
 
         self.after.observe(self.guarded(self._move), "value")

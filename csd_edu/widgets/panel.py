@@ -185,11 +185,11 @@ def _told(error: Exception) -> str:
 
 def _close(widget: Any) -> None:
     """Close a box and everything in it; ipywidgets closes the box alone."""
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    for part in ("layout", "style"):
-        owned = getattr(widget, part, None)
-        if owned is not None and hasattr(owned, "close"):
-            owned.close()
+    owned = [getattr(widget, part) for part in ("layout", "style") if hasattr(getattr(widget, part, None), "close")]
+    children = getattr(widget, "children", ())
     widget.unobserve_all()
-    widget.close()
+    widget.close()  # before its parts, which classic notebooks would miss
+    for child in children:
+        _close(child)
+    for part in owned:
+        part.close()

@@ -40,7 +40,18 @@ function render({ model, el }) {
       el.textContent = `The figure could not be drawn: ${error}`;
     });
   };
-  const onFigure = () => redraw(false), onFrame = () => redraw(true);
+  // Figure and frame may change in one message: then the points must not wander from the old figure to the new one.
+  let fresh = false, waiting = false;
+  const changed = figure => {
+    fresh ||= figure;
+    if (waiting) return;
+    waiting = true;
+    queueMicrotask(() => {
+      redraw(!fresh);
+      fresh = waiting = false;
+    });
+  };
+  const onFigure = () => changed(true), onFrame = () => changed(false);
   model.on("change:figure", onFigure);
   model.on("change:frame", onFrame);
   let width = el.clientWidth;

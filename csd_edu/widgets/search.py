@@ -56,13 +56,15 @@ class RetrievalExplorer(Panel):
         self.protocol = Dropdown(
             options=list(metrics.PROTOCOLS), value=self._first_protocol, description="gallery", style=wide
         )
-        self.change = Dropdown(options=[(text, name) for name, text in CHANGES.items()], description="show", style=wide)
+        changes = [(text, name) for name, text in CHANGES.items()]
+        first = "lost" if self._chosen("lost", self._names[0], self._first_protocol) else "all"
+        self.change = Dropdown(options=changes, value=first, description="show", style=wide)
         self.by = Dropdown(options=self._names, description="by", style=wide)
         self.place = IntSlider(0, 0, 0, description="query", continuous_update=False, style=wide)
         self.before, self.next = Button(description="◀ previous"), Button(description="next ▶")
         self.count = HTML()
-        self._choices = self._chosen()
-        self.strips = Picture(self._strips(self._choices[0] if self._choices else 0))
+        self._choices = self._chosen(first, self._names[0], self._first_protocol)
+        self.strips = Picture(self._strips(self._choices[0]))
 
         for control in (self.protocol, self.change, self.by):
             control.observe(self.guarded(self._filter), "value")
