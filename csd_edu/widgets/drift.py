@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from csd_edu import drift, pictures
 from csd_edu.comparison import Comparison
 from csd_edu.runs import Run
-from csd_edu.widgets.panel import Panel, Picture, without_frames
+from csd_edu.widgets.panel import Film, Panel, Picture
 from csd_edu.widgets.twin import table
 
 COLORS = {"task": "task", "class": "class", "found": "found or not (Recall@1, gallery: seen)"}
@@ -54,11 +54,12 @@ class DriftExplorer(Panel):
         self.color = Dropdown(options=[(text, name) for name, text in COLORS.items()], description="colour", style=wide)
         self.trails = Checkbox(value=True, description="trails", indent=False)
         self._films = {  # all that can be chosen, made now, not while somebody waits
-            (kind, color): without_frames(pictures.drift_map(self.comparison, kind, color=color))
+            (kind, color): Film.of(pictures.drift_map(self.comparison, kind, color=color))
             for kind in self.maps
             for color in COLORS
         }
-        self.map = Picture(self._films[self.maps[0], "task"][0])
+        self.map = Picture(self._films[self.maps[0], "task"])
+        self._tables = [self._numbers(after) for after in range(self._learnt)]
         self.note, self.table = HTML(), HTML()
         lost = self.comparison.changes(self._names[0])["lost"][self._probe]  # the most telling place to begin
         self.query = self._probe[int(lost.int().argmax())]
@@ -67,7 +68,8 @@ class DriftExplorer(Panel):
         self.after.observe(self.guarded(self._move), "value")
         for control in (self.kind, self.color):
             control.observe(self.guarded(self._draw), "value")
-        self.trails.observe(self.guarded(self._draw), "value")
+        self.trails.observe(self.guarded(self._show_trails), "value")
+        self._links.append(self.map.follow(self.after, "value"))
         self.map.on_click(self.guarded(self._choose_point))
         self.strips.on_click(self.guarded(self._choose_image))
         self._draw()
@@ -87,30 +89,28 @@ class DriftExplorer(Panel):
         return self._numbers(self._learnt - 1) + self._note(self.maps[0])
 
     def show_query(self, query: int) -> None:
+        self.map.widget.chosen = self._place()
         self.strips.show(self._strips(query))
-        self.map.show_frame(self._frame())
 
     def _draw(self, _: Any = None) -> None:
         """Show the map and the colours chosen, as they are after the task chosen."""
-        self.map.show(self._films[self.kind.value, self.color.value][0], self._frame())
+        self.map.show(self._films[self.kind.value, self.color.value], self.after.value)
+        self.map.widget.chosen = self._place()
         self.note.value = self._note(self.kind.value)
-        self.table.value = self._numbers(self.after.value)
+        self.table.value = self._tables[self.after.value]
 
     def _move(self, _: Any = None) -> None:
-        self.map.show_frame(self._frame())
-        self.table.value = self._numbers(self.after.value)
+        self.map.widget.index = self.after.value  # in the browser it has followed the slider already
+        self.table.value = self._tables[self.after.value]
         if self.query is not None:
             self.strips.show(self._strips(self.query))
 
-    def _frame(self, _: Any = None) -> dict[str, Any]:
-        """Return the frame of the task chosen, with the chosen image ringed, if it is on the map."""
-        frame = self._films[self.kind.value, self.color.value][1][self.after.value]
-        parts = [dict(part) for part in frame["data"]]
-        place = self._probe.index(self.query) if self.query in self._probe else None
-        for trails, points, ring in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-            trails["visible"] = self.trails.value
-            ring["x"], ring["y"] = ([], []) if place is None else ([points["x"][place]], [points["y"][place]])
-        return {**frame, "data": parts}
+    def _show_trails(self, _: Any = None) -> None:
+        self.map.widget.trails = self.trails.value
+
+    def _place(self) -> int:
+        """Return which point of the map is the chosen image; −1 if it is not on it."""
+        return self._probe.index(self.query) if self.query in self._probe else -1
 
     def _choose_point(self, clicked: dict[str, Any]) -> None:
         if clicked["trace"] % 3 == 1:  # trails, points, ring; the same for each run

@@ -14,7 +14,7 @@ from csd_edu import losses, pictures, plots
 from csd_edu.comparison import Comparison
 from csd_edu.plots import Shown
 from csd_edu.runs import Run
-from csd_edu.widgets.panel import Panel, Picture, without_frames
+from csd_edu.widgets.panel import Panel, Picture
 from csd_edu.widgets.twin import table
 
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -72,6 +72,7 @@ class PairView(Panel):
         self.images = Picture(self._images(0, 1))
 
         self.temperature.observe(self.guarded(self._heat), "value")
+        self._links.append(self.matrices.follow(self.temperature, "index"))
         for control in (self.task, self.batch):
             control.observe(self.guarded(self._draw), "value")
         self.matrices.on_click(self.guarded(self._choose_pair))
@@ -109,12 +110,12 @@ class PairView(Panel):
         return self._drawn[task, batch]
 
     def _draw(self, _: Any = None) -> None:
-        self._content, self._frames = without_frames(self._pairs(self.task.value, self.batch.value)[2])
-        self.matrices.show(self._content, self._frames[self.temperatures.index(self.temperature.value)])
+        figure = self._pairs(self.task.value, self.batch.value)[2]
+        self.matrices.show(figure, self.temperatures.index(self.temperature.value))
         self._show_pair()
 
     def _heat(self, _: Any = None) -> None:
-        self.matrices.show_frame(self._frames[self.temperatures.index(self.temperature.value)])
+        self.matrices.widget.index = self.temperature.index  # in the browser it has followed the slider already
         self._show_pair()
 
     def _choose_pair(self, clicked: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ import functools
 import html
 import json
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -33,6 +33,7 @@ class Panel:
         self.widget: Any = None
         self.reason: str | None = None
         self._partners: list[Panel] = []
+        self._links: list[Any] = []
         self._busy = self._failed = False
         try:
             import ipywidgets
@@ -93,6 +94,8 @@ class Panel:
         for partner in self._partners:
             partner._partners.remove(self)
         self._partners.clear()
+        for between in self._links:
+            between.close()
         if self.widget is not None:
             _close(self.widget)
             self.widget, self.reason = None, "it was closed"
@@ -131,6 +134,19 @@ def link(*panels: Panel) -> None:
             panel.choose(chosen)
 
 
+class Film(NamedTuple):
+    """A figure and its frames as JSON, made before somebody waits for them."""
+
+    figure: str
+    frames: str
+
+    @classmethod
+    def of(cls, figure: go.Figure) -> Film:
+        content = json.loads(figure.to_json())
+        frames = content.pop("frames", [])
+        return cls(json.dumps(content), json.dumps(frames))
+
+
 class Picture:
     """A figure in a widget, which can turn into another figure, or into one of its frames.
 
@@ -140,7 +156,7 @@ class Picture:
 
     library: Any = None  # one for all pictures of a kernel
 
-    def __init__(self, figure: go.Figure | str) -> None:
+    def __init__(self, figure: go.Figure | Film) -> None:
         if on_colab():  # it shows widgets of other packages only after this
             from google.colab import output  # type: ignore[import-not-found]
 
@@ -152,27 +168,21 @@ class Picture:
         self.widget = Plot()
         self.show(figure)
 
-    def show(self, figure: go.Figure | str, frame: Mapping[str, Any] | None = None) -> None:
-        """Turn into the figure, or its JSON, as it is in a frame of it if that is given."""
-        text = figure if isinstance(figure, str) else figure.to_json()
+    def show(self, figure: go.Figure | Film, index: int = -1) -> None:
+        """Turn into a figure, as it is in one of its frames if that is given."""
+        film = figure if isinstance(figure, Film) else Film.of(figure)
         with self.widget.hold_sync():
-            self.widget.frame = "" if frame is None else json.dumps(frame)
-            self.widget.figure = text
+            self.widget.index, self.widget.figure, self.widget.frames = index, film.figure, film.frames
 
-    def show_frame(self, frame: Mapping[str, Any]) -> None:
-        """Turn into a frame of the figure that is shown: "traces", "data" and "layout", as in plotly."""
-        self.widget.frame = json.dumps(frame)
+    def follow(self, control: Any, trait: str) -> Any:
+        """Show the frame whose index a control has, at once: in the browser, without asking the kernel."""
+        import ipywidgets
+
+        return ipywidgets.jsdlink((control, trait), (self.widget, "index"))
 
     def on_click(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call back with "trace", "point", "x" and "y" when the user clicks on a point."""
         self.widget.observe(lambda change: callback(change["new"]), "clicked")
-
-
-def without_frames(figure: go.Figure) -> tuple[str, list[dict[str, Any]]]:
-    """Return the JSON of a figure without its frames, and the frames, ready to be shown one by one."""
-    content = json.loads(figure.to_json())
-    frames: list[dict[str, Any]] = content.pop("frames", [])
-    return json.dumps(content), frames
 
 
 def _told(error: Exception) -> str:

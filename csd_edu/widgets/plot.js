@@ -1,34 +1,42 @@
 // The module of the widget Plot, after view.js.
 
-// Return the figure as it is in its frame, without what only plays in a page: the widget has sliders of its own.
-function shown(model) {
-  const figure = JSON.parse(model.get("figure"));
-  const player = figure.layout.sliders ? figure.layout.meta?.player ?? 0 : 0;
-  delete figure.layout.sliders;
-  delete figure.layout.updatemenus;
+// Return the figure without what only plays in a page: the widget has sliders of its own.
+function withoutPlayer(figure) {
+  const { sliders, updatemenus, ...layout } = figure.layout;
+  const player = sliders ? layout.meta?.player ?? 0 : 0;
   if (player) {
-    const { margin, height, legend } = figure.layout;
-    if (legend?.y < 0) legend.y += player / (height - margin.t - margin.b);
-    figure.layout.height -= player;
-    margin.b -= player;
+    const { margin, height, legend } = layout;
+    if (legend?.y < 0) layout.legend = { ...legend, y: legend.y + player / (height - margin.t - margin.b) };
+    layout.margin = { ...margin, b: margin.b - player };
+    layout.height = height - player;
   }
-  const frame = model.get("frame") ? JSON.parse(model.get("frame")) : { data: [], traces: [] };
-  frame.traces.forEach((index, k) => {
+  return { data: figure.data, layout };
+}
+
+// Return the figure as it is in a frame, with the chosen point ringed; traces are told by their role.
+function inFrame(figure, frame, trails, chosen) {
+  const data = figure.data.map(trace => ({ ...trace }));
+  frame?.traces.forEach((index, k) => {
     const { marker, ...others } = frame.data[k];
-    const trace = Object.assign(figure.data[index], others);
-    if (marker) trace.marker = { ...trace.marker, ...marker };
+    Object.assign(data[index], others, marker ? { marker: { ...data[index].marker, ...marker } } : {});
   });
-  const { title, ...others } = frame.layout ?? {};
-  Object.assign(figure.layout, others);
-  if (title) figure.layout.title = { ...figure.layout.title, ...title };
-  return figure;
+  data.forEach((trace, index) => {
+    if (trace.meta?.role === "trails") trace.visible = trails;
+    if (trace.meta?.role === "selected") {
+      const points = data[index - 1];
+      [trace.x, trace.y] = chosen < 0 ? [[], []] : [[points.x[chosen]], [points.y[chosen]]];
+    }
+  });
+  const { title, ...others } = frame?.layout ?? {};
+  return { data, layout: { ...figure.layout, ...others, title: { ...figure.layout.title, ...title } } };
 }
 
 function render({ model, el }) {
-  let last = Promise.resolve();
+  let figure, frames, width = el.clientWidth, last = Promise.resolve();
   const redraw = moving => {
     last = last.then(async () => {
-      const place = await draw(el, shown(model), moving);
+      const frame = frames[model.get("index")];
+      const place = await draw(el, inFrame(figure, frame, model.get("trails"), model.get("chosen")), moving);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", ({ points: [point] }) => {
         const { curveNumber: trace, pointNumber, x, y } = point;
@@ -40,33 +48,34 @@ function render({ model, el }) {
       el.textContent = `The figure could not be drawn: ${error}`;
     });
   };
-  // Figure and frame may change in one message: then the points must not wander from the old figure to the new one.
-  let fresh = false, waiting = false;
-  const changed = figure => {
-    fresh ||= figure;
+  // Several may change in one message; points must not wander from an old figure to a new one.
+  let fresh = true, waiting = false;
+  const changed = () => {
     if (waiting) return;
     waiting = true;
     queueMicrotask(() => {
+      if (fresh) {
+        figure = withoutPlayer(JSON.parse(model.get("figure")));
+        frames = JSON.parse(model.get("frames"));
+      }
       redraw(!fresh);
       fresh = waiting = false;
     });
   };
-  const onFigure = () => changed(true), onFrame = () => changed(false);
-  model.on("change:figure", onFigure);
-  model.on("change:frame", onFrame);
-  let width = el.clientWidth;
-  redraw(false);
+  const renewed = () => { fresh = true; changed(); };
+  model.on("change:figure change:frames", renewed);
+  model.on("change:index change:trails change:chosen", changed);
+  renewed();
   const observer = new ResizeObserver(() => {
-    if (el.clientWidth && el.clientWidth !== width) {
-      width = el.clientWidth;
-      redraw(false);
-    }
+    if (!el.clientWidth || el.clientWidth === width) return;
+    width = el.clientWidth;
+    if (figure) redraw(false);
   });
   observer.observe(el);
   return async () => {
     observer.disconnect();
-    model.off("change:figure", onFigure);
-    model.off("change:frame", onFrame);
+    model.off("change:figure change:frames", renewed);
+    model.off("change:index change:trails change:chosen", changed);
     const Plotly = await plotly();
     if (el.children[1]) Plotly.purge(el.children[1]);
   };

@@ -27,11 +27,17 @@ class Plot(anywidget.AnyWidget):
 
     Attributes:
         figure: its JSON.
-        frame: the JSON of the frame of it that is shown: "traces", "data" and "layout", as in plotly; or "".
+        frames: the JSON of a list of frames of it: "traces", "data" and "layout", as in plotly.
+        index: which frame is shown; −1 for none.
+        trails: whether the traces of role "trails" are shown.
+        chosen: the point that the traces of role "selected" ring, each in the trace before it; −1 for none.
         clicked: the point last clicked: "trace", "point" (of a heatmap [row, column]), "x", "y".
     """
 
     _esm = javascript("view", "plot")
     figure = traitlets.Unicode().tag(sync=True)
-    frame = traitlets.Unicode().tag(sync=True)
+    frames = traitlets.Unicode("[]").tag(sync=True)
+    index = traitlets.Int(-1).tag(sync=True)
+    trails = traitlets.Bool(True).tag(sync=True)
+    chosen = traitlets.Int(-1).tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)

@@ -1,6 +1,8 @@
 // A plotly figure in a page: drawn as wide as its place, redrawn when that changes, its title as text that wraps.
 // Used by the living widgets (as the module of an anywidget) and by their static twins (as a plain script).
 
+const MOST_THAT_GLIDE = 2500; // more points than that would stutter
+
 // Return a promise of plotly.js, which another output or widget of the page unpacks; see library.js.
 function plotly() {
   if (!window.csdPlotly) {
@@ -41,7 +43,8 @@ async function draw(element, figure, moving = false) {
   const width = element.clientWidth || 700;
   // react() would keep what an earlier layout made of the axes; only points that move want it, for their way.
   const paint = moving ? Plotly.react : Plotly.newPlot;
-  const transition = { duration: moving ? 300 : 0, easing: "cubic-in-out" };
-  await paint(place, figure.data, { ...layout, width, transition }, { displayModeBar: false });
+  const points = figure.data.reduce((n, trace) => n + (trace.mode === "markers" ? trace.x?.length ?? 0 : 0), 0);
+  const glide = moving && points <= MOST_THAT_GLIDE && { transition: { duration: 300, easing: "cubic-in-out" } };
+  await paint(place, figure.data, { ...layout, width, ...glide }, { displayModeBar: false });
   return place;
 }
