@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -220,6 +221,23 @@ def test_lost_queries_are_lost(runs: list[csd.Run]) -> None:
             panel.next.click()
             assert mask[panel.query]
     panel.close()
+
+
+def test_the_widgets_of_the_readme(runs: list[csd.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "widgets" in block)
+    for run in runs:
+        shutil.copytree(run.path, tmp_path / "runs/demo" / run.method)
+    monkeypatch.chdir(tmp_path)
+    namespace = {"csd": csd}
+    exec(block.replace("(*runs)  # a slider", "(*runs, maps=('pca',))  # a slider"), namespace)
+    namespace["search"].change.value = "all"
+    namespace["search"].choose(3)
+    assert namespace["drift"].query == 3
+    for name in re.findall(r"`(\w+)\((?:\*runs|run|stream)", readme.partition("## In a notebook")[2]):
+        assert hasattr(widgets, name), name
+    namespace["search"].close()
+    namespace["drift"].close()
 
 
 def test_a_query_that_was_learnt_late_has_no_row_before_its_task(comparison: Comparison) -> None:

@@ -105,6 +105,7 @@ def loss_terms(
         for name, points in lines.items():  # a gap at each boundary: other classes, a fresh optimiser
             points += [(k + 0.5, None)] * (k in starts) + [(k + 1, record["losses"].get(name))]
     figure.update_xaxes(title_text="epoch, counted over all tasks", range=[0.5, len(epochs) + 0.5], showgrid=False)
+    figure.update_xaxes(dtick=1 if len(epochs) <= 12 else None)  # else plotly would count half epochs
     figure.update_yaxes(title_text="mean over the epoch", range=span)
     _add_lines(figure, lines, styles(names, TERMS), "epoch %{x}: %{y:.4f}", span, end_labels)
     for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(epochs)], strict=True)):
