@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,17 @@ def train(
     out = Path(tempfile.mkdtemp(prefix="csd_edu-run-") if out is None else out)
     records = training(stream, method, config, out=out)
     try:
-        for _ in _with_progress_bar(records, stream, method, config, out) if progress else records:
-            pass
+        with contextlib.closing(records):  # an interrupt between two records must not leave the folder locked
+            for _ in _with_progress_bar(records, stream, method, config, out) if progress else records:
+                pass
     except KeyboardInterrupt:
         print(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
         raise
     return Run.load(out)
 
 
-def training(stream: Stream, method: Method, config: Config, *, out: str | Path) -> Iterator[Record]:
-    """Return an iterator that trains while you iterate: one record after each epoch and after each task.
+def training(stream: Stream, method: Method, config: Config, *, out: str | Path) -> Generator[Record, None, None]:
+    """Return a generator that trains while you iterate: one record after each epoch and after each task.
 
     Arguments and errors are those of `train`; the arguments are checked at once, before the first record. Stopping
     early, or being killed, leaves a run that the same call continues, to the same numbers as if never stopped.
@@ -94,14 +96,14 @@ def training(stream: Stream, method: Method, config: Config, *, out: str | Path)
     if device.type == "cpu":
         keep_freed_memory()
     run = open_run(Path(out), stream, describe_method(method), config, environment())
-    if run.finished:
-        return iter(())
     return _training(run, stream, method, config, device, precision)
 
 
 def _training(
     run: Run, stream: Stream, method: Method, config: Config, device: torch.device, precision: torch.dtype
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
+    if run.finished:
+        return
     with locked(run.path), reproducible_kernels():
         journal = Journal(run)
         learner = Learner.resume(journal, stream, config, device, precision)

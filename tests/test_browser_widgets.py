@@ -44,6 +44,10 @@ config = csd.Config(epochs={epochs}, later_epochs={epochs}, batch_size=16, crop_
 live = widgets.LiveTraining(stream, csd.methods.csd, config, out="live-{epochs}")
 run = live.train()
 """
+SAVE = {
+    "lab": "() => window.jupyterapp.commands.execute('docmanager:save')",
+    "classic": "() => Jupyter.notebook.save_notebook()",
+}
 INTERRUPT = {
     "lab": "() => window.jupyterapp.commands.execute('notebook:interrupt-kernel')",
     "classic": "() => Jupyter.notebook.kernel.interrupt()",
@@ -241,6 +245,29 @@ def test_live_training_goes_on_where_it_was_interrupted(front_end: FrontEnd, tmp
         )
         n_records, epoch = json.loads(output.inner_text())
         assert epoch == n_records > 0
+
+
+def test_a_reopened_notebook_without_its_kernel_shows_the_twins(front_end: FrontEnd, comparison: Comparison) -> None:
+    setup = SETUP.format(paths=[str(run.path) for run in comparison.runs.values()])
+    notebook = front_end.open("reopened", [setup, CELLS[0], CELLS[3]])
+    try:
+        notebook.run_all()
+        notebook.plot(1)
+        twins = notebook.page.locator(".csd-twin")
+        expect(twins).to_have_count(2)
+        notebook.page.wait_for_timeout(3000)  # by now they would have opened
+        assert not any(twin.is_visible() for twin in twins.all()), "hidden where the widget is alive"
+        notebook.page.evaluate(SAVE[notebook.kind])
+        notebook.page.wait_for_timeout(2000)
+        notebook.page.evaluate(notebook._scripts["shut_down"])
+        page = notebook.page.context.new_page()
+        page.goto(front_end.server.url + browser.PAGES[notebook.kind].format("reopened.ipynb"))
+        expect(page.locator(".csd-twin .js-plotly-plot")).to_have_count(2, timeout=60_000)
+        expect(page.locator(".csd-twin table").first).to_contain_text("forgetting")
+        page.screenshot(path=browser.ARTEFACTS / f"reopened-{notebook.kind}.png")
+        page.close()
+    finally:
+        notebook.page.context.close()  # its kernel is gone already
 
 
 def test_a_narrow_page_needs_no_sideways_scrolling(front_end: FrontEnd, comparison: Comparison) -> None:

@@ -347,3 +347,17 @@ def test_every_flipped_byte_is_noticed(tmp_path):
             if not same or found_about != about:
                 unnoticed.append(position)
     assert not unnoticed
+
+
+def test_an_interrupt_between_two_records_leaves_the_folder_free(tmp_path, monkeypatch):
+    import tqdm
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tqdm.tqdm, "set_postfix_str", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        csd.train(stream_of_stripes(), csd.methods.csd, CONFIG, out=tmp_path / "run")
+    assert caught.tb is not None, "the traceback still holds the frames, as a notebook's does"
+    run = csd.train(stream_of_stripes(), csd.methods.csd, CONFIG, out=tmp_path / "run", progress=False)
+    assert run.finished

@@ -315,6 +315,7 @@ def test_every_panel_brings_its_static_twin(panel: widgets.Panel) -> None:
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
     assert "still picture" in bundle["text/html"]
     assert panel.title in bundle["text/plain"]
+    assert "<details>" in bundle["text/html"], "folded, as the widget is there"
 
 
 @pytest.mark.parametrize("missing", ["ipywidgets", "anywidget"])
@@ -361,11 +362,15 @@ def test_plotly_comes_along_once(runs: list[csd.Run], monkeypatch: pytest.Monkey
     panel.close()
 
 
-def test_an_exported_notebook_keeps_the_twin(panel: widgets.Panel) -> None:
+def test_an_exported_notebook_keeps_the_twin(panel: widgets.Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbconvert import HTMLExporter
 
-    output = nbformat.v4.new_output("execute_result", panel._repr_mimebundle_(), execution_count=1)
-    cell = nbformat.v4.new_code_cell("panel", outputs=[output])
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.publish_display_data", lambda data, **_: shown.append(data))
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append({"text/html": data.data}))
+    panel._ipython_display_()
+    assert len(shown) == 2
+    cell = nbformat.v4.new_code_cell("panel", outputs=[nbformat.v4.new_output("display_data", d) for d in shown])
     page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
     assert "csd-twin" in page
     assert "widget-view+json" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import sys
 import tempfile
@@ -71,14 +72,15 @@ class LiveTraining(Panel):
         records = training(self.stream, self.method, self.config, out=self.out)
         sizes = images_per_epoch(self.stream, self.method)
         self.records = Run.load(self.out).records
-        handle = display(self, display_id=True)
+        display(self)
         begun, before, drawn = time.monotonic(), self._done(sizes), 0.0
         try:
-            for record in records:
-                self.records.append(record)
-                if record["kind"] == "task" or time.monotonic() - drawn > PAUSE:
-                    self.guarded(self._show)(sizes, time.monotonic() - begun, before)
-                    drawn = time.monotonic()
+            with contextlib.closing(records):  # an interrupt between two records must not leave the folder locked
+                for record in records:
+                    self.records.append(record)
+                    if record["kind"] == "task" or time.monotonic() - drawn > PAUSE:
+                        self.guarded(self._show)(sizes, time.monotonic() - begun, before)
+                        drawn = time.monotonic()
             self.guarded(self._show)(sizes, time.monotonic() - begun, before)
             self._say(f"done: {self.stream.n_tasks} tasks learnt, saved in {self.out}", "success")
         except BaseException as error:  # an interrupt too: what is saved, and how to go on, must be said
@@ -87,7 +89,7 @@ class LiveTraining(Panel):
             self._say(f"{how}; what was learnt is saved in {self.out}, and the same cell goes on from there", "warning")
             raise
         finally:
-            handle.update(self)  # the twin in the notebook's file has the figures as they are now
+            self._renew_twin()  # the twin in the notebook's file has the figures as they are now
         return Run.load(self.out)
 
     def figures(self) -> list[go.Figure]:

@@ -6,6 +6,7 @@ import functools
 import html
 import json
 import traceback
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ class Panel:
     def __init__(self) -> None:
         self.widget: Any = None
         self.reason: str | None = None
+        self._id = uuid.uuid4().hex
+        self._twin: Any = None  # where the twin is shown
         self._partners: list[Panel] = []
         self._links: list[Any] = []
         self._busy = self._failed = False
@@ -39,7 +42,11 @@ class Panel:
             import ipywidgets
 
             self._message = ipywidgets.HTML(layout={"max_width": "100%"})
-            self.widget = ipywidgets.VBox([*self.build(), self._message], layout={"width": "100%", "min_width": "0"})
+            parts = [*self.build(), self._message]
+            for part in parts:
+                if part.has_trait("panel"):
+                    part.panel = self._id
+            self.widget = ipywidgets.VBox(parts, layout={"width": "100%", "min_width": "0"})
         except Exception as error:  # whatever a front end lacks, the twin can be shown
             self.reason = f"{error} ({type(error).__name__})"
 
@@ -105,12 +112,31 @@ class Panel:
         """Let go of what only an open panel needs."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        twin = static_html(self.figures(), self.numbers(), title=self.title, reason=self.reason)
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": twin}
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._static_html()}
+        return bundle if self.widget is None else bundle | self._view()
+
+    def _ipython_display_(self) -> None:
+        """Show the widget and, as an output of its own, the twin: a front end that finds no widget looks no further."""
+        from IPython.display import HTML, display, publish_display_data
+
         if self.widget is not None:
-            view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-            bundle["application/vnd.jupyter.widget-view+json"] = view
-        return bundle
+            publish_display_data({"text/plain": repr(self), **self._view()})
+        self._twin = display(HTML(self._static_html()), display_id=True)
+
+    def _renew_twin(self) -> None:
+        """Put the twin as it is now in the place of the one shown."""
+        if self._twin is not None:
+            from IPython.display import HTML
+
+            self._twin.update(HTML(self._static_html()))
+
+    def _view(self) -> dict[str, Any]:
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        return {"application/vnd.jupyter.widget-view+json": view}
+
+    def _static_html(self) -> str:
+        panel = None if self.widget is None else self._id
+        return static_html(self.figures(), self.numbers(), title=self.title, reason=self.reason, panel=panel)
 
     def __repr__(self) -> str:
         return f"<{self.title}: shown in a notebook>" if self.reason is None else f"<{self.title}: {self.reason}>"

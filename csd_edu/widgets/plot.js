@@ -31,11 +31,18 @@ function inFrame(figure, frame, trails, chosen) {
   return { data, layout: { ...figure.layout, ...others, title: { ...figure.layout.title, ...title } } };
 }
 
+// Let the still picture of this widget, if it is on the page, make room.
+function tellTwin(panel) {
+  window.csdAlive = (window.csdAlive ?? new Set()).add(panel);
+  document.dispatchEvent(new Event("csd-alive"));
+}
+
 function render({ model, el }) {
   let figure, frames, width = el.clientWidth, last = Promise.resolve();
   const redraw = moving => {
     last = last.then(async () => {
       const frame = frames[model.get("index")];
+      tellTwin(model.get("panel"));
       const place = await draw(el, inFrame(figure, frame, model.get("trails"), model.get("chosen")), moving);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", ({ points: [point] }) => {

@@ -31,6 +31,7 @@ class Plot(anywidget.AnyWidget):
         index: which frame is shown; −1 for none.
         trails: whether the traces of role "trails" are shown.
         chosen: the point that the traces of role "selected" ring, each in the trace before it; −1 for none.
+        panel: the id of the panel that it is a part of.
         clicked: the point last clicked: "trace", "point" (of a heatmap [row, column]), "x", "y".
     """
 
@@ -40,4 +41,5 @@ class Plot(anywidget.AnyWidget):
     index = traitlets.Int(-1).tag(sync=True)
     trails = traitlets.Bool(True).tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
+    panel = traitlets.Unicode().tag(sync=True)
     clicked = traitlets.Dict().tag(sync=True)

@@ -20,7 +20,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 
-def static_html(figures: Sequence[go.Figure], numbers: str, *, title: str, reason: str | None = None) -> str:
+def static_html(
+    figures: Sequence[go.Figure], numbers: str, *, title: str, reason: str | None = None, panel: str | None = None
+) -> str:
     """Return HTML that shows figures and numbers without a kernel or a network.
 
     Args:
@@ -28,15 +30,18 @@ def static_html(figures: Sequence[go.Figure], numbers: str, *, title: str, reaso
         numbers: HTML, already escaped, that says in numbers what the figures show.
         title: above the twin; escaped here.
         reason: why the widget itself is not there, if it is known; escaped here.
+        panel: the id of the living widget, if there is one: the twin hides where that is alive.
     """
-    heading = f"<p><strong>{html.escape(title)}</strong> (still picture)</p>"
+    heading = f"<strong>{html.escape(title)}</strong> (still picture)"
     why = "" if reason is None else f"<p>The interactive widget could not be shown: {html.escape(reason)}</p>"
     twin = f"csd-twin-{uuid.uuid4().hex}"
     # "<" must not end the script, whatever a class is called.
     drawings = json.dumps([json.loads(figure.to_json()) for figure in figures]).replace("<", "\\u003c")
     places = f'<div class="csd-figure" role="img" aria-label="{html.escape(title, quote=True)}"></div>' * len(figures)
-    script = DRAW.replace("VIEW", javascript("view")).replace("TWIN", twin).replace("DRAWINGS", drawings)
-    return f'<div class="csd-twin" id="{twin}">{heading}{why}{places}{numbers}</div>{_library()}{script}'
+    script = DRAW.replace("VIEW", javascript("view")).replace("TWIN", twin).replace("PANEL", panel or "")
+    script = script.replace("DRAWINGS", drawings)
+    content = f"<details{' open' * (panel is None)}><summary>{heading}</summary>{why}{places}{numbers}</details>"
+    return f'<div class="csd-twin" id="{twin}">{content}</div>{_library()}{script}'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -60,20 +65,27 @@ DRAW = """<script>
   VIEW
   const twin = document.getElementById("TWIN"), drawings = DRAWINGS;
   const places = [...twin.querySelectorAll(".csd-figure")];
-  const paint = () => places.forEach(async (place, i) => {
+  const details = twin.querySelector("details");
+  const alive = () => window.csdAlive?.has("PANEL");
+  const paint = () => details.open && places.forEach(async (place, i) => {
     const drawn = await draw(place, drawings[i]);
     const Plotly = await plotly();
-    if (drawings[i].frames && !drawn.framed) drawn.framed = await Plotly.addFrames(drawn, drawings[i].frames);
+    if (drawings[i].frames) await Plotly.addFrames(drawn, drawings[i].frames);
   });
-  paint();
+  const hide = () => { twin.style.display = alive() ? "none" : ""; };
+  document.addEventListener("csd-alive", hide);
+  hide();
+  details.addEventListener("toggle", paint);
   window.addEventListener("resize", paint);
+  paint();
+  setTimeout(() => { details.open = details.open || !alive(); }, 2500); // no widget has come: show the twin
   setTimeout(() => {
-    if (plotly().here) return;
+    if (plotly().here || alive()) return;
     const note = document.createElement("p");
     note.textContent = "The figures are drawn by plotly.js, which an earlier output of this notebook brought along " +
       "and which is no longer there. Restart the kernel and run the notebook once more.";
     twin.append(note);
-  }, 8000);
+  }, 10000);
 })();
 </script>"""
 
