@@ -286,6 +286,10 @@ def test_linked_panels_share_the_query(runs: list[csd.Run]) -> None:
     assert (search.query, matrices.query) == (9, 7)
     with pytest.raises(ValueError, match="at least two"):
         widgets.link(drift)
+    live = PANELS["live"](runs)
+    with pytest.raises(ValueError, match="'Live training' and 'Drift explorer' don't show the same test images"):
+        widgets.link(drift, live)
+    live.close()
     for panel in (drift, search, alone):
         panel.close()
 

@@ -30,6 +30,7 @@ class DriftExplorer(Panel):
         ValueError: if the runs can't be compared, there is no map, or one of another kind.
     """
 
+    comparison: Comparison
     title = "Drift explorer"
 
     def __init__(self, *runs: Run | Comparison, maps: Sequence[str] = ("pca", "umap"), k: int = 8) -> None:

@@ -36,6 +36,7 @@ class ForgettingMatrices(Panel):
         ValueError: if the runs can't be compared.
     """
 
+    comparison: Comparison
     title = "Forgetting matrices"
 
     def __init__(self, *runs: Run | Comparison) -> None:

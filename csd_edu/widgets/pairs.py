@@ -37,6 +37,7 @@ class PairView(Panel):
         ValueError: if the run has no teacher yet, or a number is impossible.
     """
 
+    comparison: Comparison
     title = "Pair view"
 
     def __init__(

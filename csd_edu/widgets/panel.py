@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+import torch
 
+from csd_edu.comparison import Comparison
 from csd_edu.runtime import on_colab
 from csd_edu.widgets.twin import packed_plotly, static_html
 
@@ -24,11 +26,13 @@ class Panel:
     Attributes:
         widget: the ipywidgets box, to be put into other boxes; None if it could not be built.
         reason: why not.
+        comparison: the runs shown; None if there are none yet.
         query: the test image chosen, an index; None before the first choice. `link` makes panels share it.
     """
 
     title = ""
     query: int | None = None
+    comparison: Comparison | None = None
 
     def __init__(self) -> None:
         self.widget: Any = None
@@ -150,6 +154,14 @@ def link(*panels: Panel) -> None:
     """
     if len(panels) < 2:
         raise ValueError(f"there are {len(panels)} panels to link; expected at least two")
+    first = panels[0].comparison
+    for panel in panels:
+        shown = panel.comparison
+        if first is None or shown is None or not torch.equal(shown.labels, first.labels):
+            raise ValueError(
+                f"{panel.title!r} and {panels[0].title!r} don't show the same test images; expected panels of runs "
+                "that learnt the same tasks"
+            )
     for panel in panels:
         for partner in panels:
             if partner is not panel and partner not in panel._partners:

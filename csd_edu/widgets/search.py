@@ -35,6 +35,7 @@ class RetrievalExplorer(Panel):
         ValueError: if the runs can't be compared, k is below 1, or the protocol is unknown.
     """
 
+    comparison: Comparison
     title = "Retrieval explorer"
 
     def __init__(self, *runs: Run | Comparison, k: int = 8, protocol: str = "seen") -> None:
