@@ -409,7 +409,8 @@ def test_closing_frees_memory(kind: str, runs: list[csd.Run]) -> None:
     before = _open_widgets()
     panel = PANELS[kind](runs)
     other = PANELS[kind](runs)
-    widgets.link(panel, other)
+    if kind != "live":  # which shows no test images
+        widgets.link(panel, other)
     assert _open_widgets() > before
     picture = weakref.ref(next(widget for widget in _all(panel.widget) if type(widget).__name__ == "Plot"))
     gone = weakref.ref(panel)
