@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_TESTS := $(BIN)/python -m pytest
 
-.PHONY: demo lab test test-fast test-all colab-env pictures lint format clean
+.PHONY: demo lab test test-fast test-all colab-env colab wheel saved-runs notebooks pictures lint format clean
 
 demo: .venv/.lab  ## train four methods on the glyphs and write runs/demo/report.html
 	$(BIN)/csd-edu demo --out runs/demo
@@ -22,8 +22,22 @@ test-all: .venv/.test  ## the long campaigns
 
 colab-env: .venv-colab/.core  ## classic Notebook with the versions of a Colab runtime, for tests in a browser
 
+wheel: .venv/.lab  ## dist/csd_edu-*.whl, to upload to Colab or hand out; needs no network
+	rm -rf build/lib build/bdist.* dist/csd_edu-*.whl
+	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --quiet
+	@ls dist/csd_edu-*.whl
+
+colab: .venv/.lab  ## make colab REPO=https://github.com/NAME/REPOSITORY: notebooks that open on Colab, for your own copy
+	@$(BIN)/python notebooks/colab.py '$(REPO)'
+
+saved-runs: .venv/.lab  ## the small runs in data/saved that notebooks start from; trains what is missing, about 5 minutes
+	$(BIN)/python data/make_saved_runs.py
+
 pictures: .venv/.test demo  ## the README's pictures; needs Chromium
 	BROWSER_PATH=$$(command -v chromium || command -v google-chrome) $(BIN)/python docs/make_pictures.py runs/demo
+
+notebooks: .venv/.test  ## both editions from notebooks/src; runs the solved ones, and draws their pictures with Chromium
+	$(BIN)/python -m notebooks.generate --execute
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .

@@ -129,7 +129,7 @@ class Run:
 
     def features(self, task: int) -> Tensor:
         """Return the features (N, D) float32 of all test images under the network after `task`."""
-        return read_tensors(self.task_file(task, "features"))[0]["features"]
+        return read_tensors(self.task_file(task, "features"))[0]["features"].float()  # saved runs keep float16
 
     def snapshots(self) -> list[Tensor]:
         """Return the features (N, D) float32 of all test images after each task learnt.

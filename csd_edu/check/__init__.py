@@ -1,0 +1,181 @@
+"""Checks that tell a student why an answer is wrong.
+
+from csd_edu import check
+
+check.recall_at_k(my_recall_at_k)  # ✕ not yet: you counted the query itself as a hit …
+check.hint("recall_at_k")          # a first hint; the fourth call shows the solution
+check.board()                      # what is done
+
+Each function here takes the student's function, runs it on small inputs that separate the typical mistakes, and
+returns a `Verdict`; it raises nothing for a wrong answer and prints nothing.
+
+To add an exercise: write a module with its solution, cases, mistakes and hints (see `searching`), and add it to
+`EXERCISES` and a function below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from csd_edu.check import progress
+from csd_edu.check.ageing import STALE_RECALL
+from csd_edu.check.comparing import LINEAR_CKA
+from csd_edu.check.contrasting import CSD, TRIPLET
+from csd_edu.check.matrices import FORGETTING
+from csd_edu.check.running import Exercise, Function, examine
+from csd_edu.check.searching import RECALL_AT_K, SEARCH
+from csd_edu.check.teaching import DISTILLATION, TEMPERATURE_SOFTMAX
+from csd_edu.check.verdict import Board, Hint, Verdict
+
+__all__ = [
+    "EXERCISES",
+    "Board",
+    "Hint",
+    "Verdict",
+    "board",
+    "csd",
+    "distillation",
+    "export",
+    "forgetting",
+    "hint",
+    "linear_cka",
+    "recall_at_k",
+    "search",
+    "stale_recall",
+    "temperature_softmax",
+    "triplet",
+]
+
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise
+    for exercise in (
+        SEARCH,
+        RECALL_AT_K,
+        FORGETTING,
+        TEMPERATURE_SOFTMAX,
+        DISTILLATION,
+        TRIPLET,
+        CSD,
+        LINEAR_CKA,
+        STALE_RECALL,
+    )
+}
+"""All exercises by name, in the order of the notebooks."""
+
+
+def search(f: Function) -> Verdict:
+    """Check f(queries (Q, D), gallery (G, D), k) -> (Q, k) indices of the most similar items by cosine, best first."""
+    return _checked(SEARCH, f)
+
+
+def recall_at_k(f: Function) -> Verdict:
+    """Check f(queries (Q, D), query_labels (Q,), gallery (G, D), gallery_labels (G,), k, exclude_self=False) -> float.
+
+    The share of queries with at least one item of their class among the k most similar by cosine. With exclude_self,
+    query i and item i are the same image, which it must not find. Ties never help; a query whose class has no item in
+    the gallery is left out.
+    """
+    return _checked(RECALL_AT_K, f)
+
+
+def forgetting(f: Function) -> Verdict:
+    """Check f(matrix) -> float, with matrix[i][j] the metric on task j after task i, perhaps None where j > i.
+
+    The mean over the tasks but the last of the best value before the last row, minus the last row's.
+    """
+    return _checked(FORGETTING, f)
+
+
+def temperature_softmax(f: Function) -> Verdict:
+    """Check f(logits (B, C), temperature) -> (B, C) softmax(logits/temperature) of each row."""
+    return _checked(TEMPERATURE_SOFTMAX, f)
+
+
+def distillation(f: Function) -> Verdict:
+    """Check f(student_logits (B, C), teacher_logits (B, K), temperature) -> scalar, as `losses.distillation`."""
+    return _checked(DISTILLATION, f)
+
+
+def triplet(f: Function) -> Verdict:
+    """Check f(features (B, D), labels (B,), margin) -> scalar, as `losses.batch_hard_triplet`."""
+    return _checked(TRIPLET, f)
+
+
+def csd(f: Function) -> Verdict:
+    """Check f(student (B, D), teacher (B, D), labels (B,), temperature) -> scalar, as `losses.csd`."""
+    return _checked(CSD, f)
+
+
+def linear_cka(f: Function) -> Verdict:
+    """Check f(x (N, D), y (N, E)) -> float, as `drift.linear_cka`."""
+    return _checked(LINEAR_CKA, f)
+
+
+def stale_recall(f: Function) -> Verdict:
+    """Check f(snapshots, labels (N,), tasks (N,)) -> float, with T snapshots (N, D), one after each task.
+
+    Recall@1 after the last task, of all N images: each asks with its newest feature among the features of the others as
+    their own task's network left them.
+    """
+    return _checked(STALE_RECALL, f)
+
+
+def hint(exercise: str, *, rung: int | None = None) -> Hint:
+    """Return the next hint; the last one is the solution.
+
+    Args:
+        exercise: its name, such as "csd".
+        rung: a hint to see again, from 1; None for the next that was not seen.
+
+    Returns:
+        The hint, which a notebook shows.
+
+    Raises:
+        ValueError: if there is no such exercise or no such hint.
+    """
+    found = _exercise(exercise)
+    n = len(found.hints) + 1
+    if rung is not None and not 1 <= rung <= n:
+        raise ValueError(f"rung is {rung}; expected 1 to {n}, or None for the next hint")
+    seen = progress.load()[0].get(exercise, progress.untried())["hints"]
+    rung = min(seen + 1, n) if rung is None else rung
+    note = progress.record_hint(exercise, rung)
+    if rung == n:
+        text = "One way to write it. Read it line by line, close it, and write your own."
+        return Hint(exercise, rung, n, text, found.source, note)
+    return Hint(exercise, rung, n, found.hints[rung - 1], note=note)
+
+
+def board(*exercises: str) -> Board:
+    """Return what is done of these exercises, or of all; raise a ValueError if one is not known."""
+    chosen = [_exercise(name) for name in exercises or EXERCISES]
+    entries, note = progress.load()
+    return Board([(e.name, e.title, entries.get(e.name, progress.untried())) for e in chosen], note)
+
+
+def export(path: str | os.PathLike[str], student: str) -> Path:
+    """Write the progress as a small JSON file for an instructor, and return its path.
+
+    Args:
+        path: the file; an existing one is replaced.
+        student: a name or number, as the instructor wants it.
+
+    Raises:
+        ValueError: if the student has no name, or the path is a folder or lies in none.
+        OSError: if the file cannot be written.
+    """
+    return progress.export(path, student, list(EXERCISES))
+
+
+def _checked(exercise: Exercise, f: Function) -> Verdict:
+    verdict = examine(exercise, f)
+    note = progress.record_attempt(exercise.name, verdict.passed, verdict.mistake)
+    return dataclasses.replace(verdict, note=note)
+
+
+def _exercise(name: str) -> Exercise:
+    if name not in EXERCISES:
+        raise ValueError(f"there is no exercise {name!r}; expected one of {', '.join(map(repr, EXERCISES))}")
+    return EXERCISES[name]

@@ -1,0 +1,488 @@
+"""Runs a student's function on the inputs of an exercise, and finds out what is wrong with it.
+
+An `Exercise` has cases (inputs), the truth (the library's own function) and a table of mistakes, each with a function
+that computes what that mistake gives. A function whose answers are those of a mistake has made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import os
+import signal
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from csd_edu.check.verdict import Example, Verdict, shown
+
+Function = Callable[..., Any]
+
+TIME_LIMIT = 10.0
+"""Seconds for all cases of an exercise together."""
+
+HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n\n\n"
+"""What a solution needs to run in a cell of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One input of an exercise.
+
+    Attributes:
+        about: what is special about it, as words in brackets.
+        arguments: in the order of the solution's parameters.
+        shows: for a corner case, the name of the mistake that who fails here, but on no plain case, has made.
+    """
+
+    about: str
+    arguments: tuple[Any, ...]
+    shows: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Mistake:
+    """A typical wrong answer.
+
+    Attributes:
+        name: a few words.
+        message: what was done, why it is wrong, and where to look, in words of the subject.
+        wrong: computes what this mistake gives, from the same arguments as the solution.
+    """
+
+    name: str
+    message: str
+    wrong: Function
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A function for the student to write.
+
+    Attributes:
+        name: of the function, and of its check.
+        title: for the progress board.
+        solution: the model solution, one function that needs no other; its source is the last hint.
+        truth: the library's own function, with the solution's parameters.
+        answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix; or "indices", a matrix of integers.
+        cases: plain ones first, the smallest first.
+        mistakes: the table; the first that explains all answers is named.
+        hints: without the solution.
+        tested: what a function that passes has got right.
+        learns: for a loss, the parameter that gets the gradient.
+        frozen: for a loss, the parameter that must not get any.
+    """
+
+    name: str
+    title: str
+    solution: Function
+    truth: Function
+    answer: Literal["number", "loss", "rows", "indices"]
+    cases: tuple[Case, ...]
+    mistakes: tuple[Mistake, ...]
+    hints: tuple[str, ...]
+    tested: str
+    learns: str | None = None
+    frozen: str | None = None
+
+    @property
+    def parameters(self) -> list[str]:
+        return list(inspect.signature(self.solution).parameters)
+
+    @property
+    def source(self) -> str:
+        """The model solution, ready to be pasted into a cell."""
+        source = inspect.getsource(self.solution)
+        return HEADER + source if "Tensor" in source else source
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What keeps an answer from being compared."""
+
+    mistake: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A case, the right answer, and the answer that was given, or the problem with it."""
+
+    case: Case
+    expected: Tensor
+    given: Tensor | None = None
+    problem: Problem | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.given is not None and _same(self.given, self.expected)
+
+    @property
+    def comparable(self) -> bool:
+        return self.given is not None and bool(torch.isfinite(self.given).all())
+
+
+class _TimeUpError(BaseException):
+    """No Exception, so that a student's `except Exception` does not swallow it."""
+
+
+def examine(exercise: Exercise, f: Any) -> Verdict:
+    """Return whether a student's function is right, and if not, why; whatever the function does.
+
+    Args:
+        exercise: what it should do.
+        f: the student's function.
+
+    Returns:
+        The verdict, which is not recorded yet.
+    """
+    problem = _unusable(exercise, f)
+    if problem is not None:
+        return _failed(exercise, problem.message, problem.mistake)
+    try:
+        with _time_limit(TIME_LIMIT), torch.enable_grad():
+            outcomes = _outcomes(exercise, f)
+            if all(outcome.right for outcome in outcomes):
+                return _gradient_verdict(exercise, f) if exercise.learns else _passed(exercise)
+    except _TimeUpError as error:
+        message = (
+            f"Your function was stopped: it had not finished after {TIME_LIMIT:g} seconds, and the inputs are tiny. "
+            f"Is there a loop that never ends?{_their_line(error)}"
+        )
+        return _failed(exercise, message, "not finished in time")
+    return _diagnosis(exercise, outcomes)
+
+
+def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
+    """Explain outcomes of which at least one is wrong.
+
+    What goes wrong on plain cases is explained by them alone: one mistake at a time, and corner cases come last.
+    """
+    plain = [outcome for outcome in outcomes if outcome.case.shows is None]
+    in_question = plain if any(not outcome.right for outcome in plain) else outcomes
+    wrong = [outcome for outcome in in_question if not outcome.right]
+    for mistake in exercise.mistakes:
+        if _explains(mistake, in_question):
+            return _failed(exercise, mistake.message, mistake.name, [o for o in wrong if o.comparable] or wrong)
+    named = {mistake.name: mistake for mistake in exercise.mistakes}
+    if wrong[0].case.shows is not None:
+        mistake = named[wrong[0].case.shows]
+        problem = wrong[0].problem
+        detail = f"\n{problem.message}" if problem is not None else ""
+        return _failed(exercise, mistake.message + detail, mistake.name, wrong[:1])
+    for outcome in wrong:
+        if outcome.problem is not None:
+            return _failed(exercise, outcome.problem.message, outcome.problem.mistake, [outcome])
+    for outcome in wrong:
+        if not outcome.comparable:
+            message = (
+                "Your function returned NaN or infinity. Look for 0/0, for the mean of nothing, for log(0), and for "
+                "an exp of a large number."
+            )
+            return _failed(exercise, message, "not finite", [outcome])
+    message = (
+        f"The answer is wrong on {len(wrong)} of {len(in_question)} inputs, and it is none of the usual mistakes. "
+        "Work out the input below by hand, print what your lines make of it, and see where the two part."
+    )
+    return _failed(exercise, message, None, wrong)
+
+
+def _explains(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
+    """Return whether a mistake gives all the answers that were given.
+
+    Answers that are not finite differ with the way that a mistake is written, and are compared only if all wrong ones
+    are like that.
+    """
+    compared = [outcome for outcome in outcomes if outcome.comparable]
+    if all(outcome.right for outcome in compared):
+        compared = [outcome for outcome in outcomes if outcome.given is not None]
+    for outcome in compared:
+        try:
+            answer = mistake.wrong(*copy.deepcopy(outcome.case.arguments))
+        except Exception:  # a mistake that cannot answer this does not explain an answer
+            return False
+        wrong = torch.as_tensor(answer, dtype=outcome.expected.dtype).detach()
+        if outcome.given is None or wrong.shape != outcome.given.shape or not _same(outcome.given, wrong):
+            return False
+    return not all(outcome.right for outcome in compared)
+
+
+def _outcomes(exercise: Exercise, f: Function) -> list[Outcome]:
+    """Run a function on the cases; a problem before any wrong answer ends it, as it is what will be told."""
+    outcomes: list[Outcome] = []
+    for case in exercise.cases:
+        outcomes.append(_outcome(exercise, f, case))
+        if outcomes[-1].problem is not None and all(outcome.right for outcome in outcomes[:-1]):
+            break
+    return outcomes
+
+
+def _outcome(exercise: Exercise, f: Function, case: Case) -> Outcome:
+    expected = _truth(exercise, case)
+    arguments = copy.deepcopy(case.arguments)
+    try:
+        answer = _call(exercise, f, arguments)
+    except (Exception, SystemExit) as error:
+        return Outcome(case, expected, problem=_raised(exercise, error))
+    changed = [
+        name
+        for name, before, after in zip(exercise.parameters, case.arguments, arguments, strict=True)
+        if not _untouched(before, after)
+    ]
+    if changed:
+        message = (
+            f"Your function changes its input {changed[0]!r} in place; whoever calls it goes on with spoilt numbers. "
+            "Work on a copy (.clone(), or an operation without a trailing underscore, such as masked_fill)."
+        )
+        return Outcome(case, expected, problem=Problem("input changed", message))
+    read = _read(exercise, answer, expected)
+    if isinstance(read, Problem):
+        return Outcome(case, expected, problem=read)
+    return Outcome(case, expected, given=read)
+
+
+def _truth(exercise: Exercise, case: Case) -> Tensor:
+    answer = exercise.truth(*copy.deepcopy(case.arguments))
+    dtype = torch.int64 if exercise.answer == "indices" else torch.float64
+    return torch.as_tensor(answer, dtype=dtype).detach()
+
+
+def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
+    positional, keywords = _arguments(exercise, f, arguments) or (list(arguments), {})
+    return f(*positional, **keywords)
+
+
+def _arguments(exercise: Exercise, f: Function, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]] | None:
+    """Return how a function takes these arguments, the last ones by keyword if it must be so; None if in no way."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return list(values), {}
+    for n in range(len(values), 0, -1):
+        keywords = dict(zip(exercise.parameters[n:], values[n:], strict=True))
+        with contextlib.suppress(TypeError):
+            signature.bind(*values[:n], **keywords)
+            return list(values[:n]), keywords
+    return None
+
+
+def _unusable(exercise: Exercise, f: Any) -> Problem | None:
+    """Return why a function cannot be called, or None."""
+    if not callable(f):
+        message = (
+            f"The check got {_article(f)} and wants the function itself: check.{exercise.name}(my_function), without "
+            "calling it."
+        )
+        return Problem("not a function", message)
+    if _arguments(exercise, f, exercise.cases[0].arguments) is None:
+        wanted, has = f"({', '.join(exercise.parameters)})", inspect.signature(f)
+        parameters = f"({', '.join(has.parameters)})"
+        message = f"Your function takes {parameters}; the check calls it with {wanted}, in this order."
+        return Problem("other arguments", message)
+    return None
+
+
+def _raised(exercise: Exercise, error: BaseException) -> Problem:
+    where = _their_line(error)
+    if isinstance(error, NotImplementedError):
+        message = (
+            f"Your function is not written yet: it still raises NotImplementedError.{where}\n"
+            f"Replace that line with your own. A first hint: {exercise.hints[0]}"
+        )
+        return Problem("still to be written", message)
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 400 else text[:399] + "…"
+    message = f"Your function stopped with an error: {type(error).__name__}{': ' * bool(text)}{text}{where}"
+    return Problem("error", message)
+
+
+def _their_line(error: BaseException) -> str:
+    """Return the innermost line of the student's own code in a traceback, on a line of its own, or nothing."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)
+    ]
+    if not frames:
+        return ""
+    line = f": {frames[-1].line}" if frames[-1].line else ""
+    return f"\nLine {frames[-1].lineno}, in {frames[-1].name}{line}"
+
+
+_NOT_THEIRS = (
+    str(Path(__file__).parent.parent) + os.sep,
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(torch.__file__).parent),
+    str(Path(np.__file__).parent),
+    "<frozen",
+    "<__array_function__",
+)
+
+
+def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem:
+    """Return an answer as a tensor like the expected one, or why it is none."""
+    if answer is None:
+        return Problem("nothing returned", "Your function returned None. Did you forget `return`?")
+    if exercise.answer == "loss" and not isinstance(answer, Tensor):
+        message = (
+            f"Your function returned {_article(answer)}. A loss must stay a tensor: .item(), float() and NumPy cut it "
+            "off from the network, and then nothing can be learnt from it."
+        )
+        return Problem("not a tensor", message)
+    wanted = {"number": "a single number", "loss": "a scalar tensor"}.get(exercise.answer, "a tensor")
+    many = exercise.answer in ("rows", "indices")
+    kinds = (Tensor, np.ndarray, np.number, int, float) + ((list, tuple) if many else ())
+    try:
+        if isinstance(answer, bool) or not isinstance(answer, kinds):
+            raise TypeError
+        read = torch.as_tensor(answer).detach().cpu()
+        if read.dtype == torch.bool or read.is_complex():
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):
+        return Problem("wrong type", f"Your function returned {_article(answer)}; expected {wanted}.")
+    if not many:
+        if read.numel() != 1:
+            message = (
+                f"Your function returned {read.numel()} numbers, of shape {tuple(read.shape)}; expected {wanted}. "
+                "Is a mean or a sum missing at the end?"
+            )
+            return Problem("wrong shape", message)
+        return read.reshape(()).double()
+    if read.shape != expected.shape:
+        message = f"Your function returned the shape {tuple(read.shape)}; expected {tuple(expected.shape)}."
+        if read.shape == expected.T.shape:
+            message += " Rows and columns are swapped."
+        return Problem("wrong shape", message)
+    if exercise.answer == "indices" and read.is_floating_point():
+        message = (
+            "Your function returned numbers with a decimal point; expected indices, which say where in the gallery "
+            "the answers are. Are these the similarities?"
+        )
+        return Problem("wrong type", message)
+    return read.long() if exercise.answer == "indices" else read.double()
+
+
+def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
+    """Return the verdict on a loss whose values are right: does its gradient flow, and only where it should?"""
+    case = [case for case in exercise.cases if case.shows is None][-1]
+    expected = _gradients(exercise, exercise.truth, case)
+    try:
+        given = _gradients(exercise, f, case)
+    except (Exception, SystemExit) as error:
+        message = (
+            "The loss has the right value, but its gradient cannot be computed. " + _raised(exercise, error).message
+        )
+        return _failed(exercise, message, "gradient fails")
+    learns, frozen = exercise.learns, exercise.frozen
+    leaked = given[frozen] if frozen is not None else None
+    if leaked is not None and bool((leaked != 0).any()):
+        message = (
+            f"The teacher received a gradient through {frozen!r}. The teacher is a frozen copy that shows what the old "
+            "features were: if it could learn, it would drift along with the student. Cut it off with .detach()."
+        )
+        return _failed(exercise, message, "teacher gradient")
+    wanted, found = expected[str(learns)], given[str(learns)]
+    if found is None or wanted is None or not bool((found != 0).any()):
+        message = (
+            f"The loss has the right value, but no gradient reaches {learns!r}: nothing could be learnt from it. It is "
+            "cut off by .detach(), .item(), torch.no_grad(), NumPy or a new torch.tensor(…)."
+        )
+        return _failed(exercise, message, "detached")
+    if not bool(torch.isfinite(found).all()):
+        message = (
+            "The loss has the right value, but its gradient is NaN or infinite. A square root or a log of exactly 0 "
+            "does that, even where torch.where or a product with 0 hides its value."
+        )
+        return _failed(exercise, message, "gradient not finite")
+    if not torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5):
+        message = (
+            f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. Detach "
+            "nothing but what the teacher gives."
+        )
+        return _failed(exercise, message, "gradient cut")
+    return _passed(exercise)
+
+
+def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:
+    """Return the gradients of a loss in what learns and in what is frozen."""
+    arguments = dict(zip(exercise.parameters, copy.deepcopy(case.arguments), strict=True))
+    leaves = {name: arguments[name].requires_grad_() for name in (exercise.learns, exercise.frozen) if name}
+    loss = _call(exercise, f, list(arguments.values()))
+    if isinstance(loss, Tensor) and loss.requires_grad:
+        loss.sum().backward()
+    return {name: leaf.grad for name, leaf in leaves.items()}
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TimeUpError in the block after so long, where the system and the thread allow it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _TimeUpError
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    # Once more each second, should a bare `except:` in a loop swallow the first.
+    before = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # before the old handler is back, which may end the process
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+def _same(given: Tensor, expected: Tensor) -> bool:
+    if not given.is_floating_point():
+        return torch.equal(given, expected)
+    return torch.allclose(given, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def _untouched(before: Any, after: Any) -> bool:
+    if isinstance(before, Tensor):
+        return isinstance(after, Tensor) and before.shape == after.shape and torch.equal(before, after)
+    if isinstance(before, list):
+        return len(before) == len(after) and all(map(_untouched, before, after))
+    return bool(before == after)
+
+
+def _passed(exercise: Exercise) -> Verdict:
+    message = f"All {len(exercise.cases)} inputs are answered as by the library's own function."
+    return Verdict(exercise.name, True, message, tested=exercise.tested)
+
+
+def _failed(exercise: Exercise, message: str, mistake: str | None, outcomes: Sequence[Outcome] = ()) -> Verdict:
+    """Return a verdict with the smallest of the cases, unless the message is all that there is to say."""
+    if not outcomes or mistake == "still to be written":
+        return Verdict(exercise.name, False, message, mistake)
+    smallest = min(outcomes, key=lambda outcome: _size(outcome.case.arguments))
+    arguments = dict(zip(exercise.parameters, copy.deepcopy(smallest.case.arguments), strict=True))
+    expected, given = _plain(smallest.expected), None if smallest.given is None else _plain(smallest.given)
+    return Verdict(exercise.name, False, message, mistake, Example(smallest.case.about, arguments, expected, given))
+
+
+def _plain(value: Tensor) -> Any:
+    return value.item() if value.ndim == 0 else value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
+
+
+def _article(value: Any) -> str:
+    """Return what a value is, in words: "a dict", "an int"; a small number with its value."""
+    name = type(value).__name__
+    text = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return f"{text} ({shown(value)})" if isinstance(value, bool | int | float) else text

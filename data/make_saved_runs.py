@@ -1,0 +1,147 @@
+"""Make the small saved runs that the notebooks start from: `make saved-runs`.
+
+    python data/make_saved_runs.py
+
+Trains what `csd-edu demo` trains, for the seeds 0, 1 and 2, into runs/saved-seed*, as far as that is not there yet
+(seed 0 is copied from runs/demo if the demo has run), and writes the part worth keeping to data/saved.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import csd_edu as csd
+from csd_edu import drift, metrics, saved
+from csd_edu.files import read_tensors, write_atomically, write_json, write_tensors
+
+ROOT = Path(__file__).resolve().parents[1]
+PER_CLASS = 10
+WITH_IMAGES = ("finetune", "csd")
+WITH_NETWORKS = {"finetune": (0, 1), "csd": (0, 1)}
+MAPS = (("finetune", "csd"), saved.NAMES)
+
+
+def main() -> None:
+    out = ROOT / "data" / "saved"
+    for seed in saved.SEEDS:
+        for name, run in trained(seed).items():
+            folder = out / f"seed{seed}" / name
+            shutil.rmtree(folder, ignore_errors=True)
+            small = keep(
+                run,
+                folder,
+                features=seed == 0,
+                images=seed == 0 and name in WITH_IMAGES,
+                networks=WITH_NETWORKS.get(name, ()) if seed == 0 else (),
+            )
+            print(f"seed {seed}, {name}: {in_words(run.metrics)}; on what is kept: {in_words(small.metrics)}")
+    for names in MAPS:  # those of PCA need no keeping: they take no time
+        drift.cached_maps(saved.runs(*names), "umap")
+    for path in out.rglob("*.safetensors"):
+        put_in_order(path)
+    sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    print(f"{len(sizes)} files of together {sum(sizes.values()) / 1e6:.1f} MB in {out.relative_to(ROOT)}")
+
+
+def trained(seed: int) -> dict[str, csd.Run]:
+    """Return the demo's runs of a seed by their methods, trained if they are not there yet."""
+    folder, demo = ROOT / "runs" / f"saved-seed{seed}", ROOT / "runs" / "demo"
+    if seed == 0 and not folder.exists() and all((demo / name / "metrics.json").exists() for name in saved.NAMES):
+        for name in saved.NAMES:
+            shutil.copytree(demo / name, folder / name)
+    preset = csd.preset("glyphs", "quick")
+    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    stream = csd.split(data, groups=True, seed=seed)
+    config = preset.config.replace(seed=seed)
+    return {name: csd.train(stream, csd.methods.NAMED[name], config, out=folder / name) for name in saved.NAMES}
+
+
+def keep(run: csd.Run, folder: Path, *, features: bool, images: bool, networks: tuple[int, ...]) -> csd.Run:
+    """Write a smaller copy of a finished run, with a few test images of each class, and measured on these.
+
+    Args:
+        run: to copy.
+        folder: of the copy, which must not be there yet.
+        features: keep features (rounded to float16) and predictions of the test images after each task.
+        images: keep the test images themselves.
+        networks: the tasks after which to keep the network.
+
+    Returns:
+        The copy. Its metrics are computed from the features as they are kept, also if these are not kept.
+    """
+    folder.mkdir(parents=True)
+    test = run.test()
+    chosen = first_of_each_class(test["labels"], PER_CLASS)  # (n,)
+    labels, tasks = test["labels"][chosen], test["tasks"][chosen]
+    write_tensors(
+        folder / "test.safetensors",
+        {"labels": labels, "tasks": tasks, **({"images": test["images"][chosen]} if images else {})},
+    )
+    rows: list[dict[str, Any]] = []
+    collapsed = []
+    for task in range(run.n_tasks):
+        rounded, predictions = run.features(task)[chosen].half(), run.predictions(task)[chosen]
+        if features:
+            write_tensors(
+                folder / f"task-{task}.features.safetensors", {"features": rounded, "predictions": predictions}
+            )
+        if task in networks:
+            weights = run.task_file(task, "weights")
+            read_tensors(weights)  # raises if damaged
+            shutil.copyfile(weights, folder / weights.name)
+        rows.append(metrics.task_row(rounded.float(), predictions, labels, tasks, task))
+        collapsed.append(metrics.is_collapsed(rounded.float()))
+    records = [
+        {**record, "collapsed": collapsed[record["task"]], **rows[record["task"]]}
+        if record["kind"] == "task"
+        else record
+        for record in run.records
+    ]
+    write_atomically(folder / "records.jsonl", "".join(json.dumps(record) + "\n" for record in records).encode())
+    write_json(folder / "metrics.json", metrics.summarize(rows, run.n_tasks))
+    stream = run.description["stream"]
+    # Another fingerprint: runs on all test images must not be laid beside these as if the queries were the same.
+    fingerprint = f"{stream['fingerprint']}, {PER_CLASS} test images a class"
+    write_json(
+        folder / "config.json",
+        {
+            **run.description,
+            "stream": {**stream, "fingerprint": fingerprint},
+            "saved": {"test_images_per_class": PER_CLASS, "from": f"csd-edu demo --seed {run.config.seed}"},
+        },
+    )
+    return csd.Run.load(folder)
+
+
+def first_of_each_class(labels: Tensor, n: int) -> Tensor:
+    """Return the indices, ascending, of the first n images of each class: labels (N,) to (n · classes,) int64."""
+    return torch.cat([(labels == label).nonzero()[:n, 0] for label in labels.unique()]).sort().values
+
+
+def put_in_order(path: Path) -> None:
+    """Sort the header of a safetensors file, so that the same content gives the same bytes.
+
+    The library writes the entries of its metadata in random order.
+    """
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(end - 8)
+    write_atomically(path, len(text).to_bytes(8, "little") + text + content[end:])
+
+
+def in_words(of_run: dict[str, Any]) -> str:
+    """Return what a run's metrics come to."""
+    summary = of_run["summary"]
+    return f"R@1 {summary['recall_at_1']:.3f}, forgetting {summary['forgetting']:.3f}"
+
+
+if __name__ == "__main__":
+    main()
