@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import html
 import json
 import re
 import shutil
@@ -153,6 +154,8 @@ def test_another_metric_draws_its_matrix(runs: list[csd.Run]) -> None:
     figure = drawn(panel.matrices)
     assert figure["data"][0]["z"] == panel.comparison.matrix("finetune", "Head accuracy")
     assert panel.protocol.disabled
+    for formula in (metrics.FORMULAS[key] for key in ("forgetting", "backward_transfer", "average_incremental")):
+        assert html.escape(formula) in panel.summary.value, "a browser would take j<T for a tag"
     assert "Head accuracy" in figure["layout"]["title"]["text"]
     panel.metric.value = "Recall@1"
     panel.protocol.value = "stale"

@@ -96,7 +96,9 @@ class ForgettingMatrices(Panel):
             square = [row[:learnt] for row in self.comparison.matrix(name, metric, protocol)[:learnt]]
             rows.append([name, *(_or_none(summary, square) for summary in SUMMARIES.values())])
         heads = [key.replace("_", " ") for key in SUMMARIES]
-        formulas = "".join(f"<li>{key.replace('_', ' ')}: {metrics.FORMULAS[key]}</li>" for key in SUMMARIES)
+        formulas = "".join(
+            f"<li>{key.replace('_', ' ')}: {html.escape(metrics.FORMULAS[key])}</li>" for key in SUMMARIES
+        )
         return f"{table(['run', *heads], rows)}<details><summary>formulas</summary><ul>{formulas}</ul></details>"
 
     def _choose_metric(self, _: Any = None) -> None:
