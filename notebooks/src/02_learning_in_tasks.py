@@ -1,0 +1,550 @@
+# %% [markdown] budget_minutes=2
+# # What does a network forget when it learns something new?
+#
+# A person who learns the Greek alphabet still knows the Latin one. A network that is trained on new classes, and only on
+# those, loses the old ones: this is **catastrophic forgetting**. Here you watch it happen, and learn to measure it.
+#
+# After this notebook you will be able to
+#
+# - train a network on one task after another, and read the task matrix that this leaves behind;
+# - write the forgetting measure, and say what it hides;
+# - tell three things apart that look alike: a head that no longer names a class, features that no longer find it, and a
+#   gallery that has grown.
+#
+# | section | minutes |
+# | --- | --- |
+# | 1. Two digits at a time | 8 |
+# | 2. How do you read a task matrix? | 10 |
+# | 3. How much is forgotten? | 14 |
+# | 4. Which goes first, naming or finding? | 8 |
+# | 5. Forgotten, or lost in the crowd? | 8 |
+# | 6. Which queries are lost? | 12 |
+# | 7. Break it: one class a task | 6 |
+# | 8. Looking back | 7 |
+#
+# **What it needs:** nothing from other notebooks, no GPU and no network. The computer works for about a minute on 2 CPU
+# cores, and no longer on Colab. After the two set-up cells you can start at any section. Later sections use the
+# library's functions in place of yours; they give the same answers.
+
+# %% tags=["setup"]
+# first cell
+
+# %% tags=["setup"]
+import inspect
+
+import torch
+
+import csd_edu as csd
+from csd_edu import check, plots, saved, widgets
+from csd_edu.comparison import Comparison
+
+print("saved runs on the glyphs, one alphabet a task:", ", ".join(saved.NAMES))
+
+# %% [markdown] minutes=8
+# ## 1. Two digits at a time
+#
+# A **stream** divides the classes of a dataset into **tasks**. The network learns the first task, then the second, and
+# so on. While it learns one task it sees images of that task only: nothing is kept from earlier ones.
+
+# %%
+digits = csd.load("digits")  # 1,797 real handwritten digits, inside scikit-learn
+stream = csd.split(digits, n_tasks=5, seed=0)
+for task, classes in enumerate(stream.tasks):
+    print(f"task {task}: the digits {' and '.join(digits.classes[c] for c in classes)}")
+
+# %% [markdown]
+# A network has two parts. The ResNet makes a feature of an image, 64 numbers. The **head** on top of it names a class:
+# it has one row of weights for each class seen so far, and *grows* by the new classes when a task begins.
+#
+# **Fine-tuning** does nothing against forgetting. It simply goes on training on the new images. That is its whole code:
+
+# %%
+print(inspect.getsource(csd.methods.finetune))
+
+# %% [markdown]
+# **Predict.** After all five tasks, the head is shown test images of the two digits that it learnt *first*. How many
+# will it name correctly, out of the ten digits that it has been taught?
+
+# %% tags=["predict"]
+guess = "no prediction yet"  # put one of these instead: "nearly all", "about half", "one in ten, by luck", "none"
+
+# %% tags=["widget"]
+config = csd.preset("digits", "quick").config  # a small network and few epochs: a few seconds on a CPU
+run = widgets.LiveTraining(stream, csd.methods.finetune, config).train()
+
+# %%
+labels, tasks = run.test()["labels"], run.test()["tasks"]
+answers = run.predictions(4)  # (N,) what the head says after the last task
+print("after the last task    named right   named as one of the two newest digits")
+for task in range(run.n_tasks):
+    of_task = tasks == task
+    right = (answers == labels)[of_task].double().mean()
+    as_newest = torch.isin(answers[of_task], labels[tasks == run.n_tasks - 1].unique()).double().mean()
+    print(f"images of task {task}           {right:6.1%}          {as_newest:6.1%}")
+print(f"\nYou predicted: {guess}.")
+
+# %% [markdown]
+# **What it means.** The head has not become unsure: it calls every old digit by the name of a new one. While it learnt
+# the last task, every image was one of those two, and to answer anything else was always wrong.
+#
+# Look at the loss terms above. The `ce` term jumps at each new task: the old answers no longer fit.
+#
+# **What it does not show.** That the network can no longer *see* the difference between the old digits. The head is one
+# layer; what is in the features below it, the next sections ask.
+
+# %% [markdown] minutes=10
+# ## 2. How do you read a task matrix?
+#
+# From here on, the saved runs: five invented alphabets of twenty signs each, one alphabet a task.
+#
+# After each task, test on the images of every task so far. This gives the **task matrix**:
+#
+# $$R_{ij} = \text{the metric on the test images of task } j \text{ after learning task } i.$$
+#
+# The code below is that sentence, for the accuracy of the head. Above the diagonal, $j > i$, there is nothing to name
+# yet.
+
+# %%
+run = saved.run("finetune")
+labels, tasks = run.test()["labels"], run.test()["tasks"]
+T = run.n_tasks
+head = [
+    [(run.predictions(i) == labels)[tasks == j].double().mean().item() if j <= i else None for j in range(T)]
+    for i in range(T)
+]
+recall = run.metrics["recall_at_1"]["seen"]  # the same for Recall@1, searching among the images of all tasks so far
+plots.task_matrices({"head accuracy": head, "Recall@1": recall}, title="Fine-tuning", protocol="seen")
+
+# %% [markdown]
+# Read a **column** downwards: it is the story of one task. It begins on the diagonal, right after the task was learnt.
+# Read the **last row**: it is what is left in the end. Read the **diagonal**: it is how well each new task was learnt.
+#
+# **Backward transfer** says how the later tasks changed the earlier ones. With tasks numbered from 1 to $T$,
+#
+# $$\mathrm{BWT} = \frac{1}{T-1} \sum_{j=1}^{T-1} \big( R_{Tj} - R_{jj} \big),$$
+#
+# the last row minus the diagonal, averaged over all tasks but the last. Less than zero means that something was lost.
+# Write it; in Python, counting begins at 0, and the last row is `matrix[-1]`.
+
+
+# %% tags=["exercise"] minutes=4 difficulty=1
+def backward_transfer(matrix):
+    """Return the mean of R[T][j] − R[j][j] over all tasks j but the last.
+
+    matrix: a list of T lists of T numbers; matrix[i][j] on task j after task i, None where j > i.
+    """
+    # >>> solution: the last row minus the diagonal, averaged over all columns but the last
+    changes = [matrix[-1][j] - matrix[j][j] for j in range(len(matrix) - 1)]
+    return sum(changes) / len(changes)
+    # <<< solution
+
+
+# %% tags=["check"]
+try:
+    examples = {
+        "two tasks": [[0.9, None], [0.5, 0.8]],
+        "three tasks": [[0.9, None, None], [0.95, 0.6, None], [0.8, 0.7, 0.9]],
+    }
+    for name, matrix in examples.items():
+        yours, library = backward_transfer(matrix), csd.metrics.backward_transfer(matrix)
+        verdict = "✓" if abs(yours - library) < 1e-9 else "✕ is it the last row, the diagonal, and T − 1 tasks?"
+        print(f"{name}: yours {yours:+.3f}, the library's {library:+.3f} {verdict}")
+except NotImplementedError as error:
+    print(f"✕ not written yet: {error}")
+
+# %% [markdown] tags=["hint"]
+# ### A hint
+# For two tasks there is one column to look at: `matrix[-1][0] - matrix[0][0]`. In general `j` runs over
+# `range(len(matrix) - 1)`.
+
+# %% [markdown]
+# **What it does not show.** An average over tasks hides which task it was. And it starts from the diagonal, although a
+# task may go best some time later. The next section mends the second.
+
+# %% [markdown] minutes=14
+# ## 3. How much is forgotten?
+#
+# **Forgetting** (Chaudhry et al. 2018) starts from the best that a task ever was:
+#
+# $$F = \frac{1}{T-1} \sum_{j=1}^{T-1} \Big( \max_{i < T} R_{ij} - R_{Tj} \Big).$$
+#
+# The maximum is over all rows *before the last*, the mean over all tasks but the last: the newest has had no time to
+# be forgotten. Large is bad. If a task goes better in the end than ever before, its share is less than zero.
+#
+# Write it. Cells above the diagonal may be `None`; skip them. Where they do hold numbers, they count like any other.
+
+
+# %% tags=["exercise"] minutes=9 difficulty=2
+def forgetting(matrix):
+    """Return the mean over all tasks but the last of the best value before the last row, minus the last row's.
+
+    matrix: a list of T lists of T numbers; matrix[i][j] on task j after task i, perhaps None where j > i.
+    """
+    # >>> solution: for each column but the last, the best of the rows before the last, minus the last row
+    *earlier, last = matrix
+    falls = []
+    for j in range(len(matrix) - 1):
+        best = max(row[j] for row in earlier if row[j] is not None)
+        falls.append(best - last[j])
+    return sum(falls) / len(falls)
+    # <<< solution
+
+
+# %% tags=["check"]
+check.forgetting(forgetting)
+
+# %% [markdown] tags=["hint"]
+# ### Stuck? How to get a hint
+# Do it by hand for the Recall@1 of the first alphabet in section 2: which numbers of the first column may be the best,
+# and which one is left in the end?
+#
+# More hints, one at a time, the last is the solution: run `check.hint("forgetting")` in a cell of its own.
+
+# %% [markdown]
+# Yours beside the library's, for four saved runs. `lwf` and `csd` are methods against forgetting, of which the next
+# notebooks tell; `joint` learns all the alphabets at once, before the first task, and so is the usual upper bound.
+#
+# **Predict.** Which of the four has the largest forgetting, by Recall@1?
+
+# %% tags=["predict"]
+guess = "no prediction yet"  # put one of these instead: "finetune", "lwf", "csd", "joint"
+
+# %%
+measured = {}
+print("Recall@1  forgetting: yours   the library's   first − last   in the end, all queries")
+for saved_run in saved.runs():
+    matrix = saved_run.metrics["recall_at_1"]["seen"]
+    yours, library = forgetting(matrix), csd.metrics.forgetting(matrix)
+    end = saved_run.metrics["summary"]["recall_at_1"]
+    fell = csd.metrics.first_minus_last(matrix)
+    measured[saved_run.method] = library
+    print(f"{saved_run.method:<9} {yours:>17.3f} {library:>15.3f} {fell:>14.3f} {end:>18.3f}")
+print(f"\nYou predicted {guess}; measured {max(measured, key=measured.get)}.")
+
+print("\nThe end of csd_edu.metrics.forgetting, which does the same with arrays (NaN for None):\n")
+print("\n".join(inspect.getsource(csd.metrics.forgetting).splitlines()[-4:]))
+
+# %% [markdown]
+# **What it means.** A method can forget *more* and still end no worse: compare `lwf` with `finetune`. It had learnt most
+# alphabets a little better, so it had more to lose. Never read forgetting without the last row beside it.
+#
+# "Forgetting" is not one measure. Some libraries print first − last (minus the backward transfer) under that name, and
+# others divide by $T$. Here the first two agree, because each alphabet went best right after it was learnt; on other
+# data they don't. Always give the formula with the number; the widget does.
+#
+# **What it does not show.** Whether such small differences would be there again with another seed. Notebook 07 asks that.
+#
+# Choose a metric and a gallery, and click on a cell: below you see the queries behind its number.
+
+# %% tags=["widget"]
+widgets.ForgettingMatrices(*saved.runs("finetune", "csd"))
+
+# %% [markdown] minutes=8
+# ## 4. Which goes first, naming or finding?
+#
+# The head *names* an image; the search *finds* images like it. Both work on the same features. For the search there is
+# no row of weights that a new class could outvote: it only compares features.
+#
+# **Predict.** Fine-tuning, after five alphabets. Of the test images of the four *older* alphabets, which share does the
+# head name correctly, and which share finds an image of its own class first (Recall@1)?
+
+# %% tags=["predict"]
+guess = {"head accuracy": "?", "Recall@1": "?"}  # put two numbers from 0 to 1 instead of the question marks
+
+# %%
+methods = saved.runs("finetune", "csd", "joint")
+plots.classification_beside_retrieval(
+    {method.method: method.metrics["overall"]["head_accuracy"] for method in methods},
+    {method.method: method.metrics["overall"]["recall_at_1"] for method in methods},
+)
+
+# %%
+compared = Comparison(saved.runs())
+older = compared.tasks < compared.n_tasks - 1  # images of all alphabets but the last
+print(f"You predicted {guess}.\n\nimages of the four older alphabets, after the last task")
+names = ("Head accuracy", "Class-mean accuracy", "Recall@1")
+print(" " * 10 + "".join(f"{metric:>22}" for metric in names))
+for name in compared.runs:
+    shares = [compared.scores(name, metric)[-1, older].mean() for metric in names]  # scores: (T, N), 1 is right
+    print(f"{name:<10}" + "".join(f"{share:>22.3f}" for share in shares))
+
+# %% [markdown]
+# **What it means.** For the older alphabets the head's accuracy is zero, with fine-tuning, LwF and CSD alike. What is
+# left in the left panel is the newest alphabet, a smaller and smaller part of the whole. The features still find
+# something, and with CSD much more than with fine-tuning. *Class-mean accuracy* confirms where the knowledge is: it names
+# a class as well, but by the nearest class mean, without the head. So CSD protects the features, not the head; for a
+# search engine it is the features that count.
+#
+# **What it does not show.** That retrieval is "better" than classification: these are different questions with
+# different luck. Only the *fall* of each can be compared. And class means are computed here from stored test images of
+# all classes; a search engine has its gallery, but a classifier without memory would not have them.
+
+# %% [markdown] minutes=8
+# ## 5. Forgotten, or lost in the crowd?
+#
+# Recall@1 of the first alphabet falls along the tasks. Two things have happened in the meantime: the network has
+# *changed*, and the gallery has *grown*. More images, more places to go wrong, even for a network that stays the same.
+#
+# Two protocols tell them apart. Under `seen` an image searches among the images of all tasks so far. Under `task` it
+# searches among those of its own task only: this gallery never grows.
+#
+# **Predict.** Fine-tuning, the first alphabet, from the first task to the last. How much of the fall remains if the
+# gallery does not grow?
+
+# %% tags=["predict"]
+guess = "no prediction yet"  # put one of these instead: "all of it", "most of it", "less than half", "nothing"
+
+# %%
+finetune, joint = saved.runs("finetune", "joint")
+
+
+def first_column(run, protocol):
+    """Return Recall@1 on the images of the first task, after each task."""
+    return [row[0] for row in run.metrics["recall_at_1"][protocol]]
+
+
+curves = {
+    "joint (growing)": first_column(joint, "seen"),
+    "finetune (fixed)": first_column(finetune, "task"),
+    "finetune (growing)": first_column(finetune, "seen"),
+}
+plots.curves_over_tasks(
+    curves,
+    title="The first alphabet, in a fixed and in a growing gallery",
+    metric="Recall@1",
+    subtitle="of the images of the first task",
+)
+
+# %%
+falls = {name: curve[0] - curve[-1] for name, curve in curves.items()}
+for name, fall in falls.items():
+    print(f"{name:<20} falls by {fall:.3f}")
+share = falls["finetune (fixed)"] / falls["finetune (growing)"]
+print(f"\nYou predicted: {guess}. In a fixed gallery {share:.0%} of the fall remains.")
+
+# %% [markdown]
+# **What it means.** The joint network never changes after the first task, so what falls along its curve *is* crowding;
+# it is little. Under fine-tuning the curve falls in the fixed gallery too: that part can't be blamed on the crowd. The
+# rest comes from both together. It is more than joint loses: poor features suffer more from a crowd than good ones.
+#
+# **What it does not show.** An exact division. "Forgetting plus crowding" does not add up neatly, because the crowd
+# weighs differently on each network. What you can do is to show both protocols, and the joint network beside them.
+
+# %% [markdown] minutes=12
+# ## 6. Which queries are lost?
+#
+# A fall from 0.5 to 0.3 may mean that one query in five was lost. Or that many more were lost, and others won: a mean
+# doesn't say. So look at each query. Its **rank** is the place of the first right answer: 1 is a hit for Recall@1.
+# `ranks[t, q]` is the rank of query `q` after task `t`.
+#
+# **Predict.** With fine-tuning, some queries are *lost*: found right after their own task was learnt, but not in the
+# end. Are there also queries that are *won*: not found then, but found in the end?
+
+# %% tags=["predict"]
+guess = "no prediction yet"  # put one of these instead: "none", "a few", "nearly as many as are lost", "more"
+
+# %%
+run = saved.run("finetune")
+labels, tasks = run.test()["labels"], run.test()["tasks"]
+ranks = csd.metrics.query_ranks(run.snapshots(), labels, tasks, protocol="seen")  # (T, N)
+print(f"ranks {tuple(ranks.shape)}; tasks {tuple(tasks.shape)}")
+print("query 0, learnt in task 0, its rank after each task:", ranks[:, 0].tolist())
+
+# %% [markdown]
+# Write the function that finds both. The difficulty: each query has its own "then", the row of its own task. Queries
+# whose task has only just been learnt have had no time to change: then and now are the same row.
+
+
+# %% tags=["exercise"] minutes=7 difficulty=3
+def lost_and_won(ranks, tasks):
+    """Return which queries are lost, and which are won, by Recall@1.
+
+    ranks: (T, N) integers from 1, the rank of each query's first right answer after each task; tasks: (N,) integers,
+    the task of each query. Returns two masks (N,) of booleans.
+    """
+    # >>> solution: compare the row of each query's own task with the last row
+    then = ranks[tasks, torch.arange(len(tasks))] == 1  # (N,) found right after its task
+    now = ranks[-1] == 1  # (N,) found in the end
+    return then & ~now, now & ~then
+    # <<< solution
+
+
+# %% tags=["check"]
+try:
+    tiny_ranks = torch.tensor([[1, 4, 7, 2, 9], [3, 1, 1, 1, 6], [5, 1, 2, 1, 1]])  # three tasks, five queries
+    tiny_tasks = torch.tensor([0, 0, 1, 1, 2])
+    for what, yours in zip(("lost", "won"), lost_and_won(tiny_ranks, tiny_tasks), strict=True):
+        library = csd.metrics.query_changes(tiny_ranks, tiny_tasks)[what]
+        verdict = "✓" if yours.tolist() == library.tolist() else "✕ look at the row of each query's own task"
+        print(f"{what}: yours {yours.int().tolist()}, the library's {library.int().tolist()} {verdict}")
+except NotImplementedError as error:
+    print(f"✕ not written yet: {error}")
+
+# %% [markdown] tags=["hint"]
+# ### A hint
+# `ranks[tasks, torch.arange(len(tasks))]` takes one number from each column: for query `q` that of row `tasks[q]`.
+
+# %%
+print("          kept   lost    won missed")
+for saved_run in saved.runs():
+    all_ranks = csd.metrics.query_ranks(saved_run.snapshots(), labels, tasks, protocol="seen")
+    changes = csd.metrics.query_changes(all_ranks, tasks)  # {"kept": (N,), "lost": …, "won": …, "missed": …}
+    print(f"{saved_run.method:<8}" + "".join(f"{int(mask.sum()):>7}" for mask in changes.values()))
+lost, won = lost_and_won(ranks, tasks)
+print(f"\nYou predicted: {guess}. Yours, for fine-tuning: {int(lost.sum())} lost, {int(won.sum())} won.")
+
+# %% [markdown]
+# Look at them. Each row is what one network finds after one task; choose *lost*, *kept* or *won* queries, and step
+# through them.
+
+# %% tags=["widget"]
+widgets.RetrievalExplorer(*saved.runs("finetune", "csd"), k=6)
+
+# %% [markdown]
+# **What it means.** Forgetting is a balance: losses minus gains. CSD loses fewer queries *and* wins more. For somebody
+# who searches every day it matters that a lost query is a search that used to work.
+#
+# **What it does not show.** Why a query is lost. Its own feature may have moved, the right answer's may have, or a new
+# image may have come between them. Notebook 05 looks at the movement itself.
+
+# %% [markdown] minutes=6
+# ## 7. Break it: one class a task
+#
+# How small may a task be? The triplet loss pulls images of one class together and pushes those of *other* classes away.
+# Cross-entropy asks for the right one of several classes. Take ten tasks of a single digit each: what is left to learn
+# from?
+#
+# **Predict.** The same ten digits in 2, in 5 and in 10 tasks, with fine-tuning. Raw pixels, without any network, find
+# digits very well, and even an *untrained* network is not bad at it. Where does one class a task end?
+
+# %% tags=["predict"]
+guess = "no prediction yet"  # one of: "above the pixels", "between pixels and untrained", "at or below untrained"
+
+# %% tags=["break"]
+N_TASKS = (2, 5, 10)  # 10: one digit a task; try 3 and 4 too
+digits = csd.load("digits")
+config = csd.preset("digits", "quick").config  # try .replace(seed=1): is it the same?
+tries = {}
+for n in N_TASKS:
+    stream = csd.split(digits, n_tasks=n, seed=0)
+    tries[n] = csd.train(stream, csd.methods.finetune, config, progress=False), stream.n_seen  # a few seconds each
+
+with torch.no_grad():
+    untrained = csd.models.resnet(depth=8, in_channels=1).eval().embed(digits.x_test)
+without_learning = {
+    name: csd.metrics.recall_at_k(features, digits.y_test, features, digits.y_test, exclude_self=True)[1]
+    for name, features in (("raw pixels", digits.x_test.flatten(1).float()), ("untrained", untrained))
+}
+
+# %% [markdown]
+# Choose Recall@1 or head accuracy at the top right of the picture. Mind the vertical axis: that of Recall@1 begins at 0.7.
+
+# %%
+curves = {"recall_at_1": {}, "head_accuracy": {}}
+for metric, of_metric in curves.items():
+    for n, (run, n_seen) in tries.items():
+        values = dict(zip(n_seen, run.metrics["overall"][metric], strict=True))
+        of_metric[f"{n} tasks"] = [values.get(seen) for seen in range(1, 11)]
+
+figure = plots.curves_over_tasks(
+    curves["recall_at_1"],
+    title="Ten digits in few and in many tasks",
+    metric="Recall@1",
+    subtitle="share of the test images of all digits seen so far",
+    task_names=[str(seen) for seen in range(1, 11)],
+    end_labels=False,
+)
+figure.update_traces(connectgaps=True, hovertemplate="%{y:.3f}").update_xaxes(title_text="digits seen so far")
+for (name, value), dash in zip(without_learning.items(), ("dot", "dash"), strict=True):  # for all ten digits
+    line = {"color": "black", "dash": dash, "width": 2}
+    figure.add_scatter(x=[0, 9], y=[value, value], mode="lines", line=line, name=f"{name}, all ten digits")
+shown = {  # what each entry of the list shows; raw pixels and an untrained network have no head
+    "Recall@1": ([*curves["recall_at_1"].values(), *([v, v] for v in without_learning.values())], [0.7, 1.02]),
+    "head accuracy": ([*curves["head_accuracy"].values(), [None] * 2, [None] * 2], [-0.03, 1.03]),
+}
+buttons = [
+    {"label": name, "method": "update", "args": [{"y": y}, {"yaxis.title.text": name, "yaxis.range": span}]}
+    for name, (y, span) in shown.items()
+]
+figure.update_yaxes(range=shown["Recall@1"][1], dtick=0.1)
+figure.update_layout(updatemenus=[{"buttons": buttons, "x": 1, "y": 1.03, "xanchor": "right", "yanchor": "bottom"}])
+
+# %%
+for name, value in without_learning.items():
+    print(f"{name:<12} Recall@1 {value:.3f}")
+for n, (run, _) in tries.items():
+    triplet = max(record["losses"]["triplet"] for record in run.records if record["kind"] == "epoch")
+    end = run.metrics["summary"]
+    print(
+        f"{n:>2} tasks     Recall@1 {end['recall_at_1']:.3f}   head {end['head_accuracy']:.3f}"
+        f"   largest triplet loss {triplet:.2f}"
+    )
+print(f"\nYou predicted: {guess}.")
+
+# %% [markdown]
+# **What it means.** With one class a task there is no image of another class in any batch: the triplet loss has nothing
+# to push away and is zero throughout. Cross-entropy learns to name everything after the newest digit, so in the end the
+# head knows one class of ten. And the features? The more tasks, the lower Recall@1 ends. With one class a task it ends
+# about where a network stands that has never learnt anything, and far below the pixels.
+#
+# **What it does not show.** That Recall@1 "hardly forgets" because it stays high on the digits. It stays high because
+# these digits are easy to find without learning anything. A dataset on which pixels do well can't show much forgetting;
+# that is why the alphabets have colours. And it is one seed: change `seed` above before you believe a small difference.
+
+# %% [markdown] minutes=7
+# ## 8. Looking back
+#
+# **To discuss.** A new method has a forgetting of 0.01, the lowest ever measured on this stream. Describe two networks
+# that reach this, or less, and that nobody would want. What must be reported beside it?
+
+# %% [markdown] tags=["answer"]
+# **A model answer.** A network that never learns has nothing to forget: freeze it after the first task, or before it,
+# and each column stays as low as it began. (In a growing gallery it still falls a little, by crowding.) A network whose
+# features have collapsed finds nothing from the first task on: all zeros, forgetting 0. One that learns each new task
+# badly has low maxima to fall from.
+#
+# So report beside it: the last row, or its mean (what works in the end); the diagonal (how well new tasks are learnt);
+# the joint network as the upper bound; something simple, such as pixels, as the lower one; the formula and the protocol;
+# and several seeds.
+
+# %% [markdown]
+# **Summary.** Trained on new classes only, a network's head soon names nothing but the newest. Features forget too, but
+# less: search still finds what the head can't name. The task matrix holds the whole story; forgetting is the mean fall
+# from each task's best. Beside it belong the last row, the protocol, and a look at single queries, because part of a
+# fall is crowding, and every mean hides gains behind losses.
+#
+# **Test yourself.**
+#
+# 1. A column of the task matrix reads 0.6, 0.7, 0.5, from the diagonal to the last row. What does this task add to
+#    forgetting, and what to backward transfer, before the mean is taken?
+# 2. Under the protocol `task`, the cells above the diagonal hold numbers. What do they mean?
+# 3. Recall@1 falls under `seen` and stays level under `task`. What has happened?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Forgetting: the best before the last row is 0.7, so 0.7 − 0.5 = 0.2. Backward transfer: 0.5 − 0.6 = −0.1.
+# 2. How well a task goes *before* it is learnt: the features that earlier tasks have left are of some use for it.
+# 3. Within its own task each image still finds its class; it is confused with images of tasks that came later. That can
+#    be crowding alone, or new classes whose features lie on top of the old ones.
+#
+# </details>
+#
+# **Where to read on.**
+#
+# - McCloskey & Cohen, *Catastrophic Interference in Connectionist Networks: The Sequential Learning Problem*, Psychology
+#   of Learning and Motivation 24, 1989: where it was first described.
+# - Lopez-Paz & Ranzato, *Gradient Episodic Memory for Continual Learning*, NeurIPS 2017: the task matrix, backward and
+#   forward transfer.
+# - Chaudhry, Dokania, Ajanthan & Torr, *Riemannian Walk for Incremental Learning*, ECCV 2018: the forgetting measure.
+# - Davari, Asadi, Mudur, Aljundi & Belilovsky, *Probing Representation Forgetting in Supervised and Unsupervised
+#   Continual Learning*, CVPR 2022: features forget less than heads.
+# - Barletti, Biondi, Pernici, Bruni & Del Bimbo, *Contrastive Supervised Distillation for Continual Representation
+#   Learning*, ICIAP 2021: the method of the next notebooks.
+
+# %% [markdown] tags=["instructor"]
+# **For the instructor.** Common difficulties: rows and columns of the matrix swapped; the last row taken into the
+# maximum; `None` compared with a number. Many expect LwF to forget less than fine-tuning; section 3 is the moment to ask
+# what "had more to lose" means. If time is short, leave out `lost_and_won` and show the widget of section 6 instead.
+
+# %%
+check.board("forgetting")
