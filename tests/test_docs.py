@@ -36,7 +36,7 @@ def test_the_twenty_lines_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_the_method_of_the_readme(stripes, tmp_path):
-    block = python_blocks()[1]
+    block = next(block for block in python_blocks() if "def feature_distillation" in block)
     assert len(block.strip().splitlines()) == 5
     namespace = {"csd": csd}
     exec(block, namespace)
