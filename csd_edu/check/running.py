@@ -74,26 +74,29 @@ class Exercise:
         title: for the progress board.
         solution: the model solution, one function that needs no other; its source is the last hint.
         truth: the library's own function, with the solution's parameters.
-        answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix; or "indices", a matrix of integers.
+        answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix, or a few numbers; "indices", a
+            matrix of integers; "masks", one tensor of booleans or several; or "terms", a dictionary of losses.
         cases: plain ones first, the smallest first.
         mistakes: the table; the first that explains all answers is named.
         hints: without the solution.
         tested: what a function that passes has got right.
         learns: for a loss, the parameter that gets the gradient.
         frozen: for a loss, the parameter that must not get any.
+        terms: for a dictionary of losses, the names that there may be.
     """
 
     name: str
     title: str
     solution: Function
     truth: Function
-    answer: Literal["number", "loss", "rows", "indices"]
+    answer: Literal["number", "loss", "rows", "indices", "masks", "terms"]
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]
     tested: str
     learns: str | None = None
     frozen: str | None = None
+    terms: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> list[str]:
@@ -172,7 +175,7 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     in_question = plain if any(not outcome.right for outcome in plain) else outcomes
     wrong = [outcome for outcome in in_question if not outcome.right]
     for mistake in exercise.mistakes:
-        if _explains(mistake, in_question):
+        if _explains(exercise, mistake, in_question):
             return _failed(exercise, mistake.message, mistake.name, [o for o in wrong if o.comparable] or wrong)
     named = {mistake.name: mistake for mistake in exercise.mistakes}
     if wrong[0].case.shows is not None:
@@ -197,7 +200,7 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     return _failed(exercise, message, None, wrong)
 
 
-def _explains(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
+def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
     """Return whether a mistake gives all the answers that were given.
 
     Answers that are not finite differ with the way that a mistake is written, and are compared only if all wrong ones
@@ -211,7 +214,8 @@ def _explains(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
             answer = mistake.wrong(*copy.deepcopy(outcome.case.arguments))
         except Exception:  # a mistake that cannot answer this does not explain an answer
             return False
-        wrong = torch.as_tensor(answer, dtype=outcome.expected.dtype).detach()
+        answer = _in_order(exercise, answer) if exercise.answer == "terms" else answer
+        wrong = _stacked(answer).to(outcome.expected.dtype).detach()
         if outcome.given is None or wrong.shape != outcome.given.shape or not _same(outcome.given, wrong):
             return False
     return not all(outcome.right for outcome in compared)
@@ -253,8 +257,22 @@ def _outcome(exercise: Exercise, f: Function, case: Case) -> Outcome:
 
 def _truth(exercise: Exercise, case: Case) -> Tensor:
     answer = exercise.truth(*copy.deepcopy(case.arguments))
-    dtype = torch.int64 if exercise.answer == "indices" else torch.float64
-    return torch.as_tensor(answer, dtype=dtype).detach()
+    if exercise.answer == "terms":
+        answer = _in_order(exercise, answer)
+    dtype = torch.int64 if exercise.answer in ("indices", "masks") else torch.float64
+    return _stacked(answer).to(dtype).detach()
+
+
+def _stacked(value: Any) -> Tensor:
+    """Return a value as one tensor; several tensors lie one upon the other."""
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in value):
+        return torch.stack([torch.as_tensor(part) for part in value])
+    return torch.as_tensor(value)
+
+
+def _in_order(exercise: Exercise, terms: dict[str, Any]) -> Tensor:
+    """Return losses in the order of their names; one that is not there is 0, for a sum it makes no difference."""
+    return torch.stack([torch.as_tensor(terms.get(name, 0.0), dtype=torch.float64).detach() for name in exercise.terms])
 
 
 def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
@@ -337,14 +355,18 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
             "off from the network, and then nothing can be learnt from it."
         )
         return Problem("not a tensor", message)
+    if exercise.answer == "terms":
+        return _read_terms(exercise, answer)
     wanted = {"number": "a single number", "loss": "a scalar tensor"}.get(exercise.answer, "a tensor")
-    many = exercise.answer in ("rows", "indices")
+    if exercise.answer == "masks":
+        wanted = f"{expected.shape[0]} masks of booleans" if expected.ndim == 3 else "booleans"
+    many = exercise.answer in ("rows", "indices", "masks")
     kinds = (Tensor, np.ndarray, np.number, int, float) + ((list, tuple) if many else ())
     try:
         if isinstance(answer, bool) or not isinstance(answer, kinds):
             raise TypeError
-        read = torch.as_tensor(answer).detach().cpu()
-        if read.dtype == torch.bool or read.is_complex():
+        read = _stacked(answer).detach().cpu()
+        if (read.dtype == torch.bool and exercise.answer != "masks") or read.is_complex():
             raise TypeError
     except (TypeError, ValueError, RuntimeError):
         return Problem("wrong type", f"Your function returned {_article(answer)}; expected {wanted}.")
@@ -358,7 +380,7 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
         return read.reshape(()).double()
     if read.shape != expected.shape:
         message = f"Your function returned the shape {tuple(read.shape)}; expected {tuple(expected.shape)}."
-        if read.shape == expected.T.shape:
+        if expected.ndim == 2 and read.shape == expected.T.shape:
             message += " Rows and columns are swapped."
         return Problem("wrong shape", message)
     if exercise.answer == "indices" and read.is_floating_point():
@@ -367,7 +389,22 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
             "the answers are. Are these the similarities?"
         )
         return Problem("wrong type", message)
-    return read.long() if exercise.answer == "indices" else read.double()
+    if exercise.answer == "masks" and not bool(((read == 0) | (read == 1)).all()):
+        return Problem("wrong type", f"Your function returned numbers; expected {wanted}, each True or False.")
+    return read.double() if exercise.answer in ("number", "rows") else read.long()
+
+
+def _read_terms(exercise: Exercise, answer: Any) -> Tensor | Problem:
+    if not isinstance(answer, dict):
+        return Problem("wrong type", f"Your function returned {_article(answer)}; expected a dictionary of losses.")
+    known = ", ".join(map(repr, exercise.terms))
+    for name, term in answer.items():
+        if name not in exercise.terms:
+            return Problem("unknown term", f"Your function returned a term named {name!r}; expected some of {known}.")
+        if not isinstance(term, Tensor) or term.numel() != 1:
+            message = f"The term {name!r} is {_article(term)}; expected a scalar tensor, from which can be learnt."
+            return Problem("not a tensor", message)
+    return _in_order(exercise, answer)
 
 
 def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
@@ -453,7 +490,9 @@ def _untouched(before: Any, after: Any) -> bool:
         return isinstance(after, Tensor) and before.shape == after.shape and torch.equal(before, after)
     if isinstance(before, list):
         return len(before) == len(after) and all(map(_untouched, before, after))
-    return bool(before == after)
+    if isinstance(before, np.ndarray):
+        return isinstance(after, np.ndarray) and np.array_equal(before, after, equal_nan=True)
+    return not isinstance(before, bool | int | float | str) or bool(before == after)
 
 
 def _passed(exercise: Exercise) -> Verdict:
