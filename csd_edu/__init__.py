@@ -10,6 +10,12 @@ run.metrics["summary"]
 
 __version__ = "0.1.0"
 
+import os
+
+# Threads that wait should sleep. By default they spin, and where several programs share the cores training takes
+# several times as long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from csd_edu import drift, losses, methods, metrics, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load

@@ -1,4 +1,4 @@
-"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`."""
+"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`, `csd-edu grade`."""
 
 from __future__ import annotations
 
@@ -91,6 +91,21 @@ def report(options: argparse.Namespace) -> None:
     print(f"Wrote {write_report([csd.Run.load(path) for path in options.runs], options.out)}")
 
 
+def grade(options: argparse.Namespace) -> None:
+    """Tabulate what a class has handed in."""
+    from csd_edu.grade import grade, tables
+
+    if options.out is not None:
+        tables.check_output(options.out)
+    if hasattr(sys.stdout, "reconfigure"):  # a name, or a sign, that a terminal cannot show
+        sys.stdout.reconfigure(errors="replace")
+    table = grade(options.folder, seconds=options.seconds, jobs=options.jobs)
+    wrote = tables.write(table, options.out, mistakes=options.mistakes) if options.out is not None else None
+    print(tables.as_text(table, mistakes=options.mistakes))
+    if wrote is not None:
+        print(f"\nWrote {wrote}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="csd-edu",
@@ -172,6 +187,29 @@ def _parser() -> argparse.ArgumentParser:
     p = add("report", report, "write one self-contained HTML page about saved runs", "csd-edu report runs/demo/csd")
     p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
     p.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: %(default)s)")
+
+    p = add("grade", grade, "tabulate the exercises of a class", "csd-edu grade handed_in --mistakes --out class.html")
+    p.description = (
+        "Tabulate the exercises of a class, student by exercise, from exports (check.export) and notebooks. An export "
+        "is what a student claims. Of a notebook the checked functions are run, each notebook in a process of its own "
+        "with limits on time, memory and files, an empty environment, and no network where it can be cut off; the "
+        "output says what held. This guards against mistakes and simple tricks. It is no sandbox against a determined "
+        "attacker, and code that looks for a way can forge its own result, since it runs beside its check: where that "
+        "matters, run the command in a container, and read the code."
+    )
+    p.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="what was handed in, at any depth: a folder of notebooks for each student (FOLDER/ada/02_name.ipynb), "
+        "single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a name",
+    )
+    p.add_argument("--out", type=Path, help="also write the table, as .csv or .html by the file's ending")
+    p.add_argument("--mistakes", action="store_true", help="name the mistake of each answer that was tried")
+    p.add_argument(
+        "--seconds", type=float, default=60.0, help="time limit for the code of one notebook (default: %(default)s)"
+    )
+    p.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: %(default)s)")
     return parser
 
 

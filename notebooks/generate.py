@@ -60,7 +60,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from csd_edu import start
-from notebooks import colab
+from notebooks import colab, instructors
 
 FIRST_CELL = "# first cell"
 HERE = Path(__file__).resolve().parent
@@ -579,6 +579,22 @@ def stale_solved_editions(sources: Sequence[Source], folder: Path) -> list[str]:
     return told
 
 
+def stale_guide(sources: Sequence[Source], folder: Path) -> list[str]:
+    """Return a sentence if INSTRUCTORS.md is there and does not say what all sources and solved editions make."""
+    path = folder / instructors.FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not text or text == instructors.with_made_part(text, sources, folder):
+        return []
+    return [f"{path.name} has other minutes or answers than the notebooks: run `make notebooks`"]
+
+
+def orphans(sources: Sequence[Source], folder: Path) -> list[str]:
+    """Return a sentence for each notebook that all sources leave unmade."""
+    names = {source.name for source in sources}
+    found = [*sorted(folder.glob("*.ipynb")), *sorted((folder / "solutions").glob("*.ipynb"))]
+    return [f"{path.relative_to(folder)} has no source: delete it" for path in found if path.stem not in names]
+
+
 def solve(source: Source, folder: Path, browser: str | None) -> Result:
     """Run the solved edition of a source in `folder` and, unless there are errors, write it with its pictures."""
     result = run_notebook(edition(source, solved=True), timeout=4 * 60 * source.budget_minutes, folder=folder)
@@ -610,21 +626,31 @@ def main(arguments: Sequence[str] | None = None, folder: Path = HERE) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
-        sources = [read_source(path) for path in paths]
+        known = [read_source(path) for path in find_sources(folder)]
     except ValueError as error:
         print(f"generate.py: {error}", file=sys.stderr)
         return 1
 
+    sources = [source for source in known if source.name in {path.stem for path in paths}]
     if options.check:
         stale = stale_student_editions(sources, folder) + stale_solved_editions(sources, folder)
+        stale += orphans(known, folder) + stale_guide(known, folder)
         print("\n".join(stale) or f"{len(sources)} notebooks are up to date")
         return 1 if stale else 0
 
     for source in sources:
         _write(folder / f"{source.name}.ipynb", as_text(edition(source, solved=False)))
         print(f"{source.name}.ipynb")
-    if not options.execute:
-        return 0
+    failed = options.execute and not _execute(sources, folder)
+    guide = folder / instructors.FILE
+    if guide.exists():
+        _write(guide, instructors.with_made_part(guide.read_text(encoding="utf-8"), known, folder))
+        print(guide.name)
+    return 1 if failed else 0
+
+
+def _execute(sources: Sequence[Source], folder: Path) -> bool:
+    """Make the solved editions, say how it went, and return whether all is well."""
     browser = find_browser()
     if browser is None:
         print("Chromium was not found, so the solved editions have no pictures; set BROWSER_PATH", file=sys.stderr)
@@ -638,7 +664,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = HERE) -> int:
         size = (folder / "solutions" / f"{source.name}.ipynb").stat().st_size / 1e6
         seconds, budget = sum(result.seconds.values()), 60 * source.budget_minutes
         print(f"solutions/{source.name}.ipynb: {seconds:.0f} s of {budget:.0f} s, {size:.2f} MB")
-    return 1 if failed else 0
+    return not failed
 
 
 if __name__ == "__main__":

@@ -249,8 +249,10 @@ class Notebook:
         self.close()
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.errors.append(f"console: {message.text} ({message.location['url']})")
+        told = f"console: {message.text} ({message.location['url']})"
+        # MathJax of classic Notebook, where there are formulas, names this as the address of its blank font.
+        if message.type == "error" and not (self.kind == "classic" and "about:blank" in told):
+            self.errors.append(told)
 
     def _on_websocket(self, websocket: WebSocket) -> None:
         websocket.on("framereceived", self._on_message)
@@ -313,26 +315,33 @@ class Notebook:
         (of or self.page).screenshot(path=path)
         return path
 
-    def slider(self, description: str) -> Locator:
-        """Return the slider (an IntSlider, FloatSlider or SelectionSlider) with this description."""
-        sliders = self.page.locator(".widget-slider, .widget-hslider, .widget-vslider")
+    def _controls(self, kinds: str, cell: int | None) -> Locator:
+        """Return the controls of some CSS classes on the page, or in one cell's output."""
+        return (self.page if cell is None else self.output(cell)).locator(kinds)
+
+    def slider(self, description: str, *, cell: int | None = None) -> Locator:
+        """Return the slider (an IntSlider, FloatSlider or SelectionSlider) with this description.
+
+        Several widgets may have a control of one description: then name the cell, here and in the next three.
+        """
+        sliders = self._controls(".widget-slider, .widget-hslider, .widget-vslider", cell)
         return sliders.filter(has=self.page.locator(".widget-label", has_text=description)).first
 
-    def move_slider(self, description: str, steps: int) -> None:
+    def move_slider(self, description: str, steps: int, *, cell: int | None = None) -> None:
         """Move a slider by its keyboard: steps to the right, or to the left if negative."""
-        handle = self.slider(description).locator(".noUi-handle, .ui-slider-handle")  # ipywidgets 8, 7
+        handle = self.slider(description, cell=cell).locator(".noUi-handle, .ui-slider-handle")  # ipywidgets 8, 7
         for _ in range(abs(steps)):
             handle.press("ArrowRight" if steps > 0 else "ArrowLeft")
 
-    def choose(self, description: str, option: str) -> None:
+    def choose(self, description: str, option: str, *, cell: int | None = None) -> None:
         """Choose an option of the Dropdown with this description."""
-        dropdowns = self.page.locator(".widget-dropdown")
+        dropdowns = self._controls(".widget-dropdown", cell)
         labelled = dropdowns.filter(has=self.page.locator(".widget-label", has_text=description)).first
         labelled.locator("select").select_option(label=option)
 
-    def press(self, description: str) -> None:
+    def press(self, description: str, *, cell: int | None = None) -> None:
         """Click on the Button (or ToggleButton) with this description."""
-        self.page.locator("button.jupyter-button", has_text=description).first.click()
+        self._controls("button.jupyter-button", cell).filter(has_text=description).first.click()
 
     def plot(self, cell: int, nth: int = 0) -> Locator:
         """Return a plotly graph in a cell's output, a FigureWidget or a shown Figure, once it is drawn."""

@@ -26,37 +26,14 @@ import csd_edu as csd
 from csd_edu import check
 from csd_edu.check import running
 from csd_edu.check.verdict import Board, Hint, Verdict
-
-NAMES = list(check.EXERCISES)
-HINTED = {"search", "recall_at_k", "forgetting", "distillation", "csd", "linear_cka", "stale_recall"}
+from tests import checking, test_check_features, test_check_reading
+from tests.checking import checked, edited, function
 
 
 @pytest.fixture(autouse=True)
 def progress_file(tmp_path, monkeypatch):
     monkeypatch.setenv("CSD_EDU_PROGRESS", str(tmp_path / "progress.json"))
     return tmp_path / "progress.json"
-
-
-def checked(name, f):
-    verdict = getattr(check, name)(f)
-    assert isinstance(verdict, Verdict)
-    assert verdict.exercise == name
-    return verdict
-
-
-def function(source):
-    """The function that a source defines, as a cell of a notebook would."""
-    namespace = {"torch": torch, "F": F, "np": np}
-    before = set(namespace)
-    exec(source, namespace)
-    return next(value for name, value in namespace.items() if name not in before and callable(value))
-
-
-def edited(source, *edits):
-    for old, new in zip(edits[::2], edits[1::2], strict=True):
-        assert old in source, old
-        source = source.replace(old, new)
-    return function(source)
 
 
 RIGHT = {
@@ -465,35 +442,22 @@ WRONG = {
     },
 }
 
+NAMES = list(RIGHT)
 CASES = [(name, mistake) for name, wrong in WRONG.items() for mistake in wrong]
 
 
 def wrong_answer(name, mistake):
-    edits = WRONG[name][mistake]
-    return function(edits) if isinstance(edits, str) else edited(RIGHT[name], *edits)
+    return checking.wrong_answer(RIGHT[name], WRONG[name][mistake])
 
 
 @pytest.mark.parametrize(("name", "mistake"), CASES)
 def test_each_typical_wrong_answer_is_named(name, mistake):
-    verdict = checked(name, wrong_answer(name, mistake))
-    assert not verdict.passed
-    assert verdict.mistake == mistake, verdict
-    table = {known.name: known.message for known in check.EXERCISES[name].mistakes}
-    assert verdict.message.startswith(table[mistake])
-    assert f'check.hint("{name}")' in repr(verdict)
-    assert verdict.case is not None
-    assert verdict.tested == ""
+    checking.is_named(name, mistake, wrong_answer(name, mistake))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_mistake_in_a_table_has_a_wrong_answer_and_a_message_of_its_own(name):
-    mistakes = check.EXERCISES[name].mistakes
-    assert {mistake.name for mistake in mistakes} == set(WRONG[name])
-    assert (
-        len({mistake.message for mistake in mistakes}) == len({mistake.name for mistake in mistakes}) == len(mistakes)
-    )
-    if name in HINTED:
-        assert len(mistakes) >= 5
+    checking.has_messages_of_their_own(name, WRONG[name])
 
 
 def test_messages_are_told_apart_across_the_exercises():
@@ -504,26 +468,13 @@ def test_messages_are_told_apart_across_the_exercises():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_of_a_wrong_answer_is_a_true_one(name):
-    """Called again with the example's arguments the function gives what the verdict says, and the library the rest."""
-    exercise = check.EXERCISES[name]
     for mistake in list(WRONG[name])[:6]:
-        f = wrong_answer(name, mistake)
-        case = checked(name, f).case
-        expected = torch.as_tensor(exercise.truth(*case.arguments.values())).double()
-        assert torch.allclose(torch.as_tensor(case.expected).double(), expected)
-        if case.given is not None:
-            again = torch.as_tensor(f(*case.arguments.values())).double()
-            assert torch.allclose(torch.as_tensor(case.given).double(), again, equal_nan=True)
-            assert not torch.allclose(again, expected, rtol=1e-4, atol=1e-5)
+        checking.example_is_true(name, wrong_answer(name, mistake))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_corner_cases_name_a_mistake_of_the_table(name):
-    exercise = check.EXERCISES[name]
-    names = {mistake.name for mistake in exercise.mistakes}
-    assert {case.shows for case in exercise.cases} - {None} <= names
-    shown = [case.shows is not None for case in exercise.cases]
-    assert shown == sorted(shown)  # the plain cases come first
+def test_corner_cases_come_last(name):
+    checking.corner_cases_come_last(name)
 
 
 # Right answers in several styles.
@@ -531,18 +482,12 @@ def test_corner_cases_name_a_mistake_of_the_table(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loops_pass(name):
-    verdict = checked(name, function(RIGHT[name]))
-    assert verdict.passed, verdict
-    assert verdict.mistake is verdict.case is None
-    assert verdict.tested == check.EXERCISES[name].tested
-    assert verdict.tested in repr(verdict)
+    checking.passes(name, function(RIGHT[name]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_solution_passes_as_it_is_shown(name):
-    namespace = {}
-    exec(check.EXERCISES[name].source, namespace)
-    assert checked(name, namespace[name]).passed
+    checking.solution_runs_alone(name)
 
 
 def _normalised(x):
@@ -696,7 +641,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("name", "f"), OTHERS)
 def test_other_right_answers_pass(name, f):
-    assert checked(name, f).passed, checked(name, f)
+    checking.passes(name, f)
 
 
 def test_one_mistake_at_a_time():
@@ -813,31 +758,13 @@ def test_interrupting_still_works():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stub_is_told_where_to_begin(name):
-    parameters = ", ".join(check.EXERCISES[name].parameters)
-    verdict = checked(name, function(f"def stub({parameters}):\n    raise NotImplementedError('write this')\n"))
-    assert verdict.mistake == "still to be written"
-    assert check.EXERCISES[name].hints[0] in verdict.message
-    assert "Line 2, in stub" in verdict.message
-    assert verdict.case is None
+    checking.stub_is_told_where_to_begin(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("value", "mistake", "words"),
-    [
-        (None, "nothing returned", "Did you forget `return`"),
-        ("0.5", None, "returned a str"),
-        ({1: 0.5}, None, "returned a dict"),
-        (True, None, "returned a bool"),
-        (torch.tensor(1j), None, "Tensor|1 numbers|shape"),
-        ([object()], None, "returned a list"),
-    ],
-)
+@pytest.mark.parametrize(("value", "mistake", "words"), checking.NO_ANSWERS)
 def test_what_is_no_answer(name, value, mistake, words):
-    verdict = checked(name, lambda *_: value)
-    assert not verdict.passed
-    assert verdict.mistake == mistake if mistake else verdict.mistake in ("wrong type", "not a tensor", "wrong shape")
-    assert re.search(words, verdict.message)
+    checking.is_no_answer(name, value, mistake, words)
 
 
 def test_shapes():
@@ -1058,18 +985,7 @@ def test_large_inputs_are_not_printed():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ladder_ends_with_the_solution(name):
-    exercise = check.EXERCISES[name]
-    ladder = [check.hint(name) for _ in range(len(exercise.hints) + 2)]
-    assert 3 <= len(exercise.hints) + 1 <= 4
-    assert [step.text for step in ladder[: len(exercise.hints)]] == list(exercise.hints)
-    assert all(step.code == "" for step in ladder[:-2])
-    for last in ladder[-2:]:
-        assert f"def {name}(" in last.code
-        assert "the solution" in repr(last)
-        assert last.code.splitlines()[-1].strip() in repr(last)
-    assert "hint 1 of 3" in repr(ladder[0])
-    assert "shows another hint" in repr(ladder[0])
-    assert "shows the solution" in repr(ladder[2])
+    checking.ladder_ends_with_the_solution(name)
 
 
 def test_the_ladder_of_one_exercise_is_not_that_of_another():
@@ -1089,7 +1005,9 @@ def test_the_solution_of_a_hint_in_html():
 
 
 def test_unknown_exercises():
-    with pytest.raises(ValueError, match="there is no exercise 'cds'; expected one of 'search', 'recall_at_k'"):
+    with pytest.raises(
+        ValueError, match="there is no exercise 'cds'; expected one of 'first_and_last', 'lost_queries'"
+    ):
         check.hint("cds")
     with pytest.raises(ValueError, match="there is no exercise 'x'"):
         check.board("csd", "x")
@@ -1125,13 +1043,14 @@ def test_the_board():
     checked("forgetting", lambda _: None)
     checked("forgetting", lambda _: None)
     check.hint("search")
-    text = repr(check.board())
+    text = repr(check.board(*NAMES))
     assert text.startswith("Progress: 1 of 9 passed")
     lines = {line.split()[2]: line for line in text.splitlines()[1:] if not line.startswith("– to do")}
     assert "✓ passed" in lines["csd"]
     assert lines["forgetting"].endswith("2 attempts")
     assert lines["search"].endswith("1 hint")
     assert text.count("– to do") == 6
+    assert repr(check.board()).startswith(f"Progress: 1 of {len(check.EXERCISES)} passed")
     few = check.board("csd", "linear_cka")
     assert repr(few).startswith("Progress: 1 of 2 passed")
     page = few._repr_html_()
@@ -1199,10 +1118,10 @@ def test_export(tmp_path):
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["student"] == "Ada"
     assert content["csd_edu"] == csd.__version__
-    assert list(content["exercises"]) == NAMES
+    assert list(content["exercises"]) == list(check.EXERCISES)
     assert content["exercises"]["csd"]["passed"] is True
     assert content["exercises"]["search"] == {"passed": False, "attempts": 0, "hints": 0, "mistakes": {}, "time": None}
-    assert path.stat().st_size < 5000
+    assert path.stat().st_size < 10_000
     assert check.export(str(path), student="Bob") == path
 
 
@@ -1215,7 +1134,12 @@ def test_export_refuses(tmp_path):
         check.export(tmp_path / "nowhere" / "a.json", student="Ada")
 
 
+def test_every_exercise_has_its_tests_in_one_file():
+    files = (NAMES, test_check_reading.NAMES, test_check_features.NAMES)
+    assert sorted(name for names in files for name in names) == sorted(check.EXERCISES)
+
+
 def test_every_exercise_has_its_function():
-    assert all(callable(getattr(check, name)) and name in check.__all__ for name in NAMES)
-    for first, second in itertools.combinations(NAMES, 2):
+    assert all(callable(getattr(check, name)) and name in check.__all__ for name in check.EXERCISES)
+    for first, second in itertools.combinations(check.EXERCISES, 2):
         assert check.EXERCISES[first].title != check.EXERCISES[second].title

@@ -23,8 +23,6 @@ from csd_edu.widgets.twin import static_html, table
 from notebooks import generate
 from tests.conftest import need
 
-SOURCES = sorted((generate.HERE / "src").glob("*.py"))
-
 SAMPLE = '''\
 # %% [markdown] budget_minutes=1.5
 # # Ranks
@@ -569,38 +567,3 @@ def test_a_picture_shows_the_figure():
     left, right = blue[:, :675].sum(), blue[:, 675:].sum()
     assert right == pytest.approx(3 * left, rel=0.1)  # the bars are 1 and 3 high
     nbformat.validate(notebook)
-
-
-# --- the real notebooks -----------------------------------------------------------------------------------------------
-
-
-def test_the_students_editions_are_what_their_sources_make():
-    sources = [generate.read_source(path) for path in SOURCES]
-    assert generate.stale_student_editions(sources, generate.HERE) == []
-
-
-@pytest.mark.campaign
-def test_the_solved_editions_were_made_from_their_sources():
-    sources = [generate.read_source(path) for path in SOURCES]
-    assert generate.stale_solved_editions(sources, generate.HERE) == []
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in SOURCES])
-def test_a_solved_edition_runs_within_its_budget(path):
-    source = generate.read_source(path)
-    budget = 60 * source.budget_minutes
-    result = generate.run_notebook(generate.edition(source, solved=True), timeout=2 * budget)
-    slowest = sorted(result.seconds.items(), key=lambda item: -item[1])[:3]
-    print(source.name, f"{sum(result.seconds.values()):.0f} s of {budget:.0f} s; slowest: {slowest}")
-    assert not result.errors, "\n".join(map(str, result.errors))
-    assert sum(result.seconds.values()) <= budget
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in SOURCES])
-def test_a_students_edition_stops_only_at_a_stub(path):
-    source = generate.read_source(path)
-    result = generate.run_notebook(generate.edition(source, solved=False), timeout=120 * source.budget_minutes)
-    if result.errors:
-        stub_that_stopped(result)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -452,3 +455,13 @@ def test_a_method_called_by_mistake_and_an_unknown_preset(stream, tmp_path):
 
 def test_automatic_device_is_always_there():
     assert pick_device("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP library, which tells its settings, is that of Linux")
+@pytest.mark.parametrize(("policy", "spins"), [(None, "0"), ("ACTIVE", "30000000000")])
+def test_threads_that_wait_sleep_unless_it_is_wanted_otherwise(policy, spins):
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    env |= {"OMP_DISPLAY_ENV": "VERBOSE"} | ({"OMP_WAIT_POLICY": policy} if policy else {})
+    told = subprocess.run([sys.executable, "-c", "import csd_edu"], env=env, capture_output=True, text=True).stderr
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", told)[0] == spins

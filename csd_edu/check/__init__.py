@@ -20,13 +20,17 @@ import os
 from pathlib import Path
 
 from csd_edu.check import progress
-from csd_edu.check.ageing import STALE_RECALL
-from csd_edu.check.comparing import LINEAR_CKA
+from csd_edu.check.ageing import STALE_RECALL, TRANSLATE
+from csd_edu.check.chance import CHANCE_RECALL
+from csd_edu.check.comparing import LINEAR_CKA, MEAN_DISPLACEMENT, NEIGHBOR_OVERLAP
 from csd_edu.check.contrasting import CSD, TRIPLET
-from csd_edu.check.matrices import FORGETTING
+from csd_edu.check.intervals import PAIRED_DIFFERENCE, T_INTERVAL
+from csd_edu.check.masks import CONTRAST_MASKS, MY_CSD
+from csd_edu.check.matrices import BACKWARD_TRANSFER, FORGETTING
+from csd_edu.check.reading import FIRST_AND_LAST, LOST_AND_WON, LOST_QUERIES, NO_LONGER_FOUND
 from csd_edu.check.running import Exercise, Function, examine
 from csd_edu.check.searching import RECALL_AT_K, SEARCH
-from csd_edu.check.teaching import DISTILLATION, TEMPERATURE_SOFTMAX
+from csd_edu.check.teaching import DISTILLATION, PUSH, TEMPERATURE_SOFTMAX
 from csd_edu.check.verdict import Board, Hint, Verdict
 
 __all__ = [
@@ -34,35 +38,79 @@ __all__ = [
     "Board",
     "Hint",
     "Verdict",
+    "backward_transfer",
     "board",
+    "chance_recall",
+    "contrast_masks",
     "csd",
     "distillation",
     "export",
+    "first_and_last",
     "forgetting",
     "hint",
     "linear_cka",
+    "lost_and_won",
+    "lost_queries",
+    "mean_displacement",
+    "my_csd",
+    "neighbor_overlap",
+    "no_longer_found",
+    "paired_difference",
+    "push",
     "recall_at_k",
     "search",
     "stale_recall",
+    "t_interval",
     "temperature_softmax",
+    "translate",
     "triplet",
 ]
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
     for exercise in (
+        FIRST_AND_LAST,
+        LOST_QUERIES,
         SEARCH,
         RECALL_AT_K,
+        CHANCE_RECALL,
+        BACKWARD_TRANSFER,
         FORGETTING,
+        LOST_AND_WON,
         TEMPERATURE_SOFTMAX,
         DISTILLATION,
+        PUSH,
         TRIPLET,
+        CONTRAST_MASKS,
         CSD,
+        MY_CSD,
+        MEAN_DISPLACEMENT,
         LINEAR_CKA,
+        NEIGHBOR_OVERLAP,
         STALE_RECALL,
+        NO_LONGER_FOUND,
+        TRANSLATE,
+        T_INTERVAL,
+        PAIRED_DIFFERENCE,
     )
 }
 """All exercises by name, in the order of the notebooks."""
+
+
+def first_and_last(f: Function) -> Verdict:
+    """Check f(matrix, task) -> two floats, with matrix[i][j] the metric on task j after task i, None where j > i.
+
+    The metric on that task right after it was learnt, and after the last task.
+    """
+    return _checked(FIRST_AND_LAST, f)
+
+
+def lost_queries(f: Function) -> Verdict:
+    """Check f(found (T, N) bool, tasks (N,)) -> (N,) bool, with found[i, n]: is query n found after task i?
+
+    The queries that are found right after their own task, and not after the last one.
+    """
+    return _checked(LOST_QUERIES, f)
 
 
 def search(f: Function) -> Verdict:
@@ -80,12 +128,30 @@ def recall_at_k(f: Function) -> Verdict:
     return _checked(RECALL_AT_K, f)
 
 
+def chance_recall(f: Function) -> Verdict:
+    """Check f(n_right, n_gallery, k) -> float, Recall@K of a search that shows the items in random order."""
+    return _checked(CHANCE_RECALL, f)
+
+
+def backward_transfer(f: Function) -> Verdict:
+    """Check f(matrix) -> float, as `metrics.backward_transfer`."""
+    return _checked(BACKWARD_TRANSFER, f)
+
+
 def forgetting(f: Function) -> Verdict:
     """Check f(matrix) -> float, with matrix[i][j] the metric on task j after task i, perhaps None where j > i.
 
     The mean over the tasks but the last of the best value before the last row, minus the last row's.
     """
     return _checked(FORGETTING, f)
+
+
+def lost_and_won(f: Function) -> Verdict:
+    """Check f(ranks (T, N), tasks (N,)) -> two masks (N,), with ranks[i, n] that of query n's first right answer.
+
+    The queries of rank 1 right after their own task and not after the last one, and the other way round.
+    """
+    return _checked(LOST_AND_WON, f)
 
 
 def temperature_softmax(f: Function) -> Verdict:
@@ -98,9 +164,25 @@ def distillation(f: Function) -> Verdict:
     return _checked(DISTILLATION, f)
 
 
+def push(f: Function) -> Verdict:
+    """Check f(student_logits (B, C), teacher_logits (B, K), temperature) -> (B, C) minus the gradient of distillation.
+
+    The gradient is that of `losses.distillation` in the student's logits; it is 0 for the classes from K on.
+    """
+    return _checked(PUSH, f)
+
+
 def triplet(f: Function) -> Verdict:
     """Check f(features (B, D), labels (B,), margin) -> scalar, as `losses.batch_hard_triplet`."""
     return _checked(TRIPLET, f)
+
+
+def contrast_masks(f: Function) -> Verdict:
+    """Check f(labels (B,)) -> two masks (B, 2B), the contrast set A and the positives P of each anchor.
+
+    Columns 0 to B−1 are the students, columns B to 2B−1 the teachers of the same images.
+    """
+    return _checked(CONTRAST_MASKS, f)
 
 
 def csd(f: Function) -> Verdict:
@@ -108,9 +190,24 @@ def csd(f: Function) -> Verdict:
     return _checked(CSD, f)
 
 
+def my_csd(f: Function) -> Verdict:
+    """Check f(step) -> dict of losses by name, as `methods.csd`."""
+    return _checked(MY_CSD, f)
+
+
+def mean_displacement(f: Function) -> Verdict:
+    """Check f(x (N, D), y (N, D)) -> float, as `drift.mean_displacement`."""
+    return _checked(MEAN_DISPLACEMENT, f)
+
+
 def linear_cka(f: Function) -> Verdict:
     """Check f(x (N, D), y (N, E)) -> float, as `drift.linear_cka`."""
     return _checked(LINEAR_CKA, f)
+
+
+def neighbor_overlap(f: Function) -> Verdict:
+    """Check f(x (N, D), y (N, E), k) -> (N,) shares from 0 to 1, as `drift.neighbor_overlap`."""
+    return _checked(NEIGHBOR_OVERLAP, f)
 
 
 def stale_recall(f: Function) -> Verdict:
@@ -120,6 +217,32 @@ def stale_recall(f: Function) -> Verdict:
     their own task's network left them.
     """
     return _checked(STALE_RECALL, f)
+
+
+def no_longer_found(f: Function) -> Verdict:
+    """Check f(ranks (T, N), tasks (N,)) -> (N,) bool, with ranks as for `lost_and_won`, 0 before a task is learnt.
+
+    The queries of rank 1 right after their own task, and not after the last one.
+    """
+    return _checked(NO_LONGER_FOUND, f)
+
+
+def translate(f: Function) -> Verdict:
+    """Check f(gallery (G, D), old (M, D), new (M, D), ridge) -> (G, D) features in the space of the new network.
+
+    By ridge regression from `old` to `new`, the same images by two networks, each with its mean taken away.
+    """
+    return _checked(TRANSLATE, f)
+
+
+def t_interval(f: Function) -> Verdict:
+    """Check f(values (n,) float64 array) -> two floats, the ends of the 95 % t-interval of the mean."""
+    return _checked(T_INTERVAL, f)
+
+
+def paired_difference(f: Function) -> Verdict:
+    """Check f(a (n,), b (n,)) -> three floats: the mean of a − b, and the ends of its 95 % t-interval."""
+    return _checked(PAIRED_DIFFERENCE, f)
 
 
 def hint(exercise: str, *, rung: int | None = None) -> Hint:

@@ -1,7 +1,7 @@
 """Runs a student's function on the inputs of an exercise, and finds out what is wrong with it.
 
-An `Exercise` has cases (inputs), the truth (the library's own function) and a table of mistakes, each with a function
-that computes what that mistake gives. A function whose answers are those of a mistake has made it.
+An `Exercise` has cases (inputs), the truth (mostly the library's own function) and a table of mistakes, each with a
+function that computes what that mistake gives. A function whose answers are those of a mistake has made it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import copy
 import inspect
 import os
+import re
 import signal
 import sysconfig
 import threading
@@ -24,15 +25,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from csd_edu.check.verdict import Example, Verdict, shown
+from csd_edu.check.verdict import Example, Verdict, parts, shown
+from csd_edu.methods.step import Step
 
 Function = Callable[..., Any]
 
 TIME_LIMIT = 10.0
 """Seconds for all cases of an exercise together."""
 
-HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n\n\n"
-"""What a solution needs to run in a cell of its own."""
+IMPORTS = {
+    "math": "import math",
+    "np": "import numpy as np",
+    "torch": "import torch",
+    "F": "import torch.nn.functional as F",
+    "scipy": "import scipy",
+    "Tensor": "from torch import Tensor",
+    "csd.methods": "import csd_edu as csd",
+}
+"""What a solution may need to run in a cell of its own, by the name that it uses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +83,15 @@ class Exercise:
         name: of the function, and of its check.
         title: for the progress board.
         solution: the model solution, one function that needs no other; its source is the last hint.
-        truth: the library's own function, with the solution's parameters.
+        truth: the library's own function, or the same computed in another way, with the solution's parameters.
         answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix, or a few numbers; "indices", a
             matrix of integers; "masks", one tensor of booleans or several; or "terms", a dictionary of losses.
         cases: plain ones first, the smallest first.
         mistakes: the table; the first that explains all answers is named.
         hints: without the solution.
         tested: what a function that passes has got right.
-        learns: for a loss, the parameter that gets the gradient.
-        frozen: for a loss, the parameter that must not get any.
+        learns: for a loss or several, the parameter, or the part of a step, that gets the gradient.
+        frozen: the same of what must not get any.
         terms: for a dictionary of losses, the names that there may be.
     """
 
@@ -106,29 +116,32 @@ class Exercise:
     def source(self) -> str:
         """The model solution, ready to be pasted into a cell."""
         source = inspect.getsource(self.solution)
-        return HEADER + source if "Tensor" in source else source
+        imports = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\b", source)]
+        return "\n".join(imports) + "\n\n\n" * bool(imports) + source
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What keeps an answer from being compared."""
+    """What keeps an answer from being compared with the right one; with its numbers, if it has another shape."""
 
     mistake: str
     message: str
+    given: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A case, the right answer, and the answer that was given, or the problem with it."""
+    """A case, the right answer, and the answer that was given, or the problem with it, or both."""
 
     case: Case
     expected: Tensor
     given: Tensor | None = None
     problem: Problem | None = None
+    gaps: Sequence[Any] | None = None  # the answer itself, if there is a None in it
 
     @property
     def right(self) -> bool:
-        return self.given is not None and _same(self.given, self.expected)
+        return self.problem is None and self.given is not None and _same(self.given, self.expected)
 
     @property
     def comparable(self) -> bool:
@@ -152,9 +165,10 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     problem = _unusable(exercise, f)
     if problem is not None:
         return _failed(exercise, problem.message, problem.mistake)
+    expected = [_truth(exercise, case) for case in exercise.cases]  # before the student's time begins to count
     try:
         with _time_limit(TIME_LIMIT), torch.enable_grad():
-            outcomes = _outcomes(exercise, f)
+            outcomes = _outcomes(exercise, f, expected)
             if all(outcome.right for outcome in outcomes):
                 return _gradient_verdict(exercise, f) if exercise.learns else _passed(exercise)
     except _TimeUpError as error:
@@ -189,14 +203,19 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     for outcome in wrong:
         if not outcome.comparable:
             message = (
-                "Your function returned NaN or infinity. Look for 0/0, for the mean of nothing, for log(0), and for "
-                "an exp of a large number."
+                "Your function returned NaN, infinity or None in the place of a number. Look for 0/0, for the mean of "
+                "nothing, for log(0), for an exp of a large number, and for a cell of the input without a value."
             )
             return _failed(exercise, message, "not finite", [outcome])
     message = (
         f"The answer is wrong on {len(wrong)} of {len(in_question)} inputs, and it is none of the usual mistakes. "
         "Work out the input below by hand, print what your lines make of it, and see where the two part."
     )
+    if exercise.answer == "terms":
+        gaps = [(o.given - o.expected).abs() for o in wrong if o.given is not None]
+        names = [repr(name) for k, name in enumerate(exercise.terms) if any(gap[k] > 1e-4 for gap in gaps)]
+        if len(names) < len(exercise.terms):
+            message += f" Look at the term{'s' * (len(names) > 1)} {' and '.join(names)}."
     return _failed(exercise, message, None, wrong)
 
 
@@ -221,18 +240,21 @@ def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome])
     return not all(outcome.right for outcome in compared)
 
 
-def _outcomes(exercise: Exercise, f: Function) -> list[Outcome]:
-    """Run a function on the cases; a problem before any wrong answer ends it, as it is what will be told."""
+def _outcomes(exercise: Exercise, f: Function, expected: Sequence[Tensor]) -> list[Outcome]:
+    """Run a function on the cases; no answer before any wrong one ends it, as that is what will be told."""
     outcomes: list[Outcome] = []
-    for case in exercise.cases:
-        outcomes.append(_outcome(exercise, f, case))
-        if outcomes[-1].problem is not None and all(outcome.right for outcome in outcomes[:-1]):
+    for case, answer in zip(exercise.cases, expected, strict=True):
+        outcomes.append(_outcome(exercise, f, case, answer))
+        if (
+            outcomes[-1].problem is not None
+            and outcomes[-1].given is None
+            and all(outcome.right for outcome in outcomes[:-1])
+        ):
             break
     return outcomes
 
 
-def _outcome(exercise: Exercise, f: Function, case: Case) -> Outcome:
-    expected = _truth(exercise, case)
+def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> Outcome:
     arguments = copy.deepcopy(case.arguments)
     try:
         answer = _call(exercise, f, arguments)
@@ -251,8 +273,8 @@ def _outcome(exercise: Exercise, f: Function, case: Case) -> Outcome:
         return Outcome(case, expected, problem=Problem("input changed", message))
     read = _read(exercise, answer, expected)
     if isinstance(read, Problem):
-        return Outcome(case, expected, problem=read)
-    return Outcome(case, expected, given=read)
+        return Outcome(case, expected, read.given, read)
+    return Outcome(case, expected, read, gaps=answer if _has_gaps(answer) else None)
 
 
 def _truth(exercise: Exercise, case: Case) -> Tensor:
@@ -264,15 +286,22 @@ def _truth(exercise: Exercise, case: Case) -> Tensor:
 
 
 def _stacked(value: Any) -> Tensor:
-    """Return a value as one tensor; several tensors lie one upon the other."""
+    """Return a value as one tensor; several tensors lie one upon the other, and None becomes NaN."""
+    if _has_gaps(value):
+        value = [float("nan") if part is None else part for part in value]
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in value):
         return torch.stack([torch.as_tensor(part) for part in value])
     return torch.as_tensor(value)
 
 
+def _has_gaps(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(part is None for part in value)
+
+
 def _in_order(exercise: Exercise, terms: dict[str, Any]) -> Tensor:
     """Return losses in the order of their names; one that is not there is 0, for a sum it makes no difference."""
-    return torch.stack([torch.as_tensor(terms.get(name, 0.0), dtype=torch.float64).detach() for name in exercise.terms])
+    found = [torch.as_tensor(terms.get(name, 0.0), dtype=torch.float64).detach() for name in exercise.terms]
+    return torch.stack([term.reshape(()).cpu() for term in found])
 
 
 def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
@@ -358,6 +387,8 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
     if exercise.answer == "terms":
         return _read_terms(exercise, answer)
     wanted = {"number": "a single number", "loss": "a scalar tensor"}.get(exercise.answer, "a tensor")
+    if exercise.answer == "rows" and expected.ndim == 1:
+        wanted = f"{len(expected)} numbers"
     if exercise.answer == "masks":
         wanted = f"{expected.shape[0]} masks of booleans" if expected.ndim == 3 else "booleans"
     many = exercise.answer in ("rows", "indices", "masks")
@@ -369,6 +400,10 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
         if (read.dtype == torch.bool and exercise.answer != "masks") or read.is_complex():
             raise TypeError
     except (TypeError, ValueError, RuntimeError):
+        if exercise.answer == "masks" and isinstance(answer, tuple) and all(isinstance(p, Tensor) for p in answer):
+            shapes = " and ".join(str(tuple(part.shape)) for part in answer)
+            message = f"Your masks have the shapes {shapes}; expected {tuple(expected.shape[1:])} for each."
+            return Problem("wrong shape", message)
         return Problem("wrong type", f"Your function returned {_article(answer)}; expected {wanted}.")
     if not many:
         if read.numel() != 1:
@@ -380,9 +415,14 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
         return read.reshape(()).double()
     if read.shape != expected.shape:
         message = f"Your function returned the shape {tuple(read.shape)}; expected {tuple(expected.shape)}."
+        if read.ndim == 0:
+            message = f"Your function returned a single number; expected {wanted}, of shape {tuple(expected.shape)}."
         if expected.ndim == 2 and read.shape == expected.T.shape:
             message += " Rows and columns are swapped."
-        return Problem("wrong shape", message)
+        if exercise.answer == "masks" and expected.ndim == 3:
+            message += f" That is {len(expected)} masks, each of the shape {tuple(expected.shape[1:])}."
+        whole = expected.is_floating_point() or not read.is_floating_point()
+        return Problem("wrong shape", message, read.to(expected.dtype) if whole else None)
     if exercise.answer == "indices" and read.is_floating_point():
         message = (
             "Your function returned numbers with a decimal point; expected indices, which say where in the gallery "
@@ -395,13 +435,19 @@ def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem
 
 
 def _read_terms(exercise: Exercise, answer: Any) -> Tensor | Problem:
+    if isinstance(answer, Tensor) and answer.numel() == 1 and answer.is_floating_point():
+        message = (
+            "Your function returned one number. The trainer adds the terms up itself, and logs each by its name: "
+            "return the dictionary."
+        )
+        return Problem("terms added up", message)
     if not isinstance(answer, dict):
         return Problem("wrong type", f"Your function returned {_article(answer)}; expected a dictionary of losses.")
     known = ", ".join(map(repr, exercise.terms))
     for name, term in answer.items():
         if name not in exercise.terms:
             return Problem("unknown term", f"Your function returned a term named {name!r}; expected some of {known}.")
-        if not isinstance(term, Tensor) or term.numel() != 1:
+        if not isinstance(term, Tensor) or term.numel() != 1 or not term.is_floating_point():
             message = f"The term {name!r} is {_article(term)}; expected a scalar tensor, from which can be learnt."
             return Problem("not a tensor", message)
     return _in_order(exercise, answer)
@@ -451,8 +497,10 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
 def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:
     """Return the gradients of a loss in what learns and in what is frozen."""
     arguments = dict(zip(exercise.parameters, copy.deepcopy(case.arguments), strict=True))
-    leaves = {name: arguments[name].requires_grad_() for name in (exercise.learns, exercise.frozen) if name}
+    tensors = {name: part for argument in arguments.items() for name, part in parts(*argument).items()}
+    leaves = {name: tensors[name].requires_grad_() for name in (exercise.learns, exercise.frozen) if name}
     loss = _call(exercise, f, list(arguments.values()))
+    loss = sum(loss.values()) if isinstance(loss, dict) else loss
     if isinstance(loss, Tensor) and loss.requires_grad:
         loss.sum().backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
@@ -490,13 +538,15 @@ def _untouched(before: Any, after: Any) -> bool:
         return isinstance(after, Tensor) and before.shape == after.shape and torch.equal(before, after)
     if isinstance(before, list):
         return len(before) == len(after) and all(map(_untouched, before, after))
+    if isinstance(before, Step):
+        return _untouched(list(parts("", before).values()), list(parts("", after).values()))
     if isinstance(before, np.ndarray):
         return isinstance(after, np.ndarray) and np.array_equal(before, after, equal_nan=True)
     return not isinstance(before, bool | int | float | str) or bool(before == after)
 
 
 def _passed(exercise: Exercise) -> Verdict:
-    message = f"All {len(exercise.cases)} inputs are answered as by the library's own function."
+    message = f"All {len(exercise.cases)} inputs are answered correctly."
     return Verdict(exercise.name, True, message, tested=exercise.tested)
 
 
@@ -506,17 +556,21 @@ def _failed(exercise: Exercise, message: str, mistake: str | None, outcomes: Seq
         return Verdict(exercise.name, False, message, mistake)
     smallest = min(outcomes, key=lambda outcome: _size(outcome.case.arguments))
     arguments = dict(zip(exercise.parameters, copy.deepcopy(smallest.case.arguments), strict=True))
-    expected, given = _plain(smallest.expected), None if smallest.given is None else _plain(smallest.given)
+    expected = _plain(exercise, smallest.expected)
+    given = None if smallest.given is None else _plain(exercise, smallest.given)
+    given = given if smallest.gaps is None else list(smallest.gaps)
     return Verdict(exercise.name, False, message, mistake, Example(smallest.case.about, arguments, expected, given))
 
 
-def _plain(value: Tensor) -> Any:
+def _plain(exercise: Exercise, value: Tensor) -> Any:
+    if exercise.answer == "terms":
+        return {name: term for name, term in zip(exercise.terms, value.tolist(), strict=True) if term != 0}
     return value.item() if value.ndim == 0 else value
 
 
 def _size(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel()
+    if isinstance(value, Tensor | np.ndarray):
+        return int(np.prod(value.shape))
     return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
 
 

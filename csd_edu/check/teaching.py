@@ -1,7 +1,8 @@
-"""Exercises on what a teacher's answers tell a student: temperature, and knowledge distillation."""
+"""Exercises on what a teacher's answers tell a student: temperature, knowledge distillation, and where it pushes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -296,5 +297,225 @@ DISTILLATION = Exercise(
     tested=(
         "the direction of KL, the temperature on both sides, the cut to the teacher's classes, the mean over the "
         "batch, large logits, and that the student alone gets a gradient"
+    ),
+)
+
+
+def push(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    n_samples, n_old = teacher_logits.shape
+    p = F.softmax(teacher_logits / temperature, dim=1)  # (B, K) of the teacher's K classes
+    q = F.softmax(student_logits[:, :n_old] / temperature, dim=1)  # (B, K)
+    pushes = torch.zeros_like(student_logits)  # (B, C): nothing pushes the new classes
+    pushes[:, :n_old] = (p - q) / (temperature * n_samples)
+    return pushes
+
+
+def _by_autograd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    with torch.enable_grad():
+        student_logits = student_logits.detach().clone().requires_grad_()
+        loss = losses.distillation(student_logits, teacher_logits, temperature=temperature)
+        return 0.0 - torch.autograd.grad(loss, student_logits)[0]  # no −0
+
+
+def _gap(p: Tensor, q: Tensor) -> Tensor:
+    return p - q
+
+
+def _over_classes(logits: Tensor) -> Tensor:
+    return F.softmax(logits, dim=1)
+
+
+def _wrong_push(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float,
+    *,
+    softened: Both = "both",
+    cut: Literal["first", "last", "after", "padded", "unknown"] = "first",
+    place: Literal["first", "last", "none"] = "first",
+    gap: Callable[[Tensor, Tensor], Tensor] = _gap,
+    softmax: Callable[[Tensor], Tensor] = _over_classes,
+    power: int = 1,
+    divisor: Literal["B", "BK", "1"] = "B",
+) -> Tensor:
+    """The push with one thing done differently; `power` is that of the temperature below the fraction line."""
+    n_old, n_new = teacher_logits.shape[1], student_logits.shape[1] - teacher_logits.shape[1]
+    of_student = temperature if softened in ("both", "student") else 1.0
+    of_teacher = temperature if softened in ("both", "teacher") else 1.0
+    if cut == "unknown":
+        teacher_logits = F.pad(teacher_logits, (0, n_new))
+    old = student_logits[:, -n_old:] if cut == "last" else student_logits[:, :n_old]
+    p = softmax(teacher_logits / of_teacher)
+    q = softmax((old if cut in ("first", "last") else student_logits) / of_student)
+    if cut == "after":
+        q = q[:, :n_old]
+    if cut == "padded":
+        p = F.pad(p, (0, n_new))
+    pushes = gap(p, q) / temperature**power / {"B": len(p), "BK": teacher_logits.numel(), "1": 1}[divisor]
+    missing = student_logits.shape[1] - pushes.shape[1]
+    if place == "none":
+        return pushes
+    return F.pad(pushes, (missing, 0) if place == "last" else (0, missing))
+
+
+PUSH = Exercise(
+    name="push",
+    title="The push of distillation",
+    solution=push,
+    truth=_by_autograd,
+    answer="rows",
+    cases=(
+        Case("one sample, two classes, T = 2", (torch.tensor([[0.0, 2.0]]), torch.tensor([[3.0, 1.0]]), 2.0)),
+        Case("two samples, three classes, T = 2", (_LOGITS, torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 4.0]]), 2.0)),
+        Case("five samples, four classes, T = 4", (_random(5, 4, 4), _random(5, 4, 5), 4.0)),
+        Case(
+            "the student knows two classes more than the teacher",
+            (torch.tensor([[0.0, 2.0, 1.5, -2.0]]), torch.tensor([[3.0, 1.0]]), 2.0),
+            shows="new classes not told apart",
+        ),
+        Case(
+            "three samples; the student knows five classes, the teacher three",
+            (_random(3, 5, 6), _random(3, 3, 7), 2.0),
+            shows="new classes not told apart",
+        ),
+        Case(
+            "large logits: exp(100) is infinite in float32",
+            (torch.tensor([[200.0, 198.0]]), torch.tensor([[198.0, 200.0]]), 2.0),
+            shows="exp overflows",
+        ),
+    ),
+    mistakes=(
+        Mistake(
+            "gradient instead of the push",
+            "You return q − p, the gradient. Descent goes against it: up where the teacher finds a sign likelier, "
+            "p > q, and down where the student does.",
+            partial(_wrong_push, gap=lambda p, q: q - p),
+        ),
+        Mistake(
+            "not divided by T and B",
+            "You return p − q as it is. The temperature divides the logits, so a 1/T comes down by the chain rule; and "
+            "the loss is a mean over B samples.",
+            partial(_wrong_push, power=0, divisor="1"),
+        ),
+        Mistake(
+            "not divided by T",
+            "The 1/T is missing below p − q. The temperature stands inside both softmaxes, and comes down once more by "
+            "the chain rule.",
+            partial(_wrong_push, power=0),
+        ),
+        Mistake(
+            "not divided by B",
+            "The 1/B is missing: the loss is a mean over the batch, so each sample has a B-th of the push.",
+            partial(_wrong_push, divisor="1"),
+        ),
+        Mistake(
+            "divided by T²",
+            "You divide by T². At high temperatures the push fades like 1/T², but one of the two factors is already in "
+            "p − q, which grows flat.",
+            partial(_wrong_push, power=2),
+        ),
+        Mistake(
+            "multiplied by T",
+            "You multiply by T: that is the push of a loss with the factor T², which this one does not have. Divide.",
+            partial(_wrong_push, power=-1),
+        ),
+        Mistake(
+            "divided by all elements",
+            "You divide by B · K, the number of all elements. The loss adds up the classes; the mean is over the B "
+            "samples only.",
+            partial(_wrong_push, divisor="BK"),
+        ),
+        Mistake(
+            "no temperature in the softmaxes",
+            "Your softmaxes have no temperature: both answers are softened before they are compared, here as in the "
+            "loss.",
+            partial(_wrong_push, softened="none"),
+        ),
+        Mistake(
+            "only the teacher softened",
+            "Only your p is softened. The student's logits are divided by T as well: where both say the same, nothing "
+            "may push.",
+            partial(_wrong_push, softened="teacher"),
+        ),
+        Mistake(
+            "only the student softened",
+            "Only your q is softened. The teacher's logits are divided by T as well: where both say the same, nothing "
+            "may push.",
+            partial(_wrong_push, softened="student"),
+        ),
+        Mistake(
+            "difference of the logits",
+            "You take the difference of the logits. What pushes is the difference of the two softmaxes: a common shift "
+            "of all logits must not matter.",
+            partial(_wrong_push, softened="none", softmax=lambda logits: logits),
+        ),
+        Mistake(
+            "difference of the logarithms",
+            "You take log p − log q, which stands in the loss. In its gradient the logarithms are gone: p − q.",
+            partial(_wrong_push, gap=lambda p, q: p.log() - q.log()),
+        ),
+        Mistake(
+            "the loss instead of its gradient",
+            "You return the terms of the loss, p (log p − log q). The push is minus the gradient of their sum, and is "
+            "short: p − q, over T and B.",
+            partial(_wrong_push, gap=lambda p, q: p * (p.log() - q.log())),
+        ),
+        Mistake(
+            "softmax over the batch",
+            "Your softmax runs over the samples of the batch (dim=0). Each row has an answer of its own: over its "
+            "classes, dim=1, the pushes of a row add up to 0.",
+            partial(_wrong_push, softmax=partial(F.softmax, dim=0)),
+        ),
+        Mistake(
+            "new classes pushed down",
+            "You push the new classes down, as if the teacher had given them the probability 0. It has never heard of "
+            "them and says nothing: q is a softmax over the old classes only, and the new ones feel nothing.",
+            partial(_wrong_push, cut="padded"),
+        ),
+        Mistake(
+            "softmax over all classes",
+            "Your q is cut out of a softmax over all of the student's classes, so that it no longer sums to 1. Cut the "
+            "logits first, to the teacher's K classes.",
+            partial(_wrong_push, cut="after"),
+        ),
+        Mistake(
+            "the student's last classes",
+            "You compare the teacher with the student's last classes. The head grows at its end: the old ones are the "
+            "first K columns.",
+            partial(_wrong_push, cut="last"),
+        ),
+        Mistake(
+            "filled from the end",
+            "The pushes stand in the last columns. They belong to the old classes, the first K; zeros come after.",
+            partial(_wrong_push, place="last"),
+        ),
+        Mistake(
+            "no column for the new classes",
+            "You return a push for the old classes only. The student has C logits, and each gets a number: for the new "
+            "classes a zero.",
+            partial(_wrong_push, place="none"),
+        ),
+        Mistake(
+            "new classes not told apart",
+            "This goes wrong as soon as the student knows more classes than the teacher. Compare the first K columns "
+            "of its logits, and return C columns: zeros for the new classes.",
+            partial(_wrong_push, cut="unknown"),
+        ),
+        Mistake(
+            "exp overflows",
+            "For large logits your exponential is infinite (in float32 from about 88 on), and infinity divided by "
+            "infinity is NaN. torch.softmax subtracts the largest logit of each row first.",
+            partial(_wrong_push, softmax=lambda logits: _naive_softmax(logits, 1.0)),
+        ),
+    ),
+    hints=(
+        "Two softmaxes at temperature T, both (B, K): p of the teacher's logits, and q of the student's first K.",
+        "The push on the old classes is (p − q) / (T · B): two divisions, and p comes first.",
+        "Begin with pushes = torch.zeros_like(student_logits), which is right for the new classes, and fill "
+        "pushes[:, :K].",
+    ),
+    tested=(
+        "the direction, both factors, the temperature on both sides, zeros for the new classes, and large logits: the "
+        "same as by autograd"
     ),
 )

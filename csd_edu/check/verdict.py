@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+
+from csd_edu.methods.step import Step
 
 # Of Okabe & Ito's colours; signs and words say the same. The text is dark on white, also on a dark page.
 GREEN, VERMILION, BLUE, INK, GREY = "#009E73", "#D55E00", "#0072B2", "#1f2328", "#59636e"
@@ -32,7 +35,8 @@ class Example:
     given: Any = None
 
     def __str__(self) -> str:
-        lines = [f"{name} = {shown(value)}" for name, value in self.arguments.items()]
+        flat = {name: part for argument in self.arguments.items() for name, part in parts(*argument).items()}
+        lines = [f"{name} = {shown(value)}" for name, value in flat.items()]
         expected, given = shown(self.expected), shown(self.given)
         if expected == given:  # they differ further down
             expected, given = str(self.expected), str(self.given)
@@ -158,12 +162,32 @@ class Board:
         return f"Progress: {sum(bool(entry['passed']) for _, _, entry in self.rows)} of {len(self.rows)} passed"
 
 
+def parts(name: str, value: Any) -> dict[str, Any]:
+    """Return a value by its name; of a training step what a method looks at, each part by its own name."""
+    if not isinstance(value, Step):
+        return {name: value}
+    found = {f"{name}.{part}": getattr(value, part) for part in ("task", "labels", "features", "logits")}
+    if value.teacher is None:
+        return {**found, f"{name}.teacher": None}
+    return {**found, **{f"{name}.teacher.{part}": seen for part, seen in value.teacher._asdict().items()}}
+
+
 def shown(value: Any) -> str:
-    """Return a value as short text: numbers to four digits, of a larger tensor the shape only."""
+    """Return a value as short text: numbers to four digits, of a larger tensor the shape only.
+
+    Several matrices of whole numbers, such as masks, are written one below the other.
+    """
+    value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    if isinstance(value, torch.Tensor) and value.ndim == 3 and not value.is_floating_point() and value.numel() <= FEW:
+        return "\n".join(
+            "\n" + "\n".join(f"    {' '.join(map(str, row))}" for row in table) for table in value.tolist()
+        )
     if isinstance(value, torch.Tensor):
         return shown(value.tolist()) if value.numel() <= FEW else f"{value.numel()} numbers, {tuple(value.shape)}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(shown, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {shown(part)}" for key, part in value.items()) + "}"
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)

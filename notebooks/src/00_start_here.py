@@ -36,7 +36,6 @@ import inspect
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from IPython.display import display
 
@@ -45,32 +44,6 @@ from csd_edu import check, metrics, pictures, plots, saved, widgets
 from csd_edu.comparison import Comparison
 
 RUNS = Path(tempfile.mkdtemp(prefix="csd_edu-00-"))  # what you train here; name a folder of your own to keep it
-
-
-def try_out(function, *arguments, right, wrong):
-    """Print whether `function(*arguments)` is right and, if its answer is that of a known mistake, which one."""
-
-    def same(one, other):
-        return np.shape(one) == np.shape(other) and np.allclose(plain(one), plain(other), equal_nan=True)
-
-    def plain(value):
-        return np.asarray(value, dtype=float)  # None becomes NaN
-
-    name = function.__name__
-    try:
-        answer = function(*arguments)
-        mistakes = [mistake for mistake, its_answer in wrong.items() if same(answer, its_answer)]
-        if answer is None:
-            print(f"✕ {name} gave nothing back: is `return` missing?")
-        elif same(answer, right):
-            print(f"✓ {name} is right")
-        else:
-            print(f"✕ {name}: {mistakes[0] if mistakes else f'it gave {answer}; expected {right}'}")
-    except NotImplementedError:
-        print(f"– {name} is not written yet: put your lines in the place of `raise`, then run both cells again")
-    except Exception as error:
-        print(f"✕ {name} stopped with {type(error).__name__}: {error}")
-
 
 # %% [markdown] minutes=8
 # ## 1. The finished picture
@@ -230,21 +203,15 @@ def first_and_last(matrix, task):
 
 
 # %% tags=["check"]
-example = [[0.9, None, None], [0.7, 0.8, None], [0.4, 0.5, 0.6]]
-mistakes = {
-    "these are two entries of a row: the second index is the task, the first one is the time": (0.8, None),
-    "the first number is of task 0; task 1 was measured first after task 1": (0.9, 0.5),
-    "the column is right, but it has no value yet in row 0: begin in the row of the task itself": (None, 0.5),
-    "the second number is one row too early; the last row has index -1": (0.8, 0.8),
-    "expected the two values, not their difference": 0.3,
-}
-try_out(first_and_last, example, 1, right=(0.8, 0.5), wrong=mistakes)
+check.first_and_last(first_and_last)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 #
 # `matrix[i]` is row *i*: everything measured after task *i*. In Python `matrix[-1]` is the last row. Which row was
 # written just after task *j* was learnt?
+#
+# More hints, one at a time, the last is the solution: run `check.hint("first_and_last")` in a cell of its own.
 
 # %% [markdown]
 # Now the truth about your guess. The cell reads the matrices by itself, so that it runs even if the exercise is still
@@ -341,25 +308,15 @@ def lost_queries(found, tasks):
 
 
 # %% tags=["check"]
-found = torch.tensor([[1, 1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 1, 0], [0, 1, 0, 1, 0, 0, 0]]).bool()  # T = 3, N = 7
-tasks = torch.tensor([0, 0, 1, 1, 2, 2, 1])
-n_by_n = (found[tasks] & ~found[-1]).int()
-mistakes = {
-    "you start from task 0 for every query; each one starts after its own task": [1, 0, 0, 0, 1, 0, 0],
-    "you count queries found at any time; ask about the time just after their own task": [1, 0, 1, 0, 1, 1, 0],
-    "these are found in the end and not before: the won ones": [0, 0, 0, 1, 0, 0, 0],
-    "these are found at both times: the kept ones": [0, 1, 0, 0, 0, 0, 0],
-    "these are all that are not found in the end; some were never found": [1, 0, 1, 0, 1, 1, 1],
-    "these are found just after their task; which of them are not found in the end?": [1, 1, 1, 0, 0, 0, 0],
-    "the shape is (N, N): pick one entry for each query, found[tasks, torch.arange(N)]": n_by_n,
-}
-try_out(lost_queries, found, tasks, right=[1, 0, 1, 0, 0, 0, 0], wrong=mistakes)
+check.lost_queries(lost_queries)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 #
 # `found[a, b]` with two index tensors of length N picks N single entries: `found[a[0], b[0]]`, `found[a[1], b[1]]`, …
 # Which row does query *n* need, and which column? "Not" is `~`, "and" is `&`.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("lost_queries")` in a cell of its own.
 
 # %% [markdown]
 # Now on the real queries, beside the library's `metrics.query_changes`. It starts from **ranks**, the place of the
@@ -373,7 +330,7 @@ for name in both.runs:
     changes = metrics.query_changes(ranks, both.tasks)
     print(f"{name:8}  " + ", ".join(f"{int(mask.sum())} {change}" for change, mask in changes.items()))
     try:
-        yours = lost_queries(ranks == 1, both.tasks)
+        yours = torch.as_tensor(lost_queries(ranks == 1, both.tasks)).bool()
         print(f"{'':8}  your function: {int(yours.sum())} lost;", end=" ")
         print("the same queries" if torch.equal(yours, changes["lost"]) else "not the same queries")
     except (NameError, NotImplementedError):
@@ -470,12 +427,12 @@ plots.loss_terms(broken.records, title=f"Fine-tuning on the digits in {broken.n_
 # | 08 the paper's scale | CIFAR-100 on a GPU, interrupted and resumed. |
 # | 09 your own | Your own images, or your own method. |
 #
-# In notebooks 01 to 06 a **check** follows each exercise. It says in words of the subject why an answer is wrong, and
-# `check.hint("recall_at_k")` gives a first hint; asked again, it gives more. What you have passed is kept, also when
-# the kernel restarts:
+# A **check** follows each exercise, here and in notebooks 01 to 07. It says in words of the subject why an answer is
+# wrong, and `check.hint("lost_queries")` gives a first hint; asked again, it gives more. What you have passed is kept,
+# also when the kernel restarts. These are the exercises of this notebook; `check.board()` lists all that the kit has.
 
 # %%
-check.board()
+check.board("first_and_last", "lost_queries")
 
 # %% [markdown]
 # ## Summary

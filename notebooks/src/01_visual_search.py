@@ -383,19 +383,13 @@ def chance_recall(n_right, n_gallery, k):
 
 
 # %% tags=["check"]
-try:
-    order = torch.rand(20_000, 12, generator=torch.Generator().manual_seed(0)).argsort(dim=1)  # 20,000 random searches
-    for k in (1, 2, 5):
-        simulated = (order[:, :k] < 3).any(dim=1).double().mean().item()  # items 0, 1 and 2 are right
-        yours = chance_recall(3, 12, k)
-        verdict = "✓" if abs(yours - simulated) < 0.015 else "✕ these should agree"
-        print(f"3 right of 12, k = {k}: yours {yours:.3f}, 20,000 random searches {simulated:.3f} {verdict}")
-except NotImplementedError as error:
-    print(f"✕ not written yet: {error}. For k = 1 the answer is R / G; begin with that.")
+check.chance_recall(chance_recall)
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # Three right items of twelve, two shown: $1 - \binom{9}{2} / \binom{12}{2} = 1 - 36/66$.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("chance_recall")` in a cell of its own.
 
 # %% [markdown]
 # The crowd. Take one network, the one that has learnt the first alphabet only, and leave it alone. The queries are
@@ -564,4 +558,4 @@ print(f"csd.metrics.is_collapsed says {csd.metrics.is_collapsed(squeezed)}; trai
 # prediction works best if all write down a number before anybody runs the cell.
 
 # %%
-check.board("search", "recall_at_k")
+check.board("search", "recall_at_k", "chance_recall")

@@ -140,22 +140,14 @@ def backward_transfer(matrix):
 
 
 # %% tags=["check"]
-try:
-    examples = {
-        "two tasks": [[0.9, None], [0.5, 0.8]],
-        "three tasks": [[0.9, None, None], [0.95, 0.6, None], [0.8, 0.7, 0.9]],
-    }
-    for name, matrix in examples.items():
-        yours, library = backward_transfer(matrix), csd.metrics.backward_transfer(matrix)
-        verdict = "✓" if abs(yours - library) < 1e-9 else "✕ is it the last row, the diagonal, and T − 1 tasks?"
-        print(f"{name}: yours {yours:+.3f}, the library's {library:+.3f} {verdict}")
-except NotImplementedError as error:
-    print(f"✕ not written yet: {error}")
+check.backward_transfer(backward_transfer)
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # For two tasks there is one column to look at: `matrix[-1][0] - matrix[0][0]`. In general `j` runs over
 # `range(len(matrix) - 1)`.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("backward_transfer")` in a cell of its own.
 
 # %% [markdown]
 # **What it does not show.** An average over tasks hides which task it was. And it starts from the diagonal, although a
@@ -370,19 +362,13 @@ def lost_and_won(ranks, tasks):
 
 
 # %% tags=["check"]
-try:
-    tiny_ranks = torch.tensor([[1, 4, 7, 2, 9], [3, 1, 1, 1, 6], [5, 1, 2, 1, 1]])  # three tasks, five queries
-    tiny_tasks = torch.tensor([0, 0, 1, 1, 2])
-    for what, yours in zip(("lost", "won"), lost_and_won(tiny_ranks, tiny_tasks), strict=True):
-        library = csd.metrics.query_changes(tiny_ranks, tiny_tasks)[what]
-        verdict = "✓" if yours.tolist() == library.tolist() else "✕ look at the row of each query's own task"
-        print(f"{what}: yours {yours.int().tolist()}, the library's {library.int().tolist()} {verdict}")
-except NotImplementedError as error:
-    print(f"✕ not written yet: {error}")
+check.lost_and_won(lost_and_won)
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # `ranks[tasks, torch.arange(len(tasks))]` takes one number from each column: for query `q` that of row `tasks[q]`.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("lost_and_won")` in a cell of its own.
 
 # %%
 print("          kept   lost    won missed")
@@ -391,7 +377,7 @@ for saved_run in saved.runs():
     changes = csd.metrics.query_changes(all_ranks, tasks)  # {"kept": (N,), "lost": …, "won": …, "missed": …}
     print(f"{saved_run.method:<8}" + "".join(f"{int(mask.sum()):>7}" for mask in changes.values()))
 lost, won = lost_and_won(ranks, tasks)
-print(f"\nYou predicted: {guess}. Yours, for fine-tuning: {int(lost.sum())} lost, {int(won.sum())} won.")
+print(f"\nYou predicted: {guess}. Yours, for fine-tuning: {int(sum(lost))} lost, {int(sum(won))} won.")
 
 # %% [markdown]
 # Look at them. Each row is what one network finds after one task; choose *lost*, *kept* or *won* queries, and step
@@ -547,4 +533,4 @@ print(f"\nYou predicted: {guess}.")
 # what "had more to lose" means. If time is short, leave out `lost_and_won` and show the widget of section 6 instead.
 
 # %%
-check.board("forgetting")
+check.board("backward_transfer", "forgetting", "lost_and_won")

@@ -273,25 +273,15 @@ def push(student_logits, teacher_logits, temperature):
 
 
 # %% tags=["check"]
-s = torch.tensor([[1.0, 0.0, 2.0, -1.0], [0.5, 3.0, 0.0, 2.0]], requires_grad=True)  # two images, four classes
-t = torch.tensor([[2.0, -1.0, 0.0], [0.0, 1.0, 4.0]])  # three old classes
-push_is_right = False
-try:
-    for T in (1.0, 2.0):
-        autograd = -torch.autograd.grad(losses.distillation(s, t, temperature=T), s)[0]
-        yours = push(s.detach(), t, T)
-        push_is_right = yours.shape == autograd.shape and torch.allclose(yours, autograd, atol=1e-5)
-        print(f"T = {T:g}: {'✓ the same as autograd' if push_is_right else '✕ not the same as autograd'}")
-        if not push_is_right:
-            print(f"yours\n{yours}\nautograd's\n{autograd}")
-            break
-except NotImplementedError as error:
-    print(f"✕ not written yet: {error}")
+verdict = check.push(push)
+verdict
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # Both softmaxes have the shape (B, K). Begin with `torch.zeros_like(student_logits)`, and fill its first K columns. If
-# yours is twice autograd's, $T$ or $B$ is missing.
+# yours is twice the expected push, $T$ or $B$ is missing.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("push")` in a cell of its own.
 
 # %%
 teacher, student = run.network(0), saved.run("finetune").network(1)
@@ -300,7 +290,7 @@ with torch.no_grad():
     t, s = teacher(images[query : query + 1])[1], student(images[query : query + 1])[1]  # (1, 20), (1, 40)
 s.requires_grad_(True)
 gradient = torch.autograd.grad(losses.distillation(s, t), s)[0]
-pushes = (push(s.detach(), t, 2.0) if push_is_right else -gradient)[0]  # (40,)
+pushes = (push(s.detach(), t, 2.0) if verdict.passed else -gradient)[0]  # (40,)
 
 figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.12)
 p, q = torch.softmax(t[0] / 2, dim=0), torch.softmax(s[0, :20].detach() / 2, dim=0)
@@ -675,4 +665,4 @@ print(f"\nYou predicted {guess}.")
 #   Representation Learning*, ICIAP 2021: what comes in notebook 04.
 
 # %%
-check.board("temperature_softmax", "distillation")
+check.board("temperature_softmax", "distillation", "push")

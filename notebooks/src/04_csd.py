@@ -40,7 +40,6 @@ from plotly.subplots import make_subplots
 
 import csd_edu as csd
 from csd_edu import check, losses, plots, saved, widgets
-from csd_edu.methods import Step, View
 
 mine = {}  # your functions, once they have passed
 BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#59636e"
@@ -162,36 +161,14 @@ def contrast_masks(labels):
 
 
 # %% tags=["check"]
-def masks_as_text(contrasted, positive):
-    """Return masks (B, 2B) as rows of signs: · for itself, + for a positive, − for a negative."""
-    rows = [
-        "".join(("+" if p else "−") if c else ("·" if not p else "?") for c, p in zip(*row, strict=True))
-        for row in zip(contrasted.tolist(), positive.tolist(), strict=True)
-    ]
-    return "\n".join(f"  {row[: len(rows)]} {row[len(rows) :]}" for row in rows)
-
-
-try:
-    for example in (torch.tensor([0, 0, 1]), torch.tensor([2, 0, 2, 1])):
-        n = len(example)
-        pairs = losses.csd_pairs(torch.ones(n, 2), torch.ones(n, 2), example, temperature=1.0)
-        library = pairs.weight > 0, pairs.positive  # whoever is compared has a weight
-        yours = contrast_masks(example)
-        right = all(a.shape == b.shape and bool((a.bool() == b).all()) for a, b in zip(yours, library, strict=True))
-        print(f"labels {example.tolist()}: {'✓' if right else '✕ not the same as the library'}")
-        shown = {"students, teachers": library} if right else {"yours": yours, "the library's": library}
-        for whose, masks in shown.items():
-            fits = all(mask.shape == (n, 2 * n) for mask in masks)
-            print(
-                whose, masks_as_text(*masks) if fits else f"  shapes {[tuple(mask.shape) for mask in masks]}", sep="\n"
-            )
-except NotImplementedError as error:
-    print(f"✕ not written yet: {error}")
+check.contrast_masks(contrast_masks)
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # `labels[:, None] == labels[None, :]` compares all with all, (B, B). `torch.eye(B, dtype=torch.bool)` is the anchor
 # itself among the students. `torch.cat([…, …], dim=1)` puts two halves side by side. Whom must the right half leave out?
+#
+# More hints, one at a time, the last is the solution: run `check.hint("contrast_masks")` in a cell of its own.
 
 # %% [markdown]
 # Each pair gets a **weight**: the softmax, over the contrast set, of the similarities divided by a temperature $\tau$.
@@ -351,35 +328,16 @@ def my_csd(step):
 
 
 # %% tags=["check"]
-def small_step(task):
-    """Return a step with six made-up images; a teacher that knows three classes from task 1 on."""
-    seeded = torch.Generator().manual_seed(0)
-    features, teacher_features = torch.randn(2, 6, 8, generator=seeded)
-    logits, teacher_logits = torch.randn(6, 5, generator=seeded), torch.randn(6, 3, generator=seeded)
-    ask = (lambda _: View(teacher_features, teacher_logits)) if task > 0 else None
-    return Step(
-        torch.zeros(6, 3, 24, 24, dtype=torch.uint8), torch.tensor([3, 3, 4, 4, 3, 4]), features, logits, task, ask
-    )
-
-
-mine["my_csd"] = my_csd
-for task in (0, 1):
-    expected = {name: round(float(term), 4) for name, term in csd.methods.csd(small_step(task)).items()}
-    try:
-        yours = {name: round(float(term), 4) for name, term in my_csd(small_step(task)).items()}
-    except NotImplementedError as error:
-        yours = f"not written yet: {error}"
-    except Exception as error:
-        yours = f"{type(error).__name__}: {error}"
-    print(f"task {task}: {'✓' if yours == expected else '✕'} yours         {yours}")
-    if yours != expected:
-        mine["my_csd"] = None
-        print(f"          the library's {expected}")
+verdict = check.my_csd(my_csd)
+mine["my_csd"] = my_csd if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
-# ### A hint
+# ### Stuck? How to get a hint
 # Only if `step.teacher is not None`: `terms["csd"] = loss(step.features, step.teacher.features, step.labels, 0.07)`. If
 # task 0 fails, you have asked a teacher who is not there.
+#
+# More hints, one at a time, the last is the solution: run `check.hint("my_csd")` in a cell of its own.
 
 # %% [markdown]
 # Now train it: five alphabets, one after the other, about twenty seconds. Watch the terms by name; where the background
@@ -688,4 +646,4 @@ print(
 #   teacher, without labels.
 
 # %%
-check.board("csd")
+check.board("contrast_masks", "csd", "my_csd")

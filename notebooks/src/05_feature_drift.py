@@ -44,22 +44,6 @@ labels, tasks = comparison.labels, comparison.tasks  # (N,) the class of each te
 snapshots = {name: comparison.snapshots(name) for name in comparison.runs}  # of each run, T tensors (N, D)
 
 
-def compare(mine, library, *arguments):
-    """Print whether your function returns what the library's function does."""
-    try:
-        given = mine(*arguments)
-    except NotImplementedError as missing:
-        print(f"Not written yet: {missing}.")
-        return
-    if given is None:
-        print("Your function returned None. Is there a `return`?")
-        return
-    given = torch.as_tensor(given, dtype=torch.float64)
-    expected = torch.as_tensor(library(*arguments), dtype=torch.float64)
-    same = given.shape == expected.shape and torch.allclose(given, expected, atol=1e-5)
-    print("✓ the same" if same else "✕ not the same", f"\nyours:         {given}\nthe library's: {expected}")
-
-
 def recall_at_1(features):
     """Return Recall@1 among all test images, queries and gallery under the same network: features (N, D)."""
     return metrics.recall_at_k(features, labels, features, labels, exclude_self=True)[1]
@@ -126,15 +110,14 @@ def mean_displacement(x, y):
 print(f"finetune, first to last network: {mean_displacement(snapshots['finetune'][0], snapshots['finetune'][-1]):.3f}")
 
 # %% tags=["check"]
-before = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
-after = torch.tensor([[5.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # not turned at all, by a right angle, right round
-compare(mean_displacement, drift.mean_displacement, before, after)
+check.mean_displacement(mean_displacement)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # `F.normalize(x, dim=1)` scales each row to length 1. The cosine of two rows of length 1 is the sum of their
 # products, number by number: `(x * y).sum(dim=1)` has one cosine for each image. A matrix product `x @ y.T` would
-# compare each image with all others, which is not asked here.
+# compare each image with all others, which is not asked here. For more, run
+# `check.hint("mean_displacement")` in a new cell, once or several times.
 
 # %% [markdown]
 # The library's function is `drift.mean_displacement`. From here on the notebook uses that one. Now all networks, each
@@ -309,17 +292,14 @@ def neighbor_overlap(x, y, k):
 print(f"CSD, first to last network: {neighbor_overlap(snapshots['csd'][0], snapshots['csd'][-1], 10).mean():.3f}")
 
 # %% tags=["check"]
-before = torch.tensor([[1.0, 0.0], [1.0, 0.2], [1.0, 0.9], [0.0, 1.0]])
-after = torch.tensor([[1.0, 0.0], [0.2, 1.0], [1.0, 0.1], [0.0, 1.0]])  # the images 1 and 2 have changed places
-compare(neighbor_overlap, drift.neighbor_overlap, before, after, 2)
-compare(neighbor_overlap, drift.neighbor_overlap, snapshots["csd"][0][:8], snapshots["csd"][-1][:8], 3)
+check.neighbor_overlap(neighbor_overlap)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # An image is its own best match, so put −∞ on the diagonal of the similarities:
 # `similarity.fill_diagonal_(-torch.inf)`. `similarity.topk(k, dim=1).indices` has the k best of each row. To compare
 # each index in one row of `a` with each in the same row of `b`, let both grow by an axis: `a[:, :, None] == b[:,
-# None, :]` is (N, k, k).
+# None, :]` is (N, k, k). For more, run `check.hint("neighbor_overlap")` in a new cell, once or several times.
 
 # %%
 overlap = {name: [float(drift.neighbor_overlap(run[0], x).mean()) for x in run] for name, run in snapshots.items()}
@@ -625,4 +605,4 @@ finished(figure, "Did what moved farther lose more?", [points], 360, legend=True
 # - Wattenberg, Viégas & Johnson, *How to Use t-SNE Effectively*, Distill 2016: what maps of this kind invent.
 
 # %%
-check.board("linear_cka")
+check.board("mean_displacement", "linear_cka", "neighbor_overlap")

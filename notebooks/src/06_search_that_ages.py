@@ -58,21 +58,6 @@ def recall_at_1(queries, gallery, of=slice(None)):
     return metrics.recall_at_k(*search, exclude_self=True)[1]
 
 
-def compare(mine, right, *arguments):
-    """Print whether your function returns what another function does."""
-    try:
-        given = mine(*arguments)
-    except NotImplementedError as missing:
-        print(f"Not written yet: {missing}.")
-        return
-    if given is None:
-        print("Your function returned None. Is there a `return`?")
-        return
-    given, expected = torch.as_tensor(given).double(), torch.as_tensor(right(*arguments)).double()
-    same = given.shape == expected.shape and torch.allclose(given, expected, atol=1e-4)
-    print("✓ the same" if same else f"✕ not the same\nyours:\n{given}\nexpected:\n{expected}")
-
-
 def least_squares_translation(gallery, old, new, ridge=0.1):
     """Translate stored features (G, D) with the same M images by an old and a new network, (M, D) each, as dictionary."""
     a, b = old - old.mean(dim=0), new - new.mean(dim=0)
@@ -272,11 +257,11 @@ figure.update_xaxes(title_text="gallery after task").update_yaxes(title_text="qu
 # Recall@1 is a mean, and a mean hides who has changed. A query is **lost** if it was found right after its own task
 # and is not found in the end; it is **won** in the opposite case.
 #
-# ### Exercise 2: lost queries
+# ### Exercise 2: queries no longer found
 
 
 # %% tags=["exercise"] minutes=5 difficulty=1
-def lost_queries(ranks, tasks):
+def no_longer_found(ranks, tasks):
     """Return which queries were found right after their own task, but are not found in the end.
 
     ranks: (T, N) integers; ranks[t, i] is the rank of the first right answer to query i after task t. 1 is a hit.
@@ -290,17 +275,16 @@ def lost_queries(ranks, tasks):
     # <<< solution
 
 
-print(f"lost by CSD in the stale gallery: {int(lost_queries(comparison.ranks('csd', 'stale'), tasks).sum())}")
+print(f"lost by CSD in the stale gallery: {int(sum(no_longer_found(comparison.ranks('csd', 'stale'), tasks)))}")
 
 # %% tags=["check"]
-example = torch.tensor([[1, 3, 0, 0], [2, 1, 1, 4], [5, 1, 2, 1]])  # three tasks, four queries; 0: not learnt yet
-compare(lost_queries, lambda r, t: metrics.query_changes(r, t)["lost"], example, torch.tensor([0, 0, 1, 1]))
-compare(lost_queries, lambda r, t: metrics.query_changes(r, t)["lost"], comparison.ranks("finetune", "seen"), tasks)
+check.no_longer_found(no_longer_found)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # `ranks[tasks, torch.arange(len(tasks))]` takes from column i the row of its own task. The end is the last row,
-# `ranks[-1]`. Two conditions with `&` between them, each in brackets.
+# `ranks[-1]`. Two conditions with `&` between them, each in brackets. For more, run `check.hint("no_longer_found")` in
+# a new cell, once or several times.
 
 # %% [markdown]
 # The library's `metrics.query_changes` returns the lost, and the kept, won and missed queries besides. For both
@@ -419,21 +403,13 @@ before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
 print(f"a dictionary of {len(before)} images, translated: {tuple(translate(before, before, after).shape)}")
 
 # %% tags=["check"]
-draw = torch.Generator().manual_seed(0)
-A, turn, G = torch.randn(20, 3, generator=draw), torch.linalg.qr(torch.randn(3, 3, generator=draw)).Q, torch.eye(3)
-
-
-print("a rotation and a shift, to be found exactly (without λ):")
-compare(lambda gallery: translate(gallery, A, A @ turn + 2, 0.0), lambda gallery: gallery @ turn + 2, G)
-print("noisy pairs, with λ:")
-noisy = A @ turn + 0.3 * torch.randn(20, 3, generator=draw)
-compare(translate, least_squares_translation, G, A + 1, noisy, 2.0)
+check.translate(translate)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # The dictionary's means have the shape (D,): `old.mean(dim=0)`. Don't invert the matrix, solve for it:
 # `torch.linalg.solve(M, R)` returns $M^{-1}R$. The identity is `torch.eye(D)`. A stored feature is a *row*, so it is
-# multiplied by W from the right.
+# multiplied by W from the right. For more, run `check.hint("translate")` in a new cell, once or several times.
 
 # %% [markdown]
 # Now the gallery, step by step, as it would happen: whenever a new network arrives, all that is stored is translated
@@ -613,4 +589,4 @@ print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 
 #   Learning*, ICIAP 2021: the method itself.
 
 # %%
-check.board("stale_recall")
+check.board("stale_recall", "no_longer_found", "translate")
