@@ -434,6 +434,11 @@ plots.loss_terms(broken.records, title=f"Fine-tuning on the digits in {broken.n_
 # %%
 check.board("first_and_last", "lost_queries")
 
+# %% [markdown] tags=["instructor"]
+# **For the instructor.** Typical difficulties: a matrix read along a row instead of down a column, and `matrix[0][1]`,
+# which holds nothing yet. A head accuracy of 0 looks like a bug; it is the point of section 4. Have everybody name a
+# number before section 1 is run. If time is short, sections 1, 3 and 5 tell the story; section 7 can be shown.
+
 # %% [markdown]
 # ## Summary
 #

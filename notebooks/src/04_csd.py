@@ -637,13 +637,19 @@ print(
 # %% [markdown]
 # **Where to read on**
 #
-# - N. Barletti, N. Biondi, F. Pernici, M. Bruni, A. Del Bimbo: *Contrastive Supervised Distillation for Continual
+# - T. Barletti, N. Biondi, F. Pernici, M. Bruni, A. Del Bimbo: *Contrastive Supervised Distillation for Continual
 #   Representation Learning*, ICIAP 2021 (arXiv 2205.05476): the method.
 # - P. Khosla and others: *Supervised Contrastive Learning*, NeurIPS 2020: the contrast by labels, and question 2.
 # - A. van den Oord, Y. Li, O. Vinyals: *Representation Learning with Contrastive Predictive Coding*, 2018 (arXiv
 #   1807.03748): where the softmax over pairs comes from.
 # - Y. Tian, D. Krishnan, P. Isola: *Contrastive Representation Distillation*, ICLR 2020: contrast between a student and a
 #   teacher, without labels.
+
+# %% [markdown] tags=["instructor"]
+# **For the instructor.** Typical difficulties: leaving the anchor's own teacher out of the positives, or the anchor itself
+# in the denominator. Let students write the masks of three images on paper first. Start the cell that trains in section
+# 4, and the one in section 6, before you explain them. If time is short, do sections 1, 3 and 5, and show the figure of
+# section 6.
 
 # %%
 check.board("contrast_masks", "csd", "my_csd")

@@ -554,6 +554,11 @@ finished(figure, "Did what moved farther lose more?", [points], 360, legend=True
 # that a feature stays nearer to the old features of its own class than to those of other classes; where it lies
 # otherwise is free.
 
+# %% [markdown] tags=["instructor"]
+# **For the instructor.** Typical difficulties: CKA of features that are not centred; in `neighbor_overlap`, the image
+# itself among its neighbours. Many take a map for a proof. Ask for the number beside it each time, and let section 5 be
+# their own attempt to fool you. If time is short, sections 3 and 6 are the ones to keep.
+
 # %% [markdown] minutes=5
 # ## Summary
 #

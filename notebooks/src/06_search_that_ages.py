@@ -539,6 +539,11 @@ print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 
 # next time train the new network so that it stays compatible, with a term in the loss that keeps new features
 # comparable with the old. Also count *lost* queries, not only the mean: a user notices a search that used to work.
 
+# %% [markdown] tags=["instructor"]
+# **For the instructor.** Typical difficulties: in `stale_recall`, taking the whole gallery from one network, or asking
+# with old queries; in `translate`, forgetting that the two snapshots have different means. If time is short, do sections
+# 2 and 4 and show the figure of section 6.
+
 # %% [markdown] minutes=5
 # ## Summary
 #
