@@ -215,7 +215,7 @@ class Notebook:
 
     `page` is Playwright's. `errors` collects what went wrong, as it arrives: "console: …" and "page: …" from the
     browser, and "Python: …" for each exception in a cell or in a widget's callback, also where the front end shows none
-    of it. The front ends themselves were seen to add nothing to it. Cells are counted from 0.
+    of it. The front ends themselves were seen to add nothing but what `_on_console` leaves out. Cells count from 0.
     """
 
     def __init__(self, front_end: FrontEnd, name: str, width: int, height: int) -> None:
