@@ -8,7 +8,7 @@ A source is `notebooks/src/NN_name.py`, in jupytext's percent format; nothing el
 `# %% [markdown]` of a cell stands what is special about it, as in `# %% tags=["exercise"] minutes=8 difficulty=2`.
 
 budget_minutes: in the first cell; on 2 CPU cores the solved edition may not take longer.
-minutes, difficulty (1 to 3): of a heading or an exercise; both editions show them, as "⏱ 8 min · difficulty ●●○".
+minutes, difficulty (1 to 3): of a heading or an exercise; both editions show them, as "8 min · difficulty ●●○".
 tags: what the cell is for, as a tag of the notebook's cell too.
 
 - setup: what every section needs; a reader who starts anywhere else runs this cell first.
@@ -213,7 +213,7 @@ def with_solution(code: str, *, solved: bool) -> str:
 def _time(metadata: Mapping[str, Any]) -> str:
     """Return minutes and difficulty, where a cell has them, as a reader sees them."""
     minutes, difficulty = metadata.get("minutes"), metadata.get("difficulty")
-    parts = [f"⏱ {minutes:g} min"] if minutes else []
+    parts = [f"{minutes:g} min"] if minutes else []
     parts += [f"difficulty {'●' * difficulty}{'○' * (3 - difficulty)}"] if difficulty else []
     return " · ".join(parts)
 

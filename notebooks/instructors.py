@@ -98,7 +98,7 @@ def with_made_part(text: str, sources: Sequence[Source], folder: Path) -> str:
 
 def _about(source: Source) -> str:
     parts = [f"## {source.name[:2]} {title(source)}"]
-    written = [f"`{name}` ({time.removeprefix('⏱ ')})" for name, time in exercises(source)]
+    written = [f"`{name}` ({time})" for name, time in exercises(source)]
     parts.append(
         f"Exercises: {', '.join(written)}; written out in [the solved edition](solutions/{source.name}.ipynb)."
         if written
@@ -111,7 +111,7 @@ def _about(source: Source) -> str:
 
 
 def _minutes(cell: Cell) -> float:
-    found = re.match(r"⏱ ([\d.]+) min", cell.time)
+    found = re.match(r"([\d.]+) min", cell.time)
     return float(found[1]) if found else 0.0
 
 

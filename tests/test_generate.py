@@ -107,7 +107,7 @@ def test_the_student_finds_stubs_where_the_solved_edition_has_solutions(folder):
     assert generate.main([], folder) == 0
     student = nbformat.read(folder / "04_ranks.ipynb", as_version=4)
     assert sources_of(student)["exercise-1"] == (
-        "# ⏱ 5 min · difficulty ●●●\n"
+        "# 5 min · difficulty ●●●\n"
         "def ranks(values):\n"
         '    """Return the places of sorted values."""\n'
         "    if not values:\n"
@@ -117,7 +117,7 @@ def test_the_student_finds_stubs_where_the_solved_edition_has_solutions(folder):
     source = generate.read_source(folder / "src" / "04_ranks.py")
     solved = sources_of(generate.edition(source, solved=True))
     assert solved["exercise-1"] == (
-        "# ⏱ 5 min · difficulty ●●●\n"
+        "# 5 min · difficulty ●●●\n"
         "def ranks(values):\n"
         '    """Return the places of sorted values."""\n'
         "    if not values:\n"
@@ -132,7 +132,7 @@ def test_each_tag_does_what_it_says(folder):
     student, solved = (sources_of(generate.edition(source, solved=s)) for s in (False, True))
     assert student["text-1"] == "# Ranks\n\nWhat you will be able to do."
     assert student["setup-1"].startswith("%precision 3\nimport")
-    assert student["text-2"] == "## 1. Sort\n\n*⏱ 8 min · difficulty ●●○*\n\nText with ⟨x, y⟩ and `code`."
+    assert student["text-2"] == "## 1. Sort\n\n*8 min · difficulty ●●○*\n\nText with ⟨x, y⟩ and `code`."
     folded = "<details>\n<summary>Which function sorts?</summary>\n\n`sorted` has a `key`.\n\n</details>"
     assert student["hint-1"] == folded
     assert student["hint-2"] == "<details>\n<summary>Hint</summary>\n\nLook at `sorted`.\n\n</details>"

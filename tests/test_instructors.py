@@ -64,7 +64,7 @@ def sources():
 def test_what_is_read_from_a_source(sample):
     assert instructors.title(sample) == "What is a rank?"
     assert instructors.sections(sample) == [(1, "Sort", 8.0), (2, "Think", 2.5)]
-    assert instructors.exercises(sample) == [("ranks", "⏱ 5 min · difficulty ●●●")]
+    assert instructors.exercises(sample) == [("ranks", "5 min · difficulty ●●●")]
     assert instructors.discussions(sample) == [("**To discuss.** Are ranks numbers?\n\nSay why.", "- Yes.\n- No.")]
     assert instructors.notes(sample) == ["Ask again."]
 

@@ -200,7 +200,7 @@ def test_maps_of_one_plane_share_axes_that_hold_every_snapshot_at_one_scale():
             assert axis.showticklabels is False
     assert {*chain(*(frame.layout.to_plotly_json() for frame in FIGURE.frames))} == {"annotations"}  # no axes
     subtitle = layout.title.subtitle.text.replace("<br>", " ")
-    assert "finetune, csd share one map" in subtitle
+    assert "The runs finetune and csd share one map" in subtitle
     assert "joint has a map of its own" in subtitle
     assert "share" not in draw({"csd": MAPS["csd"]}).layout.title.subtitle.text
 

@@ -526,3 +526,47 @@ def test_nan_features_are_named_before_anything_is_drawn(runs: list[csd.Run], tm
     write_tensors(path, tensors)
     with pytest.raises(ValueError, match="NaN or infinite features"):
         widgets.DriftExplorer(csd.Run.load(tmp_path / "nan"), maps=("pca",))
+
+
+def test_another_gallery_keeps_the_query_and_says_when_it_is_no_longer_one_of_the_choice(runs: list[csd.Run]) -> None:
+    panel = PANELS["search"](runs)
+    panel.by.value, panel.change.value = "finetune", "all"
+    changes = {name: panel.comparison.changes("finetune", name) for name in ("seen", "stale")}
+    change, query = next(
+        (change, int(query))
+        for change in ("lost", "kept", "won", "missed")
+        for query in torch.nonzero(changes["seen"][change] & ~changes["stale"][change]).flatten()
+    )
+    panel.change.value = change
+    panel.choose(query)
+    n = {name: int(masks[change].sum()) for name, masks in changes.items()}
+    assert panel.count.value == f"{n['seen']} of {len(panel.comparison.labels)} queries"
+    panel.protocol.value = "stale"
+    assert panel.query == query
+    assert panel.count.value.endswith("queries; the one shown is none of them")
+    assert panel.count.value.startswith(f"{n['stale']} of ")
+    assert "stale: new queries" in drawn(panel.strips)["layout"]["title"]["subtitle"]["text"]
+    panel.protocol.value = "seen"
+    assert panel.query == query
+    assert panel._choices[panel.place.value] == query
+    assert panel.count.value.endswith("queries")
+    other = next(i for i in range(len(panel.comparison.labels)) if i not in panel._choices)
+    panel.choose(other)  # as a click on a found image does
+    assert panel.count.value.endswith("; the one shown is none of them")
+    panel.close()
+
+
+def test_the_drift_explorer_says_when_the_image_chosen_is_not_on_its_map(
+    runs: list[csd.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("csd_edu.comparison.POINTS", 6)
+    panel = widgets.DriftExplorer(*runs, maps=("pca",))
+    outside = next(i for i in range(len(panel.comparison.labels)) if i not in panel._probe)
+    assert "none of the" not in panel.hint.value
+    panel.choose(outside)
+    assert f"Test image {outside} is none of the 6 on the map" in panel.hint.value
+    assert panel.map.widget.chosen == -1
+    panel.choose(panel._probe[2])
+    assert "none of the" not in panel.hint.value
+    assert panel.map.widget.chosen == 2
+    panel.close()

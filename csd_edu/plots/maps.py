@@ -336,7 +336,8 @@ def _subtitle(maps: Mapping[str, Map], trails: bool, many: bool) -> list[str]:
         text.append(f"{len(COLORS)} colours and {len(SYMBOLS)} symbols take turns: point at one for its class.")
     for names in planes.values():
         if len(names) > 1:
-            text.append(f"{', '.join(names)} share one map: their positions can be compared.")
+            listed = f"{', '.join(names[:-1])} and {names[-1]}"
+            text.append(f"The runs {listed} share one map: their positions can be compared.")
         elif len(planes) > 1:
             text.append(f"{names[0]} has a map of its own: compare no positions with the others.")
     text += [LIMITS[kind] for kind in dict.fromkeys(made.kind for made in maps.values())]

@@ -61,7 +61,7 @@ class DriftExplorer(Panel):
         }
         self.map = Picture(self._films[self.maps[0], "task"])
         self._tables = [self._numbers(after) for after in range(self._learnt)]
-        self.note, self.table = HTML(), HTML()
+        self.note, self.table, self.hint = HTML(), HTML(), HTML()
         lost = self.comparison.changes(self._names[0])["lost"][self._probe]  # the most telling place to begin
         self.query = self._probe[int(lost.int().argmax())]
         self.strips = Picture(self._strips(self.query))
@@ -79,7 +79,7 @@ class DriftExplorer(Panel):
             self.map.widget,
             self.table,
             self.note,
-            HTML("<p>Click on a point, or on an image: its neighbours after this task, among all test images.</p>"),
+            self.hint,
             self.strips.widget,
         )
 
@@ -90,13 +90,13 @@ class DriftExplorer(Panel):
         return self._numbers(self._learnt - 1) + self._note(self.maps[0])
 
     def show_query(self, query: int) -> None:
-        self.map.widget.chosen = self._place()
+        self._show_place()
         self.strips.show(self._strips(query))
 
     def _draw(self, _: Any = None) -> None:
         """Show the map and the colours chosen, as they are after the task chosen."""
         self.map.show(self._films[self.kind.value, self.color.value], self.after.value)
-        self.map.widget.chosen = self._place()
+        self._show_place()
         self.note.value = self._note(self.kind.value)
         self.table.value = self._tables[self.after.value]
 
@@ -109,9 +109,14 @@ class DriftExplorer(Panel):
     def _show_trails(self, _: Any = None) -> None:
         self.map.widget.trails = self.trails.value
 
-    def _place(self) -> int:
-        """Return which point of the map is the chosen image; −1 if it is not on it."""
-        return self._probe.index(self.query) if self.query in self._probe else -1
+    def _show_place(self) -> None:
+        """Put a ring around the chosen image, or say that it is not on the map."""
+        there = self.query in self._probe
+        self.map.widget.chosen = self._probe.index(self.query) if there and self.query is not None else -1
+        told = "" if there else f" Test image {self.query} is none of the {len(self._probe):,} on the map."
+        self.hint.value = (
+            f"<p>Click on a point, or on an image: its neighbours after this task, among all test images.{told}</p>"
+        )
 
     def _choose_point(self, clicked: dict[str, Any]) -> None:
         if clicked["trace"] % 3 == 1:  # trails, points, ring; the same for each run
@@ -156,7 +161,8 @@ class DriftExplorer(Panel):
                 ("class_mean_displacement", "of a class"),
             )
         )
-        return f"{table(heads, rows)}<details><summary>formulas</summary><ul>{formulas}</ul></details>"
+        measured = f"<p><small>Measured on the {len(self._probe):,} test images of the map.</small></p>"
+        return f"{table(heads, rows)}{measured}<details><summary>formulas</summary><ul>{formulas}</ul></details>"
 
     def _note(self, kind: str) -> str:
         notes = dict.fromkeys(of_run.note for of_run in self.comparison.maps(kind).values())

@@ -135,9 +135,13 @@ class PairView(Panel):
         does = "is not compared" if i == j else "pulls" if pull > 0 else "pushes" if pull < 0 else "does nothing"
         names = [html.escape(classes[int(labels[indices[x % n]])]) for x in (i, j)]
         self.pair.value = (
-            f"<p>student feature of {names[0]} (row {i}) and {whose} feature of {names[1]}: similarity "
-            f"{float(pairs.similarity[i, j]):.2f}, weight {float(pairs.weight[i, j]):.3f}; the pair {does}"
-            f"{'' if i == j else f' ({pull:+.3f})'}.</p>"
+            (
+                f"<p>student feature of {names[0]} (row {i}) and {whose} feature of {names[1]}: similarity "
+                f"{float(pairs.similarity[i, j]):.2f}, weight {float(pairs.weight[i, j]):.3f}; the pair {does}"
+                f"{'' if i == j else f' ({pull:+.3f})'}.</p>"
+            )
+            .replace(" -", " −")
+            .replace("(-", "(−")
         )
         self.images.show(self._images(i, j))
 
@@ -145,13 +149,10 @@ class PairView(Panel):
         indices = self._pairs(self.task.value, self.batch.value)[0]
         n, labels = len(indices), self.comparison.labels
         first, second = int(indices[i]), int(indices[j % n])
-        mark = "right" if labels[first] == labels[second] else "wrong"
-        strip: list[Shown] = [
-            pictures.shown(self.comparison, first, "query"),
-            pictures.shown(self.comparison, second, mark),
-        ]
+        strip: list[Shown] = [pictures.shown(self.comparison, image, "") for image in (first, second)]
+        kind = "itself" if i == j else "a positive" if labels[first] == labels[second] else "a negative"
         whose = "student" if j < n else "teacher"
-        return plots.retrieval_strips({f"student | {whose}": strip}, title="The pair")
+        return plots.retrieval_strips({f"student | {whose}": strip}, title=f"The pair: an anchor and {kind}")
 
 
 def _batch(comparison: Comparison, task: int, batch: int, n_classes: int, per_class: int) -> Tensor:

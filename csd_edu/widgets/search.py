@@ -59,7 +59,7 @@ class RetrievalExplorer(Panel):
         )
         changes = [(text, name) for name, text in CHANGES.items()]
         first = "lost" if self._chosen("lost", self._names[0], self._first_protocol) else "all"
-        self.change = Dropdown(options=changes, value=first, description="show", style=wide)
+        self.change = Dropdown(options=changes, value=first, description="show", style=wide, layout={"width": "380px"})
         self.by = Dropdown(options=self._names, description="by", style=wide)
         self.place = IntSlider(0, 0, 0, description="query", continuous_update=False, style=wide)
         self.before, self.next = Button(description="◀ previous"), Button(description="next ▶")
@@ -95,6 +95,7 @@ class RetrievalExplorer(Panel):
         self.strips.show(self._strips(query))
         if query in self._choices and self._choices[self.place.value] != query:
             self.place.value = self._choices.index(query)
+        self._tell()
 
     def _chosen(self, change: str = "all", by: str | None = None, protocol: str | None = None) -> list[int]:
         """Return the queries that became what is asked for."""
@@ -102,20 +103,25 @@ class RetrievalExplorer(Panel):
             return list(range(len(self.comparison.labels)))
         return torch.nonzero(self.comparison.changes(by, protocol or "seen")[change]).flatten().tolist()
 
-    def _filter(self, _: Any = None) -> None:
+    def _filter(self, changed: Any = None) -> None:
+        """Take the queries that are asked for now; another gallery is shown with the same query, so as to compare."""
         self._choices = self._chosen(self.change.value, self.by.value, self.protocol.value)
-        self.count.value = f"{len(self._choices):,} of {len(self.comparison.labels):,} queries"
-        self.place.max = max(0, len(self._choices) - 1)
-        empty = not self._choices
-        self.place.disabled = self.before.disabled = self.next.disabled = empty
-        if empty:
-            return
-        if self.query in self._choices:
-            self.place.value = self._choices.index(self.query)
-            self.strips.show(self._strips(self.query))  # the gallery may be another
+        shown = self.query
+        keeps = shown in self._choices or not self._choices or (changed and changed["owner"] is self.protocol)
+        with self.place.hold_trait_notifications():
+            self.place.max = max(0, len(self._choices) - 1)
+            self.place.value = min(self.place.value, self.place.max) if keeps else 0
+        self.place.disabled = self.before.disabled = self.next.disabled = not self._choices
+        if keeps and shown is not None:
+            self.show_query(shown)
         else:
-            self.place.value = 0
             self._go()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say how many queries there are to choose from, and if the one shown is not one of them."""
+        otherwise = "" if self.query is None or self.query in self._choices else "; the one shown is none of them"
+        self.count.value = f"{len(self._choices):,} of {len(self.comparison.labels):,} queries{otherwise}"
 
     def _go(self, _: Any = None) -> None:
         if self._choices:
