@@ -203,7 +203,10 @@ def use_search(lesson: Lesson, cell: int, comparison: Comparison, protocol: str,
     lesson.picture("search-stepped", cell)
 
     notebook.choose("gallery", other, cell=cell)
-    _, query = chosen("csd", "lost", other, ids[at + 2])
+    query = ids[at + 2]  # it stays, so that the galleries can be compared
+    ids = comparison.changes("csd", other)["lost"].nonzero()[:, 0].tolist()
+    lesson.says(cell, f"{len(ids)} of {n} queries{'' if query in ids else '; the one shown is none of them'}")
+    displayed(query, other)
     shown = found_for(comparison, query, other)
     hovered(lesson, notebook.plot(cell), 0, 1, comparison.classes[int(comparison.labels[shown[1]])])
     notebook.click(notebook.plot(cell), 0, len(shown) - 1)
