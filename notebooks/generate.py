@@ -42,6 +42,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import zlib
 from collections import Counter
@@ -596,8 +597,10 @@ def orphans(sources: Sequence[Source], folder: Path) -> list[str]:
 
 
 def solve(source: Source, folder: Path, browser: str | None) -> Result:
-    """Run the solved edition of a source in `folder` and, unless there are errors, write it with its pictures."""
-    result = run_notebook(edition(source, solved=True), timeout=4 * 60 * source.budget_minutes, folder=folder)
+    """Run the solved edition of a source and, unless there are errors, write it with its pictures below `folder`."""
+    with tempfile.TemporaryDirectory() as empty:  # what a notebook leaves behind must not serve the next time
+        notebook = edition(source, solved=True)
+        result = run_notebook(notebook, timeout=4 * 60 * source.budget_minutes, folder=Path(empty))
     if not result.errors:
         notebook = result.notebook
         seconds = round(sum(result.seconds.values()), 1)
