@@ -71,7 +71,6 @@ def test_the_students_editions_are_what_their_sources_make():
     assert generate.stale_student_editions([read(path) for path in SOURCES], generate.HERE) == []
 
 
-@pytest.mark.campaign
 def test_the_solved_editions_were_made_from_their_sources():
     assert generate.stale_solved_editions([read(path) for path in SOURCES], generate.HERE) == []
 

@@ -427,7 +427,7 @@ plots.loss_terms(broken.records, title=f"Fine-tuning on the digits in {broken.n_
 # | 08 the paper's scale | CIFAR-100 on a GPU, interrupted and resumed. |
 # | 09 your own | Your own images, or your own method. |
 #
-# A **check** follows each exercise, here and in notebooks 01 to 07. It says in words of the subject why an answer is
+# A **check** follows each exercise, here and in all other notebooks. It says in words of the subject why an answer is
 # wrong, and `check.hint("lost_queries")` gives a first hint; asked again, it gives more. What you have passed is kept,
 # also when the kernel restarts. These are the exercises of this notebook; `check.board()` lists all that the kit has.
 
