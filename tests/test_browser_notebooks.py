@@ -491,7 +491,7 @@ def lines(plot: Locator) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @IN_LAB
 def test_search_that_ages(front_end: FrontEnd, both: Comparison, tmp_path: Path) -> None:
     with opened(front_end, "06_search_that_ages", tmp_path) as lesson:

@@ -650,7 +650,7 @@ def test_a_run_wins_over_a_claim_and_differences_are_flagged(tmp_path):
     assert "ada: search passed, but the export says not tried" in text
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_kits_own_editions(tmp_path):
     """Of the solved editions all exercises pass, of the students' none was tried."""
     for edition, where in (("student", NOTEBOOKS), ("solved", NOTEBOOKS / "solutions")):
