@@ -26,7 +26,7 @@ import csd_edu as csd
 from csd_edu import check
 from csd_edu.check import running
 from csd_edu.check.verdict import Board, Hint, Verdict
-from tests import checking, test_check_features, test_check_reading
+from tests import checking, test_check_features, test_check_own, test_check_reading
 from tests.checking import checked, edited, function
 
 
@@ -1135,7 +1135,7 @@ def test_export_refuses(tmp_path):
 
 
 def test_every_exercise_has_its_tests_in_one_file():
-    files = (NAMES, test_check_reading.NAMES, test_check_features.NAMES)
+    files = (NAMES, test_check_reading.NAMES, test_check_features.NAMES, test_check_own.NAMES)
     assert sorted(name for names in files for name in names) == sorted(check.EXERCISES)
 
 

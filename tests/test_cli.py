@@ -27,6 +27,7 @@ def call(*arguments: object) -> int:
 QUICK = ("--epochs", 1, "--later-epochs", 1, "--batch-size", 16, "--tasks", 2, "--per-class", "all", "--threads", 1)
 
 
+@pytest.mark.slow
 def test_train_then_report(stripes_file, tmp_path, capsys):
     out = tmp_path / "run"
     assert call("train", "--dataset", stripes_file, "--method", "csd", *QUICK, "--out", out) == 0

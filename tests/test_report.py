@@ -419,6 +419,7 @@ def test_an_unfinished_run_is_asked_about_the_tasks_it_has_learnt(tmp_path):
         assert len(figure["wide"]["data"][0]["customdata"]) == 9 * 5  # lwf learnt the query's task last
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_charts")
 def test_only_four_runs_are_drawn_but_all_are_counted(tmp_path):
     page = report([make_run(tmp_path / f"{k}", method=f"m{k}") for k in range(5)], tmp_path, ("pca",))

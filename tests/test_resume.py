@@ -109,6 +109,7 @@ class Killed(BaseException):
 MOMENTS = ["write", "sync", "replace"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_stopped_before_every_single_file_operation_it_ends_with_the_same_bits(whole, tmp_path, monkeypatch, moment):
     """Stop before the n-th write, sync or rename, for every n, each time continuing the same run."""

@@ -369,6 +369,7 @@ def test_without_faiss_the_message_names_the_way_out(monkeypatch):
     assert gallery.search(torch.eye(4), 1)[1].tolist() == [[0], [1], [2], [3]]
 
 
+@pytest.mark.slow
 def test_faiss_is_imported_only_on_request():
     code = (
         "import sys, torch; from csd_edu.retrieval import Gallery; g = Gallery(2); g.add(torch.eye(2)); "

@@ -452,6 +452,7 @@ def test_a_strange_address_is_refused_before_anything_is_written(checkout, stran
     assert {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_make_colab_without_an_address_says_its_usage():
     done = subprocess.run(["make", "-o", ".venv/.lab", "colab"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0

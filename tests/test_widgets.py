@@ -325,6 +325,7 @@ def test_every_panel_brings_its_static_twin(panel: widgets.Panel) -> None:
     assert "<details>" in bundle["text/html"], "folded, as the widget is there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["ipywidgets", "anywidget"])
 def test_without_a_widget_package_the_twin_says_why(missing: str, runs: list[csd.Run]) -> None:
     script = f"""
@@ -405,6 +406,7 @@ def _open_widgets() -> int:
     return len(ipywidgets.Widget.widgets if registry is None else registry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PANELS)
 def test_closing_frees_memory(kind: str, runs: list[csd.Run]) -> None:
     PANELS[kind](runs).close()
