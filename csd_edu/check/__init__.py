@@ -27,10 +27,12 @@ from csd_edu.check.contrasting import CSD, TRIPLET
 from csd_edu.check.intervals import PAIRED_DIFFERENCE, T_INTERVAL
 from csd_edu.check.masks import CONTRAST_MASKS, MY_CSD
 from csd_edu.check.matrices import BACKWARD_TRANSFER, FORGETTING
+from csd_edu.check.methods import FEATURE_DISTANCE, FEATURE_DISTILLATION, MY_METHOD, RELATION_DISTANCE
 from csd_edu.check.reading import FIRST_AND_LAST, LOST_AND_WON, LOST_QUERIES, NO_LONGER_FOUND
 from csd_edu.check.running import Exercise, Function, examine
 from csd_edu.check.searching import RECALL_AT_K, SEARCH
 from csd_edu.check.teaching import DISTILLATION, PUSH, TEMPERATURE_SOFTMAX
+from csd_edu.check.training import EPOCHS_LEFT, TRAIN_UNTIL, TRAINING_HOURS
 from csd_edu.check.verdict import Board, Hint, Verdict
 
 __all__ = [
@@ -44,7 +46,10 @@ __all__ = [
     "contrast_masks",
     "csd",
     "distillation",
+    "epochs_left",
     "export",
+    "feature_distance",
+    "feature_distillation",
     "first_and_last",
     "forgetting",
     "hint",
@@ -53,15 +58,19 @@ __all__ = [
     "lost_queries",
     "mean_displacement",
     "my_csd",
+    "my_method",
     "neighbor_overlap",
     "no_longer_found",
     "paired_difference",
     "push",
     "recall_at_k",
+    "relation_distance",
     "search",
     "stale_recall",
     "t_interval",
     "temperature_softmax",
+    "train_until",
+    "training_hours",
     "translate",
     "triplet",
 ]
@@ -92,6 +101,13 @@ EXERCISES: dict[str, Exercise] = {
         TRANSLATE,
         T_INTERVAL,
         PAIRED_DIFFERENCE,
+        TRAINING_HOURS,
+        EPOCHS_LEFT,
+        TRAIN_UNTIL,
+        FEATURE_DISTANCE,
+        FEATURE_DISTILLATION,
+        RELATION_DISTANCE,
+        MY_METHOD,
     )
 }
 """All exercises by name, in the order of the notebooks."""
@@ -243,6 +259,58 @@ def t_interval(f: Function) -> Verdict:
 def paired_difference(f: Function) -> Verdict:
     """Check f(a (n,), b (n,)) -> three floats: the mean of a − b, and the ends of its 95 % t-interval."""
     return _checked(PAIRED_DIFFERENCE, f)
+
+
+def training_hours(f: Function) -> Verdict:
+    """Check f(images, epochs, speeds) -> float, hours; three lists with an entry for each task; images per second."""
+    return _checked(TRAINING_HOURS, f)
+
+
+def epochs_left(f: Function) -> Verdict:
+    """Check f(folder) -> for each task how many epochs are still to be trained, with the folder of a run.
+
+    The check trains a few small runs, in a temporary folder, and stops them at different moments.
+    """
+    return _checked(EPOCHS_LEFT, f)
+
+
+def train_until(f: Function) -> Verdict:
+    """Check f(n, stream, method, config, folder), which trains on until the run in `folder` has n epochs.
+
+    They count from the very beginning, over all tasks; a run that has as many already, or is finished, is left as it
+    is. The check trains a few small runs, in a temporary folder, and counts the epochs in the journal afterwards.
+    """
+    return _checked(TRAIN_UNTIL, f)
+
+
+def feature_distance(f: Function) -> Verdict:
+    """Check f(student (B, D), teacher (B, D)) -> scalar, the mean squared distance of features scaled to length 1."""
+    return _checked(FEATURE_DISTANCE, f)
+
+
+def feature_distillation(f: Function) -> Verdict:
+    """Check f(step, weight) -> dict of losses by name: those of `methods.finetune` and, with a teacher, "feature".
+
+    That is the weight times the distance of `feature_distance`.
+    """
+    return _checked(FEATURE_DISTILLATION, f)
+
+
+def relation_distance(f: Function) -> Verdict:
+    """Check f(student (B, D), teacher (B, D)) -> scalar, the distance-wise loss of relational knowledge distillation.
+
+    On features scaled to length 1. Source: Park et al., CVPR 2019.
+    """
+    return _checked(RELATION_DISTANCE, f)
+
+
+def my_method(f: Function) -> Verdict:
+    """Check that f(step) keeps the rules of methods; which terms it returns is free.
+
+    A dictionary of finite losses by name, scalar tensors, in the first task and in later ones; a gradient for the
+    student, and none for the teacher.
+    """
+    return _checked(MY_METHOD, f)
 
 
 def hint(exercise: str, *, rung: int | None = None) -> Hint:

@@ -31,7 +31,7 @@ from csd_edu.methods.step import Step
 Function = Callable[..., Any]
 
 TIME_LIMIT = 10.0
-"""Seconds for all cases of an exercise together."""
+"""Seconds for all cases of an exercise together, if it does not say otherwise."""
 
 IMPORTS = {
     "math": "import math",
@@ -39,10 +39,13 @@ IMPORTS = {
     "torch": "import torch",
     "F": "import torch.nn.functional as F",
     "scipy": "import scipy",
+    "contextlib": "import contextlib",
+    "Counter": "from collections import Counter",
+    "Path": "from pathlib import Path",
     "Tensor": "from torch import Tensor",
-    "csd.methods": "import csd_edu as csd",
+    r"csd\.\w+": "import csd_edu as csd",
 }
-"""What a solution may need to run in a cell of its own, by the name that it uses."""
+"""What a solution may need to run in a cell of its own, by the name that it uses (a regular expression)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,8 @@ class Exercise:
         solution: the model solution, one function that needs no other; its source is the last hint.
         truth: the library's own function, or the same computed in another way, with the solution's parameters.
         answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix, or a few numbers; "indices", a
-            matrix of integers; "masks", one tensor of booleans or several; or "terms", a dictionary of losses.
+            matrix of integers; "masks", one tensor of booleans or several; "terms", a dictionary of losses; or "rules",
+            anything that `tried` finds no fault with.
         cases: plain ones first, the smallest first.
         mistakes: the table; the first that explains all answers is named.
         hints: without the solution.
@@ -93,13 +97,16 @@ class Exercise:
         learns: for a loss or several, the parameter, or the part of a step, that gets the gradient.
         frozen: the same of what must not get any.
         terms: for a dictionary of losses, the names that there may be.
+        tried: for a function that is not just called with the arguments of a case: `tried(f, *arguments)` tries it, and
+            returns what is compared; with "rules", the first problem or None. The arguments are then the truth's.
+        seconds: for all cases together; None for TIME_LIMIT.
     """
 
     name: str
     title: str
     solution: Function
     truth: Function
-    answer: Literal["number", "loss", "rows", "indices", "masks", "terms"]
+    answer: Literal["number", "loss", "rows", "indices", "masks", "terms", "rules"]
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]
@@ -107,10 +114,17 @@ class Exercise:
     learns: str | None = None
     frozen: str | None = None
     terms: tuple[str, ...] = ()
+    tried: Callable[..., Any] | None = None
+    seconds: float | None = None
 
     @property
     def parameters(self) -> list[str]:
         return list(inspect.signature(self.solution).parameters)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of a case's arguments."""
+        return self.parameters if self.tried is None else list(inspect.signature(self.truth).parameters)
 
     @property
     def source(self) -> str:
@@ -166,14 +180,15 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     if problem is not None:
         return _failed(exercise, problem.message, problem.mistake)
     expected = [_truth(exercise, case) for case in exercise.cases]  # before the student's time begins to count
+    limit = TIME_LIMIT if exercise.seconds is None else exercise.seconds
     try:
-        with _time_limit(TIME_LIMIT), torch.enable_grad():
+        with _time_limit(limit), torch.enable_grad():
             outcomes = _outcomes(exercise, f, expected)
             if all(outcome.right for outcome in outcomes):
                 return _gradient_verdict(exercise, f) if exercise.learns else _passed(exercise)
     except _TimeUpError as error:
         message = (
-            f"Your function was stopped: it had not finished after {TIME_LIMIT:g} seconds, and the inputs are tiny. "
+            f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
             f"Is there a loop that never ends?{_their_line(error)}"
         )
         return _failed(exercise, message, "not finished in time")
@@ -262,7 +277,7 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
         return Outcome(case, expected, problem=_raised(exercise, error))
     changed = [
         name
-        for name, before, after in zip(exercise.parameters, case.arguments, arguments, strict=True)
+        for name, before, after in zip(exercise.inputs, case.arguments, arguments, strict=True)
         if not _untouched(before, after)
     ]
     if changed:
@@ -271,6 +286,8 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
             "Work on a copy (.clone(), or an operation without a trailing underscore, such as masked_fill)."
         )
         return Outcome(case, expected, problem=Problem("input changed", message))
+    if exercise.answer == "rules":
+        return Outcome(case, expected, expected if answer is None else None, answer)
     read = _read(exercise, answer, expected)
     if isinstance(read, Problem):
         return Outcome(case, expected, read.given, read)
@@ -278,6 +295,8 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
 
 
 def _truth(exercise: Exercise, case: Case) -> Tensor:
+    if exercise.answer == "rules":  # many answers are right
+        return torch.zeros(())
     answer = exercise.truth(*copy.deepcopy(case.arguments))
     if exercise.answer == "terms":
         answer = _in_order(exercise, answer)
@@ -305,8 +324,11 @@ def _in_order(exercise: Exercise, terms: dict[str, Any]) -> Tensor:
 
 
 def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
-    positional, keywords = _arguments(exercise, f, arguments) or (list(arguments), {})
-    return f(*positional, **keywords)
+    def call(*values: Any) -> Any:
+        positional, keywords = _arguments(exercise, f, values) or (list(values), {})
+        return f(*positional, **keywords)
+
+    return call(*arguments) if exercise.tried is None else exercise.tried(call, *arguments)
 
 
 def _arguments(exercise: Exercise, f: Function, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]] | None:
@@ -331,7 +353,7 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
             "calling it."
         )
         return Problem("not a function", message)
-    if _arguments(exercise, f, exercise.cases[0].arguments) is None:
+    if _arguments(exercise, f, exercise.parameters) is None:  # whatever the values, they are as many
         wanted, has = f"({', '.join(exercise.parameters)})", inspect.signature(f)
         parameters = f"({', '.join(has.parameters)})"
         message = f"Your function takes {parameters}; the check calls it with {wanted}, in this order."
@@ -496,7 +518,7 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
 
 def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:
     """Return the gradients of a loss in what learns and in what is frozen."""
-    arguments = dict(zip(exercise.parameters, copy.deepcopy(case.arguments), strict=True))
+    arguments = dict(zip(exercise.inputs, copy.deepcopy(case.arguments), strict=True))
     tensors = {name: part for argument in arguments.items() for name, part in parts(*argument).items()}
     leaves = {name: tensors[name].requires_grad_() for name in (exercise.learns, exercise.frozen) if name}
     loss = _call(exercise, f, list(arguments.values()))
@@ -546,7 +568,12 @@ def _untouched(before: Any, after: Any) -> bool:
 
 
 def _passed(exercise: Exercise) -> Verdict:
-    message = f"All {len(exercise.cases)} inputs are answered correctly."
+    n = len(exercise.cases)
+    message = (
+        f"The rules are kept on all {n} inputs."
+        if exercise.answer == "rules"
+        else f"All {n} inputs are answered correctly."
+    )
     return Verdict(exercise.name, True, message, tested=exercise.tested)
 
 
@@ -555,7 +582,7 @@ def _failed(exercise: Exercise, message: str, mistake: str | None, outcomes: Seq
     if not outcomes or mistake == "still to be written":
         return Verdict(exercise.name, False, message, mistake)
     smallest = min(outcomes, key=lambda outcome: _size(outcome.case.arguments))
-    arguments = dict(zip(exercise.parameters, copy.deepcopy(smallest.case.arguments), strict=True))
+    arguments = dict(zip(exercise.inputs, copy.deepcopy(smallest.case.arguments), strict=True))
     expected = _plain(exercise, smallest.expected)
     given = None if smallest.given is None else _plain(exercise, smallest.given)
     given = given if smallest.gaps is None else list(smallest.gaps)
@@ -563,6 +590,8 @@ def _failed(exercise: Exercise, message: str, mistake: str | None, outcomes: Seq
 
 
 def _plain(exercise: Exercise, value: Tensor) -> Any:
+    if exercise.answer == "rules":
+        return "any that keeps the rules"
     if exercise.answer == "terms":
         return {name: term for name, term in zip(exercise.terms, value.tolist(), strict=True) if term != 0}
     return value.item() if value.ndim == 0 else value

@@ -61,7 +61,6 @@ print(f"Runs are kept in {RUNS}")
 import contextlib
 import itertools
 import json
-import shutil
 import tempfile
 import time
 import zlib
@@ -105,6 +104,8 @@ FOLDER = RUNS / f"{data.name}-{size}-{key:08x}"  # other settings, another folde
 small = csd.split(csd.load("digits", per_class=20), n_tasks=3, seed=0)
 SMALL = csd.Config(epochs=4, later_epochs=3, batch_size=32, crop_padding=2, device="cpu")
 
+mine = {}  # your functions, once they have passed
+
 
 def train(method):
     """Train with a live view, or go on where the run stopped, or open it if it is finished; return the run."""
@@ -114,7 +115,7 @@ def train(method):
     done = 0 if run is None else sum(record["kind"] == "epoch" for record in run.records)
     if run is not None and run.finished:
         print(f"{method.__name__} was finished already: nothing is trained, its results are loaded. To start afresh:")
-        print(f"shutil.rmtree({str(folder)!r})  and this cell again")
+        print(f"import shutil; shutil.rmtree({str(folder)!r})  and this cell again")
     elif done:
         print(f"{method.__name__} goes on after {done} of {total} epochs")
     else:
@@ -145,43 +146,6 @@ def compare(one, other):
     pairs = [(a[name], b[name]) for a, b in zip(*weights, strict=True) for name in a]
     largest = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
     return one.metrics == other.metrics, told(one) == told(other), largest
-
-
-passed = set()  # names of your functions that are right
-
-
-def same(one, other):
-    """Return whether two numbers or lists of numbers are equal, up to rounding."""
-    try:
-        one, other = torch.tensor(one, dtype=torch.float64), torch.tensor(other, dtype=torch.float64)
-    except (TypeError, ValueError):  # no numbers
-        return False
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-6, atol=0)
-
-
-def judge(name, function, trials):
-    """Print whether your function is right and, if its answer is that of a known mistake, which one.
-
-    name: of your function. function: what gives the answer, your function or one that uses it.
-    trials: a list of (arguments, right answer, {mistake: its answer}).
-    """
-    passed.discard(name)
-    try:
-        for arguments, right, mistakes in trials:
-            answer = function(*arguments)
-            if answer is None:
-                return print(f"✕ {name} gave nothing back: is `return` missing?")
-            if not same(answer, right):
-                known = [
-                    f" That is what one gets who {what}." for what, wrong in mistakes.items() if same(answer, wrong)
-                ]
-                return print(f"✕ {name} gave {answer}; expected {right}.{known[0] if known else ''}")
-    except NotImplementedError as missing:
-        return print(f"– {name} is not written yet: {missing}")
-    except Exception as error:
-        return print(f"✕ {name} stopped with {type(error).__name__}: {error}")
-    passed.add(name)
-    return print(f"✓ {name} is right in all {len(trials)} trials")
 
 
 epochs = f"{config.epochs} epochs for the first task and {config.later_epochs} for each other"
@@ -264,31 +228,18 @@ def training_hours(images, epochs, speeds):
 
 
 # %% tags=["check"]
-judge(
-    "training_hours",
-    training_hours,
-    [
-        (([3600], [1], [1]), 1.0, {"forgets that an hour has 3,600 seconds": 3600.0, "counts minutes": 60.0}),
-        (
-            ([7200, 3600], [10, 20], [100, 20]),
-            720 / 3600 + 1,  # 72,000 images in 720 seconds, and as many at a fifth of the speed in an hour
-            {
-                "takes the mean of the speeds": 144_000 / 60 / 3600,
-                "looks at the first task only": 0.2,
-                "multiplies by the speed": (72_000 * 100 + 72_000 * 20) / 3600,
-            },
-        ),
-        (([100, 100, 100], [4, 2, 2], [50, 25, 25]), (8 + 8 + 8) / 3600, {}),
-    ],
-)
+verdict = check.training_hours(training_hours)
+mine["training_hours"] = training_hours if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # A task passes `images × epochs` images. Divided by images per second, that makes seconds. Add up the seconds of the
-# tasks, not the speeds. `zip(images, epochs, speeds)` gives the three numbers of one task at a time.
+# tasks, not the speeds. `zip(images, epochs, speeds)` gives the three numbers of one task at a time. For more, run
+# `check.hint("training_hours")` in a new cell, once or several times.
 
 # %%
-if "training_hours" in passed:
+if mine.get("training_hours"):
     for name in ("lab", "paper"):
         settings, n_tasks, images_per_task = rows[name]
         n_epochs = [settings.epochs_of(task) for task in range(n_tasks)]
@@ -405,28 +356,14 @@ def epochs_left(folder):
 
 
 # %% tags=["check"]
-trials = []
-with tempfile.TemporaryDirectory() as folder:
-    for n_records in (2, 0, 6, 12):
-        stopped = Path(folder, str(n_records))
-        sitting(stopped, n_records)
-        copy = shutil.copytree(stopped, f"{stopped}-copy")
-        rest = Counter(r["task"] for r in csd.training(small, csd.methods.csd, SMALL, out=copy) if r["kind"] == "epoch")
-        lines = Counter(record["task"] for record in csd.Run.load(stopped).records)
-        first = SMALL.epochs
-        mistakes = {
-            "counts the measurement of a task as an epoch": [SMALL.epochs_of(t) - lines[t] for t in range(3)],
-            "gives all tasks the epochs of the first": [first - (SMALL.epochs_of(t) - rest[t]) for t in range(3)],
-            "tells what is done, not what is left": [SMALL.epochs_of(t) - rest[t] for t in range(3)],
-            "adds up the tasks": sum(rest.values()),
-        }
-        trials.append(([stopped], [rest[t] for t in range(3)], mistakes))  # right is what was really trained then
-    judge("epochs_left", epochs_left, trials)
+verdict = check.epochs_left(epochs_left)
+mine["epochs_left"] = epochs_left if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # `Counter(…)` counts how often each value occurs, and says 0 for one that does not. Give it the `"task"` of those
-# records whose `"kind"` is `"epoch"`.
+# records whose `"kind"` is `"epoch"`. For more, run `check.hint("epochs_left")` in a new cell.
 
 # %% [markdown]
 # ### A question to discuss
@@ -477,35 +414,16 @@ def train_until(n, stream, method, config, folder):
 
 
 # %% tags=["check"]
-def trained_until(sittings):
-    """Return how many epochs the journal has after each call of your function."""
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder, "run")
-        for n in sittings:
-            train_until(n, small, csd.methods.csd, SMALL, run)
-            found.append((run / "records.jsonl").read_text().count('"kind": "epoch"') if run.exists() else 0)
-    return found
-
-
-all_epochs = SMALL.epochs + 2 * SMALL.later_epochs
-judge(
-    "train_until",
-    trained_until,
-    [
-        (([2],), [2], {"trains one epoch too many": [3], "never stops": [all_epochs]}),
-        (([5],), [5], {"takes the measurement of a task for an epoch": [4]}),
-        (([1, 3],), [1, 3], {"counts each sitting from 0": [1, 4]}),
-        (([3, 2, 3],), [3, 3, 3], {"trains at least one epoch in each sitting": [3, 4, 5]}),
-        (([4, 1000, 5],), [4, all_epochs, all_epochs], {}),
-    ],
-)
+verdict = check.train_until(train_until)
+mine["train_until"] = train_until if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### Hint
 # `csd.Run.load(folder).records` is the journal so far; count its epochs first. Then a `while` loop, as long as there
 # are fewer than `n`: `next(records, None)` trains until the next record, and gives `None` when the run is finished.
-# With `for record in records:` take care that nothing is trained if there is nothing to do.
+# With `for record in records:` take care that nothing is trained if there is nothing to do. For more, run
+# `check.hint("train_until")` in a new cell.
 
 # %% [markdown]
 # Now the experiment: one run in one go, and one that is stopped after 2, 5 and 8 epochs. As a control, a run with
@@ -517,7 +435,7 @@ with tempfile.TemporaryDirectory() as folder:
     whole, pieces, control = (Path(folder, name) for name in ("whole", "pieces", "control"))
     one_go = csd.train(small, csd.methods.csd, SMALL, out=whole, progress=False)
     for n in (2, 5, 8):
-        if "train_until" in passed:
+        if mine.get("train_until"):
             train_until(n, small, csd.methods.csd, SMALL, pieces)
         else:
             sitting(pieces, 3)
@@ -525,7 +443,7 @@ with tempfile.TemporaryDirectory() as folder:
     other_seed = csd.train(small, csd.methods.csd, SMALL.replace(seed=1), out=control, progress=False)
     print(
         "stopped with your train_until"
-        if "train_until" in passed
+        if mine.get("train_until")
         else "stopped by `sitting`: train_until is not right yet"
     )
     print(
@@ -583,7 +501,7 @@ print(f"\nYou predicted: {without_moments}.")
 
 
 # %% tags=["break"]
-def my_csd(step):
+def half_csd(step):
     """CSD with a smaller weight."""
     return csd.methods.csd(step, weight=0.5)
 
@@ -591,7 +509,7 @@ def my_csd(step):
 attempts = {
     "more epochs": (small, csd.methods.csd, SMALL.replace(epochs=6)),
     "another seed of the classes": (csd.split(small.dataset, n_tasks=3, seed=1), csd.methods.csd, SMALL),
-    "another method": (small, my_csd, SMALL),
+    "another method": (small, half_csd, SMALL),
     "the same settings": (small, csd.methods.csd, SMALL),
 }
 with tempfile.TemporaryDirectory() as folder:
@@ -656,7 +574,7 @@ if abs(lead) > 2 * error:
     print("The lead is more than twice its standard error: other queries would hardly turn it round.")
 else:
     print("The lead is not even twice its standard error: other queries might turn it round.")
-if "training_hours" in passed:
+if mine.get("training_hours"):
     print("\nHow good is the estimate of section 1, made from the first epoch of each task?")
     for name, run in runs.items():
         first = [r for r in run.records if r["kind"] == "epoch" and r["epoch"] == 0]
@@ -736,4 +654,4 @@ if "training_hours" in passed:
 # - J. Mohan, A. Phanishayee, V. Chidambaram: *CheckFreq: Frequent, Fine-Grained DNN Checkpointing*, FAST 2021.
 
 # %%
-check.board()
+check.board("training_hours", "epochs_left", "train_until")

@@ -40,8 +40,6 @@ import math
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +54,6 @@ import csd_edu as csd
 from csd_edu import check, pictures, plots, saved, widgets
 from csd_edu.batches import Batches
 from csd_edu.comparison import Comparison
-from csd_edu.methods import Step, View
 from csd_edu.plots.style import METHODS, finished, styles
 from csd_edu.report import write_report
 from csd_edu.retrieval import Gallery
@@ -69,110 +66,6 @@ mine = {}  # your functions, once they have passed
 def ready_distance(student, teacher):
     """Return what exercise 1 asks for in another form, for sections that you start without it."""
     return 2 * (1 - F.cosine_similarity(student, teacher.detach(), dim=1)).mean()
-
-
-def problem_of(function, cases, right, mistakes):
-    """Return in plain words what is wrong with a loss f(student, teacher), or None.
-
-    cases: pairs of features, each (B, D); right: the true value, from plain lists of numbers; mistakes: for each, in
-    words, a function that makes it.
-    """
-    for student, teacher in cases:
-        student, teacher = student.clone().requires_grad_(True), teacher.clone().requires_grad_(True)
-        try:
-            given = function(student, teacher)
-        except NotImplementedError:
-            return "not written yet: put your lines in the place of `raise`, then run both cells again"
-        except Exception as error:
-            return f"it stopped with {type(error).__name__}: {error}"
-        if given is None:
-            return "it gave nothing back. Is `return` missing?"
-        if not isinstance(given, torch.Tensor):
-            return f"it gave a {type(given).__name__}; a loss is a tensor with a single number: else nothing is learnt"
-        if given.ndim:
-            return f"it gave a tensor of shape {tuple(given.shape)}; a loss is a single number"
-        expected = right(student.tolist(), teacher.tolist())
-        if not math.isclose(given.item(), expected, rel_tol=1e-4, abs_tol=1e-6):
-            known = (
-                words for words, wrong in mistakes.items() if torch.isclose(given, wrong(student, teacher), rtol=1e-4)
-            )
-            words = next(known, "the number is another one")
-            shown = f"student {student.tolist()}, teacher {teacher.tolist()}"
-            example = f"for {shown}" if student.numel() < 12 else f"for features of {tuple(student.shape)}"
-            return f"{words}. Expected {expected:.4f}, it gave {given.item():.4f}, {example}"
-        if not given.requires_grad:
-            return (
-                "the number is right, but no gradient comes from it: is there a .detach(), .item() or no_grad too many?"
-            )
-        of_student, of_teacher = torch.autograd.grad(given, (student, teacher), allow_unused=True)
-        if of_student is None or not of_student.any():
-            return "the number is right, but no gradient reaches the student: detach the teacher, and only the teacher"
-        if not of_student.isfinite().all():
-            return (
-                "the number is right, but its gradient is NaN: the root has an infinite slope at 0, where an image "
-                "meets itself. Leave those pairs out *before* the root, as F.pdist does"
-            )
-        if of_teacher is not None and of_teacher.any():
-            return "the number is right, but a gradient reaches the teacher, who must not move: teacher.detach()"
-    return None
-
-
-def small_step(task):
-    """Return a step with six made-up images, and a teacher from task 1 on; the features take gradients."""
-    seeded = torch.Generator().manual_seed(0)
-    features, of_teacher = torch.rand(6, 8, generator=seeded), torch.rand(6, 8, generator=seeded)
-    logits, teacher_logits = torch.randn(6, 5, generator=seeded), torch.randn(6, 3, generator=seeded)
-    for leaf in (features, of_teacher, logits):
-        leaf.requires_grad_(True)
-    ask = (lambda _: View(of_teacher, teacher_logits)) if task > 0 else None
-    labels = torch.tensor([3, 3, 4, 4, 3, 4])
-    return Step(torch.zeros(6, 3, 24, 24, dtype=torch.uint8), labels, features, logits, task, ask)
-
-
-def problem_of_method(method):
-    """Return in plain words which rule of methods a function breaks, or None."""
-    for task, which in ((0, "in the first task"), (1, "in a later task")):
-        step = small_step(task)
-        try:
-            terms = method(step)
-        except NotImplementedError:
-            return "not written yet: put your lines in the place of `raise`, then run both cells again"
-        except Exception as error:
-            if task == 0 and "'NoneType'" in str(error):
-                return f"{which} there is no teacher: step.teacher is None. Ask `if step.teacher is not None:` first"
-            hint = ". Features have the same size for both, logits have not" if "size" in str(error) else ""
-            return f"{which} it stopped with {type(error).__name__}: {error}{hint}"
-        if terms is None:
-            return f"{which} it gave nothing back. Is `return terms` missing, or inside the `if`?"
-        if not isinstance(terms, Mapping) or not terms:
-            what = "a single tensor" if isinstance(terms, torch.Tensor) else f"a {type(terms).__name__} without names"
-            form = 'a dictionary of named terms, such as {"ce": …, "triplet": …}; the trainer adds them up'
-            return f"{which} it gave {what}. A method returns {form}"
-        for name, term in terms.items():
-            if not isinstance(term, torch.Tensor) or term.ndim:
-                what = f"of shape {tuple(term.shape)}" if isinstance(term, torch.Tensor) else f"a {type(term).__name__}"
-                return f"{which} the term {name!r} is {what}; each term has to be a tensor with a single number"
-            if not term.isfinite():
-                return f"{which} the term {name!r} is {term.item()}"
-        leaves = (step.features, step.logits, *([step.teacher.features] if task else []))
-        total = sum(terms.values())
-        if not total.requires_grad:
-            return f"{which} no term depends on the student: nothing would be learnt"
-        of_features, of_logits, *of_teacher = torch.autograd.grad(total, leaves, allow_unused=True)
-        if of_features is None and of_logits is None:
-            return f"{which} no term depends on the student: nothing would be learnt"
-        if of_features is not None and not of_features.isfinite().all():
-            return f"{which} the gradient is NaN: is there a root, a logarithm or a division of 0?"
-        if of_teacher and of_teacher[0] is not None and of_teacher[0].any():
-            return "a gradient reaches the teacher, who must not move: .detach()"
-    return None
-
-
-def say(name, problem, done):
-    """Print a verdict, on lines that are not too long; return whether there is no problem."""
-    sign = "✓" if problem is None else "–" if problem.startswith("not written yet") else "✕"
-    print(textwrap.fill(f"{sign} {name}: {done if problem is None else problem}", 110, subsequent_indent="  "))
-    return problem is None
 
 
 # %% tags=["setup"]
@@ -540,53 +433,15 @@ def feature_distance(student, teacher):
 
 
 # %% tags=["check"]
-def by_hand(student, teacher):
-    """Return the same from lists of numbers, image by image."""
-    total = 0.0
-    for s, t in zip(student, teacher, strict=True):
-        length_s, length_t = math.hypot(*s), math.hypot(*t)
-        total += sum((a / length_s - b / length_t) ** 2 for a, b in zip(s, t, strict=True))
-    return total / len(student)
-
-
-def unit(x, dim=1):
-    return F.normalize(x, dim=dim)
-
-
-mistakes = {
-    "the features are not scaled to length 1": lambda s, t: (s - t).square().sum(dim=1).mean(),
-    "the features are not scaled to length 1, and the mean runs over B · D numbers": F.mse_loss,
-    "the mean runs over all B · D numbers, so the loss shrinks with D: sum over D, then the mean over B": (
-        lambda s, t: F.mse_loss(unit(s), unit(t))
-    ),
-    "this is the sum over the images, so it grows with the batch: take the mean over B": (
-        lambda s, t: (unit(s) - unit(t)).square().sum()
-    ),
-    "this is 1 − cosine, half of what is asked for (a good loss as well)": (
-        lambda s, t: 1 - F.cosine_similarity(s, t).mean()
-    ),
-    "this is the cosine, which is *large* where nothing has moved": lambda s, t: F.cosine_similarity(s, t).mean(),
-    "the distance is not squared": lambda s, t: (unit(s) - unit(t)).norm(dim=1).mean(),
-    "columns are scaled instead of rows: each image has a row (dim=1)": (
-        lambda s, t: (unit(s, 0) - unit(t, 0)).square().sum(dim=1).mean()
-    ),
-    "only the student is scaled": lambda s, t: (unit(s) - t).square().sum(dim=1).mean(),
-    "only the teacher is scaled": lambda s, t: (s - unit(t)).square().sum(dim=1).mean(),
-    "the differences are not squared before they are added up": lambda s, t: (unit(s) - unit(t)).sum(dim=1).mean(),
-}
-seeded = torch.Generator().manual_seed(0)
-cases = [
-    (torch.tensor([[0.0, 3, 4], [6, 0, 8]]), torch.tensor([[0.0, 5, 0], [0, 0, 2]])),
-    (torch.rand(7, 64, generator=seeded), 3 * torch.rand(7, 64, generator=seeded)),
-]
-problem = problem_of(feature_distance, cases, by_hand, mistakes)
-passed = say("feature_distance", problem, "right, in value and gradient, for 2 images of 3 numbers and for 7 of 64")
-mine["feature_distance"] = feature_distance if passed else None
+verdict = check.feature_distance(feature_distance)
+mine["feature_distance"] = feature_distance if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 # `F.normalize(x, dim=1)` scales each row. `(a - b).square()` has B rows and D columns: first `.sum(dim=1)`, then
-# `.mean()`. And `teacher.detach()`: the number is the same without it, but where would the gradient go?
+# `.mean()`. And `teacher.detach()`: the number is the same without it, but where would the gradient go? For more, run
+# `check.hint("feature_distance")` in a new cell, once or several times.
 
 # %% [markdown]
 # Now the method. It does what fine-tuning does, `csd.methods.finetune(step)`, and has one term more, by the name
@@ -609,41 +464,15 @@ def feature_distillation(step, weight=3.0):
 
 
 # %% tags=["check"]
-def problem_of_terms(method):
-    """Return what is wrong with the terms of feature distillation, or None."""
-    if problem := problem_of_method(method):
-        return problem
-    for task in (0, 1):
-        for weight in (3.0, 0.5):
-            step = small_step(task)
-            expected = {name: term.item() for name, term in csd.methods.finetune(step).items()}
-            bare = ready_distance(step.features, step.teacher.features).item() if task else 0.0
-            expected |= {"feature": weight * bare} if task else {}
-            try:
-                given = {name: term.item() for name, term in method(step, weight=weight).items()}
-            except TypeError as error:
-                return f"called with weight={weight:g} it stopped with {error}. Leave `weight=3.0` in its first line"
-            where = f"in task {task}, with weight={weight:g},"
-            if missing := [name for name in expected if name not in given]:
-                what = "is the name another one?" if missing == ["feature"] else "without them no new class is learnt"
-                return f"{where} there is no term {' and no '.join(map(repr, missing))}: {what}"
-            if more := [name for name in given if name not in expected]:
-                return f"{where} there is a term {more[0]!r} too many"
-            for name, value in expected.items():
-                if not math.isclose(given[name], value, rel_tol=1e-4):
-                    times = f": {given[name] / bare:.3g} times the distance" if name == "feature" else ""
-                    return f"{where} the term {name!r} is {given[name]:.4f}{times}. Expected {value:.4f}"
-    return None
-
-
-problem = problem_of_terms(feature_distillation)
-passed = say("feature_distillation", problem, "right in the first task, where there is no teacher, and in later ones")
-mine["feature_distillation"] = feature_distillation if passed else None
+verdict = check.feature_distillation(feature_distillation)
+mine["feature_distillation"] = feature_distillation if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 # It looks like LwF above: `terms = csd.methods.finetune(step)`; then, only with a teacher, `terms["feature"] = weight
-# * distance(…, …)`; and `return terms` at the end, *outside* the `if`.
+# * distance(…, …)`; and `return terms` at the end, *outside* the `if`. For more, run
+# `check.hint("feature_distillation")` in a new cell.
 
 # %% [markdown]
 # **What is a good weight?** Cross-entropy is about 3 when 20 classes are unknown, the triplet loss about 1; a squared
@@ -688,61 +517,15 @@ def relation_distance(student, teacher):
 
 
 # %% tags=["check"]
-def relations_by_hand(student, teacher):
-    """Return the same from lists of numbers, pair by pair."""
-
-    def relations(rows):
-        rows = [[v / math.hypot(*row) for v in row] for row in rows]
-        found = [math.dist(rows[i], rows[j]) for j in range(len(rows)) for i in range(j)]
-        return [d / (sum(found) / len(found)) for d in found]
-
-    gaps = [abs(a - b) for a, b in zip(relations(student), relations(teacher), strict=True)]
-    return sum(x * x / 2 if x <= 1 else x - 0.5 for x in gaps) / len(gaps)
-
-
-def compared(scale=True, mean=True, squared=False, itself=False, cosine=False, how=F.smooth_l1_loss):
-    """Return a variant of the loss, most of them wrong."""
-
-    def relations(x):
-        x = F.normalize(x, dim=1) if scale else x
-        every = 1 - x @ x.T if cosine else (x[:, None] - x[None]).square().sum(dim=2)
-        d = every.flatten() if itself else every[torch.ones_like(every).triu(1).bool()]
-        d = d if squared or cosine else d.sqrt()
-        return d / d.mean() if mean else d
-
-    return lambda s, t: how(relations(s), relations(t))
-
-
-mistakes = {
-    "the features are not scaled to length 1": compared(scale=False),
-    "the distances are not divided by their mean": compared(mean=False),
-    "neither the features are scaled, nor the distances divided by their mean": compared(scale=False, mean=False),
-    "these are squared distances: the root is missing": compared(squared=True),
-    "each image is paired with itself, too: only pairs with i < j count": compared(itself=True),
-    "this is 1 − cosine, not a distance": compared(cosine=True),
-    "this is the squared difference; Huber's loss is half of it near 0, and a straight line far out": (
-        compared(how=F.mse_loss)
-    ),
-    "this is the absolute difference; Huber's loss is F.smooth_l1_loss": compared(how=F.l1_loss),
-    "this is the sum over the pairs; take their mean": compared(how=partial(F.smooth_l1_loss, reduction="sum")),
-    "both are divided by the teacher's mean; each has its own": lambda s, t: F.smooth_l1_loss(
-        *(F.pdist(F.normalize(x, dim=1)) / F.pdist(F.normalize(t, dim=1)).mean() for x in (s, t))
-    ),
-    "this compares each image with itself, as exercise 1 did; here pairs of images are compared": ready_distance,
-}
-seeded = torch.Generator().manual_seed(0)
-cases = [
-    (torch.tensor([[3.0, 4, 0], [0, 2, 0], [0, 0, 1]]), torch.tensor([[1.0, 0, 0], [5, 0, 0.5], [0, 0, 3]])),
-    (torch.rand(7, 64, generator=seeded), 3 * torch.rand(7, 64, generator=seeded)),
-]
-problem = problem_of(relation_distance, cases, relations_by_hand, mistakes)
-passed = say("relation_distance", problem, "right, in value and gradient, for 3 images of 3 numbers and for 7 of 64")
-mine["relation_distance"] = relation_distance if passed else None
+verdict = check.relation_distance(relation_distance)
+mine["relation_distance"] = relation_distance if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 # `F.pdist(x)` has the distances of all pairs i < j of the rows of x. Then three lines: distances of the student,
-# distances of the teacher (who is detached), and `F.smooth_l1_loss` of the two, each divided by its own `.mean()`.
+# distances of the teacher (who is detached), and `F.smooth_l1_loss` of the two, each divided by its own `.mean()`. For
+# more, run `check.hint("relation_distance")` in a new cell.
 
 # %%
 if mine.get("relation_distance"):
@@ -784,18 +567,15 @@ def my_method(step):
 
 
 # %% tags=["check"]
-problem = problem_of_method(my_method)
-mine["my_method"] = my_method if problem is None else None
-if say("my_method", problem, "keeps the rules, in the first task and in a later one"):
-    first, later = (set(my_method(small_step(task))) for task in (0, 1))
-    print(
-        f"  terms in the first task: {', '.join(sorted(first))}; later also: {', '.join(sorted(later - first)) or 'none'}"
-    )
+verdict = check.my_method(my_method)
+mine["my_method"] = my_method if verdict.passed else None
+verdict
 
 # %% [markdown] tags=["hint"]
 # ### A hint
 # `terms = csd.methods.csd(step)` has all that CSD has. Add a term by a name of your own, only if there is a teacher.
-# A check can tell that a method keeps the rules. It can't tell that it is any good.
+# A check can tell that a method keeps the rules. It can't tell that it is any good. For more hints, run
+# `check.hint("my_method")` in a new cell.
 
 # %% [markdown] minutes=12
 # ## 6. Is it better?
@@ -1090,9 +870,5 @@ print(f"{max(old) - min(old):.3f} at most.\nYou predicted {guess}.")
 # - K. Musgrave, S. Belongie, S.-N. Lim: *A Metric Learning Reality Check*, ECCV 2020: what becomes of leads in a fair
 #   race.
 
-# %% [markdown]
-# Here is the board of all notebooks. What you have written in this one is not on it: your own method has no solution
-# to be compared with.
-
 # %%
-check.board()
+check.board("feature_distance", "feature_distillation", "relation_distance", "my_method")
