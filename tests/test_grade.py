@@ -227,6 +227,9 @@ def test_what_an_export_claims(tmp_path):
         "search": "passed", "recall_at_k": "tried", "forgetting": "untried", "csd": "untried",
     }  # fmt: skip
     assert (claims["recall_at_k"].mistake, claims["recall_at_k"].message) == ("self", "self ×2; wrong axis ×1")
+    unnamed = {"search": {"passed": False, "attempts": 3, "hints": 0, "mistakes": {"unknown": 3}}}
+    claim = read_all(put(tmp_path / "b", b_DOT_json=export_of("Bob", **unnamed)))[0][0].claims["search"]
+    assert (claim.state, claim.mistake, claim.message) == ("tried", "no usual mistake", "×3")
 
 
 def test_the_checks_own_export_is_read(tmp_path, monkeypatch):

@@ -200,8 +200,11 @@ def _claim(name: str, entry: Any) -> Result:
     if not attempts or (mistakes and not made):
         return Result("untried")
     usual = sorted(made, key=lambda mistake: -made[mistake])
-    message = "; ".join(f"{printable(mistake, 60)} ×{made[mistake]}" for mistake in usual[:3])
-    return Result("tried", printable(usual[0], 60) if usual else None, message)
+    names = {mistake: "no usual mistake" if mistake == "unknown" else printable(mistake, 60) for mistake in usual}
+    message = "; ".join(f"{names[mistake]} ×{made[mistake]}" for mistake in usual[:3])
+    if len(usual) == 1:
+        message = f"×{made[usual[0]]}"
+    return Result("tried", names[usual[0]] if usual else None, message)
 
 
 def _are_counts(*values: object) -> bool:
