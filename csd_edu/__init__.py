@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 
 import os
 
-# Threads that wait should sleep. By default they spin, and where several programs share the cores training takes
-# several times as long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
+# Threads that wait should sleep. By default they spin, and where programs share the cores training takes many times as
+# long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from csd_edu import drift, losses, methods, metrics, retrieval
