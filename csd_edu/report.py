@@ -17,6 +17,7 @@ from torch import Tensor
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, check_comparable, run_labels, stream_of
 from csd_edu.files import write_atomically
+from csd_edu.plots.style import number
 from csd_edu.runs import Run
 
 METHODS = {
@@ -128,7 +129,7 @@ def _share(value: float | None, text: str | None = None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else number(value)
 
 
 def _figures(runs: Mapping[str, Run]) -> dict[str, str]:

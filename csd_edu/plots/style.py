@@ -57,6 +57,11 @@ def label(name: object, width: int = 40) -> str:
     return html.escape(text if len(text) <= width else text[: width - 1] + "…")
 
 
+def number(value: float, form: str = ".3f") -> str:
+    """Return a number as text, with a true minus sign."""
+    return f"{value:{form}}".replace("-", "−")
+
+
 def method_of(name: str) -> str:
     """Return the method that a label such as "csd(weight=0.5)" or "csd (seed 1)" is about."""
     return name.partition("(")[0].strip()

@@ -13,6 +13,7 @@ from torch import Tensor
 from csd_edu import losses, pictures, plots
 from csd_edu.comparison import Comparison
 from csd_edu.plots import Shown
+from csd_edu.plots.style import number
 from csd_edu.runs import Run
 from csd_edu.widgets.panel import Panel, Picture
 from csd_edu.widgets.twin import table
@@ -134,14 +135,11 @@ class PairView(Panel):
         pull = float(pairs.pull[i, j])
         does = "is not compared" if i == j else "pulls" if pull > 0 else "pushes" if pull < 0 else "does nothing"
         names = [html.escape(classes[int(labels[indices[x % n]])]) for x in (i, j)]
+        force = "" if i == j else f" ({number(pull, '+.3f')})"
+        similarity, weight = number(float(pairs.similarity[i, j]), ".2f"), number(float(pairs.weight[i, j]))
         self.pair.value = (
-            (
-                f"<p>student feature of {names[0]} (row {i}) and {whose} feature of {names[1]}: similarity "
-                f"{float(pairs.similarity[i, j]):.2f}, weight {float(pairs.weight[i, j]):.3f}; the pair {does}"
-                f"{'' if i == j else f' ({pull:+.3f})'}.</p>"
-            )
-            .replace(" -", " −")
-            .replace("(-", "(−")
+            f"<p>student feature of {names[0]} (row {i}) and {whose} feature of {names[1]}: similarity {similarity}, "
+            f"weight {weight}; the pair {does}{force}.</p>"
         )
         self.images.show(self._images(i, j))
 

@@ -106,17 +106,17 @@ class RetrievalExplorer(Panel):
     def _filter(self, changed: Any = None) -> None:
         """Take the queries that are asked for now; another gallery is shown with the same query, so as to compare."""
         self._choices = self._chosen(self.change.value, self.by.value, self.protocol.value)
-        shown = self.query
-        keeps = shown in self._choices or not self._choices or (changed and changed["owner"] is self.protocol)
+        another_gallery = changed is not None and changed["owner"] is self.protocol
+        keeps = self.query is not None and (another_gallery or self.query in self._choices or not self._choices)
         with self.place.hold_trait_notifications():
             self.place.max = max(0, len(self._choices) - 1)
             self.place.value = min(self.place.value, self.place.max) if keeps else 0
         self.place.disabled = self.before.disabled = self.next.disabled = not self._choices
-        if keeps and shown is not None:
-            self.show_query(shown)
+        if keeps and self.query is not None:
+            self.show_query(self.query)
         else:
             self._go()
-        self._tell()
+            self._tell()
 
     def _tell(self) -> None:
         """Say how many queries there are to choose from, and if the one shown is not one of them."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from csd_edu.plots.style import number
+
 
 def static_html(
     figures: Sequence[go.Figure], numbers: str, *, title: str, reason: str | None = None, panel: str | None = None
@@ -50,7 +52,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     def cell(value: object) -> str:
         if value is None:
             return "–"
-        return f"{value:.3f}".replace("-", "−") if isinstance(value, float) else html.escape(str(value))
+        return number(value) if isinstance(value, float) else html.escape(str(value))
 
     line = "".join(f'<th scope="col" style="text-align:left;padding:2px 12px 2px 0">{cell(h)}</th>' for h in head)
     body = "".join(
