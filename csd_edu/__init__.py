@@ -16,25 +16,32 @@ import os
 # long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from csd_edu import drift, losses, methods, metrics, retrieval
+from csd_edu import drift, losses, methods, metrics, models, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load
+from csd_edu.learn import learn
+from csd_edu.learner import TrainingDivergedError
+from csd_edu.memory import Bank, Memory
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream, split
-from csd_edu.train import TrainingDivergedError, train, training
+from csd_edu.train import train, training
 
 __all__ = [
+    "Bank",
     "Config",
     "Dataset",
+    "Memory",
     "Preset",
     "Run",
     "Stream",
     "TrainingDivergedError",
     "drift",
+    "learn",
     "load",
     "losses",
     "methods",
     "metrics",
+    "models",
     "preset",
     "retrieval",
     "split",

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu.tasks import Images
+
+
+class Batch(NamedTuple):
+    """Some of the images of a task."""
+
+    images: Tensor  # (B, C, H, W) uint8, cropped and flipped
+    labels: Tensor  # (B,) int64
+    index: Tensor  # (B,) int64, which of the task's images
+    raw: Tensor  # (B, C, H, W) uint8, as they are
 
 
 class Batches:
@@ -24,28 +34,44 @@ class Batches:
     """
 
     def __init__(self, data: Images, *, batch_size: int, crop_padding: int, flip: bool, device: torch.device) -> None:
-        self.height, self.width = data.images.shape[-2:]
-        # Padded while still uint8: black borders, as the published recipe pads before it normalises.
-        self.padded = F.pad(data.images.to(device), (crop_padding,) * 4)  # (N, C, H + 2p, W + 2p)
+        self.crop_padding, self.flip = crop_padding, flip
+        height, width = data.images.shape[-2:]
+        self.padded = self._pad(data.images.to(device))  # (N, C, H + 2p, W + 2p)
+        self.images = self.padded[..., crop_padding:, crop_padding:][..., :height, :width]  # a view (N, C, H, W)
         self.labels = data.labels.to(device)  # (N,)
-        self.n_offsets = 2 * crop_padding + 1
-        self.flip = flip
         self.n_batches = math.ceil(len(data.labels) / batch_size)
 
     def __len__(self) -> int:
         return self.n_batches
 
-    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images (B, C, H, W) uint8 and labels (B,), every image once, in an order drawn from the generator."""
-        n, device = len(self.labels), self.labels.device
+    def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield every image once, in an order, with crops and flips, drawn from the generator."""
+        device = self.labels.device
         # Drawn for the whole epoch at once, on the CPU: the same numbers for every device, and no waiting in a step.
-        order = torch.randperm(n, generator=generator).to(device)
-        top, left = torch.randint(self.n_offsets, (2, n), generator=generator).to(device)
-        mirrored = (torch.rand(n, generator=generator) < 0.5).to(device) & self.flip
-
-        windows = self.padded.unfold(2, self.height, 1).unfold(3, self.width, 1)  # a view (N, C, 2p+1, 2p+1, H, W)
+        order = torch.randperm(len(self.labels), generator=generator).to(device)
+        top, left, mirrored = self._draw(len(self.labels), generator)
         for rows in order.tensor_split(self.n_batches):
-            images = windows[rows, :, top[rows], left[rows]]  # (B, C, H, W)
-            if self.flip:
-                images = torch.where(mirrored[rows, None, None, None], images.flip(-1), images)
-            yield images, self.labels[rows]
+            images = self._cut(self.padded, rows, top[rows], left[rows], mirrored[rows])
+            yield Batch(images, self.labels[rows], rows, self.images[rows])
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) uint8, of this or another task, cropped and flipped anew, by torch's generator."""
+        rows = torch.arange(len(images), device=images.device)
+        return self._cut(self._pad(images), rows, *(drawn.to(images.device) for drawn in self._draw(len(images), None)))
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """Pad images while they are still uint8: black borders, as the published recipe pads before it normalises."""
+        return F.pad(images, (self.crop_padding,) * 4)
+
+    def _draw(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return for n images where each crop begins, and whether it is mirrored."""
+        device = self.labels.device
+        top, left = torch.randint(2 * self.crop_padding + 1, (2, n), generator=generator).to(device)
+        mirrored = (torch.rand(n, generator=generator) < 0.5).to(device) & self.flip
+        return top, left, mirrored
+
+    def _cut(self, padded: Tensor, rows: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+        height, width = (side - 2 * self.crop_padding for side in padded.shape[-2:])
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view (N, C, 2p+1, 2p+1, H, W)
+        images = windows[rows, :, top, left]  # (B, C, H, W)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images) if self.flip else images

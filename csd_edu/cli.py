@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _method(name: str) -> csd.methods.Method:
+def _method(name: str) -> csd.methods.AnyMethod:
     if name not in csd.methods.NAMED:
         raise ValueError(f"method is {name!r}; expected one of {', '.join(csd.methods.NAMED)}")
     return csd.methods.NAMED[name]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from csd_edu.models import DEPTHS
+from csd_edu.models import BACKBONES
 from csd_edu.runtime import PRECISIONS
 
+OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "one_cycle", "multistep")
 PRESET_NAMES = ("quick", "lab", "paper")
 
@@ -19,13 +21,15 @@ class Config:
     """How to train. Every field is saved with the run, and a run continues only with the same ones.
 
     Attributes:
-        depth: of the ResNet: 8, 14, 20, 32, 44 or 56.
+        network: by name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44" or "resnet56".
         epochs, later_epochs: passes over the images of the first task, and of each later one.
-        lr, later_lr: (peak) learning rate of Adam in the first task, and in each later one.
+        lr, later_lr: (peak) learning rate in the first task, and in each later one.
         schedule: "constant", "one_cycle" (up for a quarter of the steps, then down to zero: Smith & Topin 2018)
             or "multistep" (× 0.1 at each milestone).
         milestones: epochs at which "multistep" falls.
-        weight_decay: of Adam (L2).
+        optimizer: "adam", or "sgd" with momentum.
+        momentum: of "sgd"; Adam has none to set.
+        weight_decay: of the optimiser (L2).
         batch_size: the most images in a step; an epoch is cut into equal batches.
         crop_padding: zero pixels around an image before it is cropped back at random; 0 for none.
         flip: mirror half of the images left to right; not for writing, where a mirrored sign is another sign.
@@ -40,13 +44,15 @@ class Config:
         ValueError: if a field has an impossible value.
     """
 
-    depth: int = 8
+    network: str = "resnet8"
     epochs: int = 8
     later_epochs: int = 4
     lr: float = 1e-2
     later_lr: float = 1e-2
     schedule: str = "one_cycle"
     milestones: tuple[int, ...] = ()
+    optimizer: str = "adam"
+    momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 48
     crop_padding: int = 4
@@ -59,7 +65,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("depth", self.depth, DEPTHS)
+        _check_choice("network", self.network, tuple(BACKBONES))
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check_choice("schedule", self.schedule, SCHEDULES)
         _check_choice("teacher_mode", self.teacher_mode, ("eval", "train"))
         _check_choice("select", self.select, ("last", "best"))
@@ -70,7 +77,8 @@ class Config:
             _check_whole(name, getattr(self, name), smallest=0)
         for name in ("lr", "later_lr"):
             _check_number(name, getattr(self, name), above_zero=True)
-        _check_number("weight_decay", self.weight_decay, above_zero=False)
+        for name in ("weight_decay", "momentum"):
+            _check_number(name, getattr(self, name), above_zero=False)
         object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON gives lists back
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
             raise ValueError(f"milestones are {self.milestones}; expected rising epochs, such as (200, 400, 600)")
@@ -106,6 +114,18 @@ class Config:
             raise ValueError(f"Config has no field {', '.join(map(repr, sorted(unknown)))}; expected some of: {names}")
         return dataclasses.replace(self, **changes)
 
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Config:
+        """Return the configuration that `to_json` wrote; a field that an older version did not have has its default.
+
+        Raises:
+            ValueError: if there is a field that this version does not know.
+        """
+        fields = dict(saved)
+        if "depth" in fields:  # as version 0.1.0 named the network
+            fields["network"] = f"resnet{fields.pop('depth')}"
+        return cls().replace(**fields)
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON."""
         return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
@@ -137,7 +157,7 @@ class Preset(NamedTuple):
 
 
 _PAPER = Config(
-    depth=32,
+    network="resnet32",
     epochs=800,
     later_epochs=800,
     lr=1e-3,
@@ -148,7 +168,7 @@ _PAPER = Config(
     batch_size=128,
     crop_padding=4,
 )
-_LAB = Config(depth=32, epochs=40, later_epochs=25, batch_size=128)
+_LAB = Config(network="resnet32", epochs=40, later_epochs=25, batch_size=128)
 
 # For each kind of images: quick = 2 CPU cores, seconds to two minutes; lab = meant for a T4 GPU;
 # paper = the schedule published with CSD.

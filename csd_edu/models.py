@@ -1,9 +1,13 @@
-"""The CIFAR ResNets (He et al. 2016, section 4.2) and the classifier head that grows with the tasks.
+"""Networks by name: the CIFAR ResNets (He et al. 2016, section 4.2), and the head that grows with the tasks.
 
-images (B, C, H, W) uint8 ──> normalise ──> ResNet ──> features (B, 64) ──> head ──> logits (B, n_classes)
+images (B, C, H, W) ──> normalise ──> backbone ──> features (B, D) ──> head ──> logits (B, n_classes)
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +15,6 @@ from torch import Tensor, nn
 
 DEPTHS = (8, 14, 20, 32, 44, 56)
 WIDTHS = (16, 32, 64)  # channels of the three stages
-FEATURE_DIM = WIDTHS[-1]
 SMALLEST_IMAGE = 16  # pixels; two halvings leave 4 × 4
 
 
@@ -36,16 +39,36 @@ class BasicBlock(nn.Module):
         return F.relu(out + x)
 
 
-class ResNet(nn.Module):
+class Backbone(nn.Module):
+    """A network without its classifier: `backbone(x, names)` returns features (B, dim), and what it shows by name.
+
+    Attributes:
+        dim: the numbers in a feature.
+        shows: the names of what it can show besides the features.
+    """
+
+    dim: int
+    shows: tuple[str, ...]
+
+
+class ResNet(Backbone):
     """A CIFAR ResNet without its classifier: images to 64-d features.
+
+    It shows "stage1" (B, 16, H, W), "stage2" (B, 32, H/2, W/2) and "stage3" (B, 64, H/4, W/4), the maps after each
+    stage's last ReLU.
 
     Args:
         depth: one of 8, 14, 20, 32, 44, 56 (6n + 2 layers).
         in_channels: 1 (grey) or 3 (colour).
     """
 
+    dim = WIDTHS[-1]
+    shows = ("stage1", "stage2", "stage3")
+
     def __init__(self, depth: int = 32, in_channels: int = 3) -> None:
         super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"depth is {depth}; expected one of {', '.join(map(str, DEPTHS))}")
         blocks_per_stage = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
@@ -56,11 +79,18 @@ class ResNet(nn.Module):
                 blocks.append(BasicBlock(channels, width, stride=2 if stage > 0 and block == 0 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
+        self.blocks_per_stage = blocks_per_stage
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 64)
+    def forward(self, x: Tensor, names: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features (B, 64) of normalised images (B, C, H, W), and the maps of these names."""
+        shown = {}
         x = F.relu(self.bn1(self.conv1(x)))
-        x = self.blocks(x)  # (B, 64, H/4, W/4)
-        return x.mean(dim=(2, 3))
+        for n, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            stage, within = divmod(n, self.blocks_per_stage)
+            if within == 0 and f"stage{stage}" in names:
+                shown[f"stage{stage}"] = x
+        return x.mean(dim=(2, 3)), shown  # x is (B, 64, H/4, W/4) here
 
 
 class GrowingHead(nn.Module):
@@ -68,7 +98,7 @@ class GrowingHead(nn.Module):
 
     weight: Tensor  # (n_classes, D)
 
-    def __init__(self, n_features: int = FEATURE_DIM) -> None:
+    def __init__(self, n_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(0, n_features))
 
@@ -84,17 +114,18 @@ class GrowingHead(nn.Module):
 
 
 class Network(nn.Module):
-    """What is trained: pixel normalisation, ResNet and growing head in one module that takes uint8 images.
+    """What is trained: pixel normalisation, backbone and growing head in one module that takes images.
 
     The pixel statistics are buffers, so saved weights are enough to embed an image later.
 
     Args:
-        depth: one of 8, 14, 20, 32, 44, 56.
+        backbone: normalised images (B, C, H, W) to features (B, D).
         in_channels: 1 or 3.
         pixel_mean, pixel_std: (C,) in units of 0..1; default 0.5 and 0.25.
 
-    Raises:
-        ValueError: if depth or in_channels is none of those.
+    Attributes:
+        dim: D, the numbers in a feature.
+        shows: the names of what `look` can show besides the features.
     """
 
     pixel_mean: Tensor  # (1, C, 1, 1)
@@ -102,30 +133,36 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        depth: int = 32,
+        backbone: Backbone,
         in_channels: int = 3,
         pixel_mean: Tensor | None = None,
         pixel_std: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise ValueError(f"depth is {depth}; expected one of {', '.join(map(str, DEPTHS))}")
-        if in_channels not in (1, 3):
-            raise ValueError(f"in_channels is {in_channels}; expected 1 (grey) or 3 (colour)")
-        self.resnet = ResNet(depth, in_channels)
-        self.head = GrowingHead()
+        self.backbone = backbone
+        self.dim, self.shows = backbone.dim, backbone.shows
+        self.head = GrowingHead(self.dim)
         mean = torch.full((in_channels,), 0.5) if pixel_mean is None else pixel_mean
         std = torch.full((in_channels,), 0.25) if pixel_std is None else pixel_std
         self.register_buffer("pixel_mean", mean.view(1, in_channels, 1, 1).float())
         self.register_buffer("pixel_std", std.view(1, in_channels, 1, 1).float())
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the features (B, 64) of uint8 images (B, C, H, W)."""
+    def look(self, images: Tensor, *names: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features (B, D) of images, and what else the network shows under these names.
+
+        Args:
+            images: (B, C, H, W) uint8, or float in 0..1, through which a gradient passes.
+            names: some of `shows`.
+
+        Raises:
+            ValueError: if the images have another type or shape, or there is nothing of that name.
+        """
         channels = self.pixel_mean.shape[1]
-        if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] != channels:
+        known_type = images.dtype == torch.uint8 or images.is_floating_point()
+        if images.ndim != 4 or not known_type or images.shape[1] != channels:
             raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}; "
-                f"expected uint8 of shape (B, {channels}, H, W) with values 0 to 255"
+                f"images are {images.dtype} of shape {tuple(images.shape)}; expected shape (B, {channels}, H, W), uint8 "
+                "with values 0 to 255 or float with values 0 to 1"
             )
         height, width = images.shape[2:]
         if min(height, width) < SMALLEST_IMAGE:
@@ -133,18 +170,35 @@ class Network(nn.Module):
                 f"images are {height}×{width} pixels; expected at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} "
                 f"(load them with image_size={SMALLEST_IMAGE} or more)"
             )
-        x = (images.float() / 255 - self.pixel_mean) / self.pixel_std
-        features: Tensor = self.resnet(x.contiguous(memory_format=torch.channels_last))
-        return features
+        unknown = [name for name in names if name not in self.shows]
+        if unknown:
+            raise ValueError(f"this network shows no {unknown[0]!r}; expected some of {', '.join(self.shows)}")
+        x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        x = (x - self.pixel_mean) / self.pixel_std
+        features, shown = self.backbone(x.contiguous(memory_format=torch.channels_last), names)
+        return features, shown
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the features (B, D) of images (B, C, H, W), uint8, or float in 0..1."""
+        return self.look(images)[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (B, 64) and logits (B, n_classes) of uint8 images (B, C, H, W)."""
+        """Return features (B, D) and logits (B, n_classes) of images (B, C, H, W), uint8, or float in 0..1."""
         features = self.embed(images)
         return features, self.head(features)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in [name for name in state_dict if name.startswith(f"{prefix}resnet.")]:  # as runs of 0.1.0 have it
+            state_dict[name.replace("resnet.", "backbone.", 1)] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
-def resnet(
-    depth: int = 32,
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS}
+"""The backbones by name, each made from the number of input channels."""
+
+
+def build(
+    name: str,
     in_channels: int = 3,
     *,
     n_classes: int = 0,
@@ -152,10 +206,10 @@ def resnet(
     pixel_mean: Tensor | None = None,
     pixel_std: Tensor | None = None,
 ) -> Network:
-    """Return a freshly initialised network; the same seed gives the same weights.
+    """Return a freshly initialised network of that name; the same seed gives the same weights.
 
     Args:
-        depth: one of 8, 14, 20, 32, 44, 56.
+        name: one of `BACKBONES`, such as "resnet8" or "resnet32".
         in_channels: 1 (grey) or 3 (colour).
         n_classes: rows the head starts with; it can `grow` later.
         seed: of the initial weights.
@@ -165,14 +219,46 @@ def resnet(
         A `Network` in channels-last memory format, on the CPU, in training mode.
 
     Raises:
-        ValueError: if depth or in_channels is not supported.
+        ValueError: if there is no network of that name, or in_channels is neither.
     """
+    if name not in BACKBONES:
+        raise ValueError(f"network is {name!r}; expected one of {', '.join(BACKBONES)}")
+    if in_channels not in (1, 3):
+        raise ValueError(f"in_channels is {in_channels}; expected 1 (grey) or 3 (colour)")
     # torch's layers draw their initial weights from the global generator: fork it, so that the caller's is untouched.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPU's too
-        network = Network(depth, in_channels, pixel_mean, pixel_std)
+        network = Network(BACKBONES[name](in_channels), in_channels, pixel_mean, pixel_std)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)  # He et al. 2015, as the CIFAR ResNets use
     network.head.grow(n_classes, torch.Generator().manual_seed(seed))
     return network.to(memory_format=torch.channels_last)
+
+
+def rebuild(name: str, weights: dict[str, Tensor]) -> Network:
+    """Return the network of that name that these saved weights belong to."""
+    network = build(name, weights["pixel_mean"].shape[1], n_classes=len(weights["head.weight"]))
+    network.load_state_dict(weights)
+    return network
+
+
+@torch.inference_mode()
+def embed(network: Network, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+    """Return what a network makes of images, in evaluation mode and float32.
+
+    Args:
+        network: any `Network`; its training mode is restored afterwards.
+        images: (N, C, H, W) uint8.
+        batch_size: images embedded at once.
+
+    Returns:
+        Features (N, D) and logits (N, n_classes), float32, on the CPU.
+    """
+    device = network.pixel_mean.device
+    was_training = network.training
+    network.eval()
+    views = [network(batch.to(device)) for batch in images.split(batch_size)]
+    network.train(was_training)
+    features, logits = (torch.cat([view[part].cpu() for view in views]) for part in range(2))
+    return features, logits

@@ -6,7 +6,7 @@ metrics.json                      task matrices and their summary, after each ta
 test.safetensors                  labels, tasks and images (uint8) of the test images, task after task
 task-0.weights.safetensors        the network after task 0, and so on
 task-0.features.safetensors       features and predictions of all test images under that network
-checkpoint.safetensors            where training goes on, and the one before it
+checkpoint.safetensors            where training goes on, with the method's state, and the one before it
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from csd_edu.config import Config
 from csd_edu.files import check_writable, read_tensors, write_json, write_tensors
-from csd_edu.models import Network, resnet
+from csd_edu.identity import differences
+from csd_edu.learner import Record
+from csd_edu.methods import NAMED
+from csd_edu.methods.method import card_of
+from csd_edu.models import Network, rebuild
+from csd_edu.state import plain
 from csd_edu.tasks import Stream
 
 FORMAT = 1
 """Version of the run folder's layout."""
-
-Record = dict[str, Any]
 
 
 class Run:
@@ -67,12 +71,32 @@ class Run:
     @property
     def config(self) -> Config:
         """The configuration it is trained with."""
-        return Config(**self.description["config"])
+        return Config.from_json(self.description["config"])
 
     @property
     def method(self) -> str:
         """The method's name, with the arguments that were set: "csd", "csd(weight=0.5)"."""
         return str(self.description["method"]["name"])
+
+    @property
+    def card(self) -> dict[str, Any] | None:
+        """The method's card, as `methods.Card.to_json` wrote it; None if it has none."""
+        saved: dict[str, Any] | None = self.description["method"].get("card")
+        known = NAMED.get(self.method.partition("(")[0])
+        card = None if known is None else card_of(known)
+        return saved or (card.to_json() if card else None)  # runs of version 0.1.0 have none of their own
+
+    @property
+    def kept_bytes(self) -> dict[str, int] | None:
+        """What is carried over from task to task, in bytes by name, where it is most; None if that was not counted."""
+        counts = [record["kept_bytes"] for record in self.records if "kept_bytes" in record]
+        return max(counts, key=lambda kept: sum(kept.values())) if counts else None
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(C, H, W) of the images; None if an older version did not write it down and no images are saved."""
+        shape = self.description["stream"].get("image_shape") or self.test().get("images", torch.empty(0)).shape[1:]
+        return tuple(shape) or None
 
     @property
     def tasks(self) -> list[list[str]]:
@@ -152,7 +176,16 @@ class Run:
             FileNotFoundError: if that task is not trained yet.
             ValueError: if the file is damaged.
         """
-        return network_from(read_tensors(self.task_file(task, "weights"))[0], self.config.depth).eval()
+        return rebuild(self.config.network, read_tensors(self.task_file(task, "weights"))[0]).eval()
+
+    def kept(self) -> dict[str, Any]:
+        """Return what the method keeps, by attribute, as the newest checkpoint has it: tensors, numbers, nests of them.
+
+        Raises:
+            FileNotFoundError: if the run has no checkpoint yet.
+        """
+        tensors, about = read_tensors(self.path / "checkpoint.safetensors")
+        return {name: plain(packed, tensors) for name, packed in about["state"].get("method", {}).items()}
 
     def task_file(self, task: int, what: str) -> Path:
         """Return the path of a task's "weights" or "features"."""
@@ -169,65 +202,62 @@ class Run:
         write_tensors(self.task_file(task, "features"), {"features": features, "predictions": predictions})
 
 
-def open_run(path: Path, stream: Stream, method: dict[str, Any], config: Config, environment: dict[str, Any]) -> Run:
+def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
     """Return the run of that folder, begun now or continued.
+
+    Args:
+        path: the folder.
+        description: of "method", "config", "stream", "environment" and, if there is one, the "teacher".
+        stream: the tasks.
 
     Raises:
         ValueError: if the folder holds a run of another configuration, method or stream, and which; or other files.
         NotADirectoryError, PermissionError: if it can't be written.
     """
-    wanted = {
-        "format": FORMAT,
-        "method": method,
-        "config": config.to_json(),
-        "stream": stream.describe(),
-        "environment": environment,
-    }
+    wanted = {"format": FORMAT, **description}
     check_writable(path)
     path.mkdir(parents=True, exist_ok=True)
     if (path / "config.json").exists():
         run = Run.load(path)
-        differences = _differences(run.description, wanted)
-        if differences:
+        different, unknown = _differences(run.description, wanted)
+        if different:
             raise ValueError(
-                f"{path} holds another run: {'; '.join(differences)}. "
+                f"{path} holds another run: {'; '.join(different)}. "
                 "Choose another folder, or give the same settings to continue that run"
             )
+        for reason in unknown:
+            print(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")
         return run
     foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if foreign and foreign != ["test.safetensors"]:  # killed before config.json: only the test images may be there
         raise ValueError(f"{path} holds other files ({', '.join(foreign[:3])}, …); choose an empty or a new folder")
     test = stream.test()
     tensors = {"labels": test.labels, "tasks": stream.task_of_class[test.labels]}
-    if config.save_images:
+    if wanted["config"]["save_images"]:
         tensors["images"] = test.images
     write_tensors(path / "test.safetensors", tensors)
     write_json(path / "config.json", wanted)  # last: a folder with a config.json is a run
     return Run(path, wanted)
 
 
-def network_from(weights: dict[str, Tensor], depth: int) -> Network:
-    """Return the network that these saved weights belong to."""
-    network = resnet(depth, weights["pixel_mean"].shape[1], n_classes=len(weights["head.weight"]))
-    network.load_state_dict(weights)
-    return network
+def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return in words where two run descriptions differ, and what can't be told; the machine may be another one.
 
-
-def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return in words where two run descriptions differ; the machine may be another one."""
-    found = []
-    for part in ("method", "config", "stream"):
-        for name in sorted(saved[part].keys() | wanted[part].keys()):
-            before, now = saved[part].get(name), wanted[part].get(name)
-            if json.dumps(before) == json.dumps(now):
-                continue
-            if part == "stream" and name == "tasks":
-                found.append("other classes in its tasks")
-            elif name == "source_crc32":
-                found.append(f"the code of method {wanted['method']['name']!r} has changed since")
-            else:
-                found.append(f"its {part} has {name} {before!r}, now {now!r}")
-    return found
+    A part of the stream's description that an older version did not write is not compared.
+    """
+    found, unknown = differences(saved["method"], wanted["method"])
+    config = Config.from_json(saved["config"]).to_json()
+    for part, before in (("config", config), ("stream", wanted["stream"] | saved["stream"])):
+        for name, now in wanted[part].items():
+            if json.dumps(before[name]) != json.dumps(now):
+                of_tasks = part == "stream" and name == "tasks"
+                other = (
+                    "other classes in its tasks" if of_tasks else f"its {part} has {name} {before[name]!r}, now {now!r}"
+                )
+                found.append(other)
+    if saved.get("teacher") != wanted.get("teacher"):
+        found.append(f"its teacher was {saved.get('teacher')}, now {wanted.get('teacher')}")
+    return found, unknown
 
 
 class Journal:

@@ -89,6 +89,11 @@ class Stream:
         keep = torch.isin(self.task_of_class[labels], torch.tensor(tasks)) & ~self._held_out
         return Images(self.dataset.x_train[keep], labels[keep])
 
+    def n_images(self, *tasks: int) -> int:
+        """Return how many training images these tasks have."""
+        tasks_of_images = self.task_of_class[self._new_label[self.dataset.y_train]][~self._held_out]
+        return sum(int((tasks_of_images == task).sum()) for task in tasks)
+
     def held_out(self, *tasks: int) -> Images:
         """Return the validation images of these tasks; empty if the stream was split without a validation share."""
         labels = self._new_label[self.dataset.y_train]
@@ -109,6 +114,7 @@ class Stream:
             "tasks": [[self.dataset.classes[c] for c in task] for task in self.tasks],
             "validation": self.validation,
             "seed": self.seed,
+            "image_shape": list(self.dataset.x_train.shape[1:]),
         }
 
     def __repr__(self) -> str:

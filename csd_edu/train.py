@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
-import math
+import copy
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from csd_edu import metrics
-from csd_edu.batches import Batches
+from csd_edu import metrics, models
 from csd_edu.config import Config
 from csd_edu.files import locked, write_json
-from csd_edu.methods.step import Method, Step, View
-from csd_edu.models import SMALLEST_IMAGE, Network, resnet
-from csd_edu.runs import Journal, Record, Run, network_from, open_run
+from csd_edu.identity import describe_method, differences
+from csd_edu.learn import learn
+from csd_edu.learner import Learner, Record
+from csd_edu.methods.method import AnyMethod, Method, own_state, training_tasks
+from csd_edu.models import SMALLEST_IMAGE, Network
+from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
     derive_seed,
     environment,
@@ -32,29 +32,31 @@ from csd_edu.runtime import (
     pick_precision,
     reproducible_kernels,
 )
+from csd_edu.state import pack
 from csd_edu.tasks import Images, Stream
-
-
-class TrainingDivergedError(RuntimeError):
-    """A loss term or the weights became NaN or infinite; the run keeps the last good epoch."""
 
 
 def train(
     stream: Stream,
-    method: Method,
+    method: AnyMethod,
     config: Config | None = None,
     *,
     out: str | Path | None = None,
-    progress: bool = True,
+    teacher: Run | Network | None = None,
+    progress: bool | Watch = True,
 ) -> Run:
     """Train a network on one task after another; continue if `out` holds this run unfinished.
 
     Args:
         stream: the tasks, from `csd.split`.
-        method: `csd.methods.finetune`, `lwf`, `csd`, `joint`, or a function of your own from a step to its loss terms.
+        method: one of `csd.methods`, or your own: a function from a step to its loss terms, or a `csd.methods.Method`.
+            It is not changed: a copy of it is trained with.
         config: how to train; default `Config()`.
         out: the run folder; default a new temporary folder.
-        progress: show one line with the loss terms, R@1 and the time left.
+        teacher: a trained network, or a run whose last one is meant, that the steps of every task compare with in
+            place of the network of the task before: to distil it into another, in a stream of one task.
+        progress: show one line with the loss terms, R@1 and the time left; or a function that passes the records on
+            and shows them in another way.
 
     Returns:
         The finished run. A finished run found in `out` is returned as it is.
@@ -66,10 +68,12 @@ def train(
     """
     config = Config() if config is None else config
     out = Path(tempfile.mkdtemp(prefix="csd_edu-run-") if out is None else out)
-    records = training(stream, method, config, out=out)
+    records = training(stream, method, config, out=out, teacher=teacher)
+    watch = _bar if progress is True else progress
     try:
         with contextlib.closing(records):  # an interrupt between two records must not leave the folder locked
-            for _ in _with_progress_bar(records, stream, method, config, out) if progress else records:
+            watched = watch(records, Progress(stream, method, config, Run.load(out))) if watch else records
+            for _ in watched:
                 pass
     except KeyboardInterrupt:
         print(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
@@ -77,14 +81,18 @@ def train(
     return Run.load(out)
 
 
-def training(stream: Stream, method: Method, config: Config, *, out: str | Path) -> Generator[Record, None, None]:
+def training(
+    stream: Stream, method: AnyMethod, config: Config, *, out: str | Path, teacher: Run | Network | None = None
+) -> Generator[Record, None, None]:
     """Return a generator that trains while you iterate: one record after each epoch and after each task.
 
     Arguments and errors are those of `train`; the arguments are checked at once, before the first record. Stopping
     early, or being killed, leaves a run that the same call continues, to the same numbers as if never stopped.
     """
     device = pick_device(config.device)
-    precision = pick_precision(config.precision, device)
+    pick_precision(config.precision, device)
+    if isinstance(method, type) and issubclass(method, Method):
+        raise ValueError(f"method is the class {method.__name__}; expected one of it: {method.__name__}()")
     if not callable(method):
         raise ValueError(f"method is {method!r}; expected a function such as csd.methods.csd (without calling it)")
     _check_images(stream)
@@ -93,20 +101,38 @@ def training(stream: Stream, method: Method, config: Config, *, out: str | Path)
             "select is 'best', but the stream holds out fewer than two images of some class; "
             "expected csd.split(..., validation=0.1) or more"
         )
+    outer = None if teacher is None else _teacher(teacher, stream)
+    description = {
+        "method": describe_method(method),
+        "config": config.to_json(),
+        "stream": stream.describe(),
+        "environment": environment(),
+    }
+    if outer is not None:
+        description["teacher"] = _describe_teacher(teacher, outer)
+    for name, value in own_state(method).items():  # before it is copied
+        pack(value, f"method.{name}", {})
+    method = copy.deepcopy(method)
+    Learner(_fresh_network(stream, config), stream, copy.deepcopy(method), config).begin_method()  # refused before work
     if device.type == "cpu":
         keep_freed_memory()
-    run = open_run(Path(out), stream, describe_method(method), config, environment())
-    return _training(run, stream, method, config, device, precision)
+    run = open_run(Path(out), description, stream)
+    return _training(run, stream, method, config, outer)
 
 
 def _training(
-    run: Run, stream: Stream, method: Method, config: Config, device: torch.device, precision: torch.dtype
+    run: Run, stream: Stream, method: AnyMethod, config: Config, outer: Network | None
 ) -> Generator[Record, None, None]:
     if run.finished:
         return
     with locked(run.path), reproducible_kernels():
         journal = Journal(run)
-        learner = Learner.resume(journal, stream, config, device, precision)
+        checkpoint = journal.resume()
+        if checkpoint is None:
+            learner = Learner(_fresh_network(stream, config), stream, method, config)
+        else:
+            learner = Learner.resume(*checkpoint, stream, method, config)
+        began = describe_method(method, skip=own_state(method))
         test = stream.test()
         test_tasks = stream.task_of_class[test.labels]
         rows = [
@@ -115,30 +141,18 @@ def _training(
         ]
         features: Tensor | None = None
         for task in range(learner.task, stream.n_tasks):
-            training_tasks = _training_tasks(method, task, stream.n_tasks)
-            if learner.epoch == 0:
-                n_known = stream.n_seen[max([task, *training_tasks])]
-                learner.begin_task(task, n_known)
-            teacher = run.network(task - 1).to(device) if task > 0 else None
-            n_epochs = config.epochs_of(task) if training_tasks else 0
-            if learner.epoch < n_epochs:
-                batches = Batches(
-                    stream.train(*training_tasks),
-                    batch_size=config.batch_size,
-                    crop_padding=config.crop_padding,
-                    flip=config.flip,
-                    device=device,
-                )
-                held_out = stream.held_out(*training_tasks)
-            for _ in range(learner.epoch, n_epochs):
-                record = learner.train_epoch(method, batches, teacher, held_out)
-                journal.write(record, *learner.state())
+            teacher = outer if outer is not None else run.network(task - 1) if task > 0 else None
+            for record in learn(learner.network, stream, task, method, config, teacher=teacher, learner=learner):
+                if record["kind"] == "epoch":
+                    _check_constant(method, began)
+                    journal.write(record, *learner.state())
+                else:
+                    journal.append(record)
                 yield record
 
             started = time.perf_counter()
-            learner.finish_task()
-            if n_epochs > 0 or features is None:  # else the network is still the same, as joint's is
-                features, logits = embed(learner.network, test.images)
+            if training_tasks(method, task, stream.n_tasks) or features is None:  # else it is the network of before
+                features, logits = models.embed(learner.network, test.images)
             predictions = logits[:, : stream.n_seen[task]].argmax(dim=1)
             run.save_task(task, learner.network, features, predictions)
             row = metrics.task_row(features, predictions, test.labels, test_tasks, task)
@@ -148,6 +162,7 @@ def _training(
                 "task": task,
                 "collapsed": metrics.is_collapsed(features),
                 **row,
+                "kept_bytes": learner.kept_bytes(stream),
                 "seconds": time.perf_counter() - started,
             }
             journal.append(record)
@@ -157,246 +172,115 @@ def _training(
             yield record
 
 
-class Learner:
-    """The network in training and where it stands: everything a checkpoint holds.
+class Progress:
+    """How far a training is, counted in images passed through the network.
 
     Attributes:
-        task, epoch: the task at hand, and how many of its epochs are done.
+        run: where it is saved.
+        stream, config: what is learnt, and how.
+        name: the method's.
+        total, done: images, in all and so far.
     """
 
-    def __init__(self, network: Network, config: Config, device: torch.device, precision: torch.dtype) -> None:
-        self.network = network.to(device)
-        self.config = config
-        self.device = device
-        self.precision = precision
-        self.task = 0
-        self.epoch = 0
-        self.best: tuple[float, dict[str, Tensor]] | None = None  # validation R@1 and the weights that reached it
-        self.begin_optimizer()
+    def __init__(self, stream: Stream, method: AnyMethod, config: Config, run: Run) -> None:
+        self.stream, self.config, self.run, self.name = stream, config, run, run.method
+        tasks = range(stream.n_tasks)
+        self.per_epoch = [stream.n_images(*training_tasks(method, task, stream.n_tasks)) for task in tasks]
+        self.total = sum(n * config.epochs_of(task) for task, n in enumerate(self.per_epoch))
+        self.done = 0
+        for record in run.records:
+            self.count(record)
 
-    @classmethod
-    def resume(
-        cls, journal: Journal, stream: Stream, config: Config, device: torch.device, precision: torch.dtype
-    ) -> Learner:
-        """Return the learner of the newest good checkpoint, or a fresh one."""
-        checkpoint = journal.resume()
-        if checkpoint is None:
-            mean, std = _pixel_statistics(stream.train(0).images)
-            channels = stream.dataset.x_train.shape[1]
-            seed = derive_seed(config.seed, "weights")
-            network = resnet(config.depth, channels, seed=seed, pixel_mean=mean, pixel_std=std)
-            return cls(network, config, device, precision)
-
-        tensors, state = checkpoint
-        learner = cls(network_from(_below("network", tensors), config.depth), config, device, precision)
-        learner.task, learner.epoch = state["task"], state["epoch"]
-        for i, parameter in enumerate(learner.optimizer.param_groups[0]["params"]):
-            moments = _below(f"adam.{i}", tensors)
-            if moments:
-                step = moments.pop("step")
-                # In the parameter's own memory layout (channels last), which the fused optimiser relies on.
-                laid_out = {name: torch.empty_like(parameter).copy_(value) for name, value in moments.items()}
-                learner.optimizer.state[parameter] = {"step": step.to(device), **laid_out}
-        if state["scaler"]:
-            learner.scaler.load_state_dict(state["scaler"])
-        if state["best"] is not None:
-            learner.best = (state["best"], _below("best", tensors))
-        return learner
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the tensors and the JSON of a checkpoint.
-
-        Randomness needs no place in it: every epoch seeds its generators from (seed, task, epoch).
-        """
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for i, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"adam.{i}.{name}": value for name, value in moments.items()}
-        best = None
-        if self.best is not None:
-            best, weights = self.best
-            tensors |= {f"best.{name}": value for name, value in weights.items()}
-        return tensors, {
-            "task": self.task,
-            "epoch": self.epoch,
-            "scaler": self.scaler.state_dict(),
-            "best": best,
-        }
-
-    def begin_optimizer(self) -> None:
-        """Start a fresh Adam, as every task does."""
-        config = self.config
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused
-        )
-        # float16 gradients underflow without a loss scale; for the other types this does nothing.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
-
-    def begin_task(self, task: int, n_classes: int) -> None:
-        """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser."""
-        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "head", task))
-        self.network.head.grow(max(0, n_classes - len(self.network.head.weight)), generator)
-        self.begin_optimizer()
-
-    def finish_task(self) -> None:
-        """Go back to the epoch that was best on the held-out images, if that is asked for."""
-        if self.best is not None:
-            self.network.load_state_dict(self.best[1])
-            self.best = None
-
-    def train_epoch(self, method: Method, batches: Batches, teacher: Network | None, held_out: Images) -> Record:
-        """Train one epoch and return its record.
-
-        Raises:
-            TrainingDivergedError: if a loss term or a weight is NaN or infinite.
-        """
-        config, task, epoch = self.config, self.task, self.epoch
-        started = time.perf_counter()
-        seed = derive_seed(config.seed, "epoch", task, epoch)
-        ask_teacher = self._teacher(teacher) if teacher is not None else None
-        history: list[Tensor] = []  # loss terms of each step, left on the device: reading them would wait for it
-        names: tuple[str, ...] = ()
-        self.network.train()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)  # for a method that draws random numbers itself
-            generator = torch.Generator().manual_seed(seed)
-            for i, (images, labels) in enumerate(batches.epoch(generator)):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = config.learning_rate(task, epoch + i / len(batches))
-                features, logits = self._view(self.network, images)
-                terms = _checked_terms(method(Step(images, labels, features, logits, task, ask_teacher)))
-                loss = torch.stack(list(terms.values())).sum()
-                self.optimizer.zero_grad(set_to_none=True)
-                self.scaler.scale(loss).backward()
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-                names = tuple(terms)
-                history.append(torch.stack([term.detach() for term in terms.values()]))
-
-        steps = torch.stack(history).double().cpu()  # (steps, terms); the only wait for the device in an epoch
-        self._check_finite(steps, names)
-        self.epoch += 1
-        record: Record = {
-            "kind": "epoch",
-            "task": task,
-            "epoch": epoch,
-            "losses": dict(zip(names, steps.mean(dim=0).tolist(), strict=True)),
-            "learning_rate": config.learning_rate(task, epoch),
-        }
-        if len(held_out.labels):
-            features, _ = embed(self.network, held_out.images)
-            score = metrics.recall_at_k(features, held_out.labels, features, held_out.labels, exclude_self=True)[1]
-            record["validation_recall_at_1"] = None if math.isnan(score) else score
-            if config.select == "best" and (self.best is None or score > self.best[0]):
-                self.best = (
-                    score,
-                    {name: value.clone() for name, value in self.network.state_dict().items()},
-                )
-        seconds = time.perf_counter() - started
-        return {**record, "seconds": seconds, "images_per_second": len(batches.labels) / seconds}
-
-    def _view(self, network: Network, images: Tensor) -> View:
-        """Return what a network makes of a batch: convolutions in the fast type, head and features in float32."""
-        fast = self.precision != torch.float32
-        with torch.autocast(self.device.type, dtype=self.precision if fast else None, enabled=fast):
-            features = network.embed(images)
-        features = features.float()
-        return View(features, network.head(features))
-
-    def _teacher(self, teacher: Network) -> Callable[[Tensor], View]:
-        """Return the function that asks the frozen network of the task before."""
-        teacher.requires_grad_(False)
-        teacher.train(self.config.teacher_mode == "train")
-
-        def ask(images: Tensor) -> View:
-            with torch.no_grad():
-                return self._view(teacher, images)
-
-        return ask
-
-    def _check_finite(self, steps: Tensor, names: Sequence[str]) -> None:
-        bad = torch.nonzero(~torch.isfinite(steps))  # rows of (step, term), the earliest step first
-        if len(bad):
-            first = bad[bad[:, 0] == bad[0, 0], 1].tolist()
-            culprit = "the loss term " + " and ".join(repr(names[term]) for term in first)
-            where = f", step {int(bad[0, 0])}"
-        elif not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
-            culprit, where = "a weight of the network (its gradient overflowed)", ""
-        else:
-            return
-        raise TrainingDivergedError(
-            f"{culprit} became NaN or infinite in task {self.task}, epoch {self.epoch}{where}. The run keeps the last "
-            "good epoch. Mend the loss, or train into a new folder with a smaller lr or later_lr"
-        )
+    def count(self, record: Record) -> int:
+        """Return how many images a record stands for, and count them as done."""
+        images = self.per_epoch[record["task"]] if record["kind"] == "epoch" else 0
+        self.done += images
+        return images
 
 
-@torch.inference_mode()
-def embed(network: Network, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
-    """Return what a network makes of images, in evaluation mode and float32.
+Watch = Callable[[Iterator[Record], Progress], Iterable[Record]]
+"""What passes the records of a training on, and shows them on the way."""
 
-    Args:
-        network: any `Network`; its training mode is restored afterwards.
-        images: (N, C, H, W) uint8.
-        batch_size: images embedded at once.
 
-    Returns:
-        Features (N, 64) and logits (N, n_classes), float32, on the CPU.
+def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
+    """Pass the records on and show them as one line; its unit is images passed through the network."""
+    from tqdm import tqdm
+
+    form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
+    terms = recall = ""
+    with tqdm(total=progress.total, initial=progress.done, file=sys.stdout, bar_format=form) as bar:
+        bar.set_description_str(progress.name)
+        for record in records:
+            if record["kind"] == "task":
+                value = record["overall"]["recall_at_1"]
+                recall = "" if value is None else f" R@1 {value:.3f}"
+                if record["collapsed"]:
+                    bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)")
+            elif record["kind"] == "epoch":
+                bar.update(progress.count(record))
+                terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())
+            bar.set_postfix_str(f"task {record['task'] + 1}/{progress.stream.n_tasks}{terms}{recall}")
+            yield record
+
+
+def _fresh_network(stream: Stream, config: Config) -> Network:
+    mean, std = _pixel_statistics(stream.train(0).images)
+    channels = stream.dataset.x_train.shape[1]
+    seed = derive_seed(config.seed, "weights")
+    return models.build(config.network, channels, seed=seed, pixel_mean=mean, pixel_std=std)
+
+
+def _teacher(teacher: Run | Network, stream: Stream) -> Network:
+    """Return a copy of the network that teaches in every task.
+
+    Raises:
+        ValueError: if it has learnt other classes, or images of another size.
     """
-    device = network.pixel_mean.device
-    was_training = network.training
-    network.eval()
-    views = [network(batch.to(device)) for batch in images.split(batch_size)]
-    network.train(was_training)
-    features, logits = (torch.cat([view[part].cpu() for view in views]) for part in range(2))
-    return features, logits
+    if not isinstance(teacher, Run | Network):
+        raise ValueError(f"teacher is {teacher!r}; expected a run, such as csd.Run.load('runs/large'), or a network")
+    shape = tuple(stream.dataset.x_train.shape[1:])
+    if isinstance(teacher, Run):
+        if not teacher.finished:
+            raise ValueError(f"teacher is {teacher!r}; expected a finished run")
+        if teacher.classes != list(stream.classes):
+            raise ValueError(
+                f"teacher has learnt {_some(teacher.classes)}, and the stream has {_some(stream.classes)}; expected the "
+                "same classes in the same order (the same seed in csd.split)"
+            )
+        if teacher.image_shape not in (None, shape):
+            raise ValueError(
+                f"teacher has learnt images of shape {teacher.image_shape}, and those of the stream are {shape}; "
+                "expected the same (image_size= in csd.load)"
+            )
+    network = teacher.network(teacher.n_tasks - 1) if isinstance(teacher, Run) else copy.deepcopy(teacher)
+    if network.pixel_mean.shape[1] != shape[0] or len(network.head.weight) != len(stream.classes):
+        raise ValueError(
+            f"teacher knows {len(network.head.weight)} classes in images of {network.pixel_mean.shape[1]} channels, and "
+            f"the stream has {len(stream.classes)} and {shape[0]}; expected the same"
+        )
+    return network
 
 
-def _checked_terms(terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Refuse what is no dictionary of scalar loss terms; it comes from a student's own function."""
-    example = 'expected a dictionary of named scalar tensors, such as {"ce": losses.cross_entropy(...)}'
-    if not isinstance(terms, Mapping) or not terms:
-        raise ValueError(f"the method returned {type(terms).__name__} {terms!r}; {example}")
-    for name, term in terms.items():
-        if not isinstance(term, Tensor) or term.ndim != 0:
-            what = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
-            raise ValueError(f"the method's term {name!r} is {what}; {example}")
-    if not any(term.requires_grad for term in terms.values()):
-        raise ValueError("no term of the method depends on step.features or step.logits; nothing would be learnt")
-    return terms
+def _describe_teacher(teacher: Run | Network | None, network: Network) -> dict[str, Any]:
+    crc = 0
+    for name, value in sorted(network.state_dict().items()):
+        crc = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), crc))
+    return {"name": teacher.method if isinstance(teacher, Run) else "network", "weights_crc32": f"{crc:08x}"}
 
 
-def _training_tasks(method: Method, task: int, n_tasks: int) -> tuple[int, ...]:
-    """Return the tasks whose images the method trains on when the stream reaches `task`: usually that one."""
-    choose = getattr(method, "training_tasks", None)
-    return (task,) if choose is None else tuple(choose(task, n_tasks))
+def _some(names: Sequence[str]) -> str:
+    return f"{len(names)} classes ({', '.join(names[:3])}{', …' * (len(names) > 3)})"
 
 
-def images_per_epoch(stream: Stream, method: Method) -> list[int]:
-    """Return for each task how many images an epoch passes through the network: what progress is counted in."""
-    return [len(stream.train(*_training_tasks(method, task, stream.n_tasks)).labels) for task in range(stream.n_tasks)]
-
-
-def describe_method(method: Method) -> dict[str, Any]:
-    """Return the method's name and, for a student's own, a checksum of its code, so that a changed one is noticed."""
-    function: Any = method
-    arguments: dict[str, Any] = {}
-    while isinstance(function, functools.partial):
-        arguments = function.keywords | arguments
-        if function.args:
-            raise ValueError(f"method {method!r} binds positional arguments; expected partial(method, weight=0.5)")
-        function = function.func
-    name = getattr(function, "__name__", type(function).__name__)
-    if arguments:
-        name += "(" + ", ".join(f"{key}={value}" for key, value in sorted(arguments.items())) + ")"
-    description = {"name": name}
-    if not (getattr(function, "__module__", None) or "").startswith("csd_edu."):
-        try:
-            source = inspect.getsource(function if inspect.isroutine(function) else type(function))
-        except (OSError, TypeError):  # typed at a prompt that keeps no source
-            return description
-        description["source_crc32"] = f"{zlib.crc32(source.encode()):08x}"
-    return description
+def _check_constant(method: AnyMethod, began: dict[str, Any]) -> None:
+    """Refuse a method that keeps something where no checkpoint finds it: in a variable outside, or in a default value."""
+    if "code" in began:
+        different, _ = differences(began, describe_method(method, skip=own_state(method)))
+        if different:
+            raise ValueError(
+                f"{different[0]}: it changed during training, and a checkpoint can't hold it. What a method keeps are "
+                "attributes of a csd.methods.Method; a list that is only appended to is taken for a log"
+            )
 
 
 def _check_images(stream: Stream) -> None:
@@ -426,34 +310,3 @@ def _pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = share @ grey  # (C,)
     variance = share @ grey**2 - mean**2  # (C,)
     return mean, variance.clamp_min(1e-4).sqrt()
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with "prefix.", without it."""
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-def _with_progress_bar(
-    records: Iterator[Record], stream: Stream, method: Method, config: Config, out: Path
-) -> Iterator[Record]:
-    """Pass the records on and show them as one line; its unit is images passed through the network."""
-    from tqdm import tqdm
-
-    sizes = images_per_epoch(stream, method)
-    total = sum(size * config.epochs_of(task) for task, size in enumerate(sizes))
-    done = sum(sizes[r["task"]] for r in Run.load(out).records if r["kind"] == "epoch")
-    form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
-    terms = recall = ""
-    with tqdm(total=total, initial=min(done, total), file=sys.stdout, bar_format=form) as bar:
-        bar.set_description_str(describe_method(method)["name"])
-        for record in records:
-            if record["kind"] == "task":
-                value = record["overall"]["recall_at_1"]
-                recall = "" if value is None else f" R@1 {value:.3f}"
-                if record["collapsed"]:
-                    bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)")
-            else:
-                bar.update(sizes[record["task"]])
-                terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())
-            bar.set_postfix_str(f"task {record['task'] + 1}/{stream.n_tasks}{terms}{recall}")
-            yield record

@@ -15,10 +15,9 @@ import torch.nn.functional as F
 
 import csd_edu as csd
 from csd_edu.batches import Batches
-from csd_edu.models import resnet
+from csd_edu.models import build, embed
 from csd_edu.runtime import derive_seed, pick_device, pick_precision
 from csd_edu.tasks import Images
-from csd_edu.train import embed
 from tests.conftest import TINY, striped
 
 
@@ -105,7 +104,7 @@ def test_one_step_equals_plain_torch(stripes, tmp_path):
     images, labels = stream.train(0)
     pixels = images.double() / 255
     mean, std = pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3), correction=0)
-    network = resnet(8, 3, n_classes=0, seed=derive_seed(0, "weights"), pixel_mean=mean, pixel_std=std)
+    network = build("resnet8", 3, n_classes=0, seed=derive_seed(0, "weights"), pixel_mean=mean, pixel_std=std)
     network.head.grow(6, torch.Generator().manual_seed(derive_seed(0, "head", 0)))
     network = network.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=5e-4)
@@ -133,7 +132,7 @@ def test_every_epoch_shows_every_image_once_cropped_and_flipped():
     )
     assert len(batches) == 4
     seen, offsets, flips = [], set(), 0
-    for batch, labels in batches.epoch(torch.Generator().manual_seed(0)):
+    for batch, labels, *_ in batches.epoch(torch.Generator().manual_seed(0)):
         assert batch.dtype == torch.uint8
         assert len(labels) == 50  # equal batches, not 64 + 64 + 64 + 8
         for crop, label in zip(batch, labels.tolist(), strict=True):
@@ -155,7 +154,9 @@ def test_without_padding_and_flip_the_images_come_as_they_are():
     batches = Batches(
         Images(images, torch.arange(10)), batch_size=4, crop_padding=0, flip=False, device=torch.device("cpu")
     )
-    for batch, labels in batches.epoch(torch.Generator().manual_seed(1)):
+    for batch, labels, index, raw in batches.epoch(torch.Generator().manual_seed(1)):
+        assert torch.equal(raw, batch)
+        assert torch.equal(index, labels)
         assert torch.equal(batch, images[labels])
 
 
@@ -267,7 +268,8 @@ def test_learning_rate_schedules():
 
 def test_published_schedule():
     config = csd.preset("cifar100", "paper").config
-    assert (config.depth, config.epochs, config.batch_size, config.milestones) == (32, 800, 128, (200, 400, 600))
+    milestones = (200, 400, 600)
+    assert (config.network, config.epochs, config.batch_size, config.milestones) == ("resnet32", 800, 128, milestones)
     assert (config.lr, config.later_lr, config.weight_decay) == (1e-3, 1e-5, 5e-4)
     assert (config.crop_padding, config.flip) == (4, True)
 
@@ -315,7 +317,7 @@ def test_the_progress_line_shows_terms_recall_and_time_left(stream, tmp_path, ca
 
 def test_a_collapse_is_reported(stream, tmp_path, capsys, monkeypatch):
     constant = torch.ones(24, 64), torch.zeros(24, 6)
-    monkeypatch.setattr(sys.modules["csd_edu.train"], "embed", lambda *_: constant)
+    monkeypatch.setattr(csd.models, "embed", lambda *_: constant)
     run = csd.train(stream, csd.methods.finetune, TINY, out=tmp_path / "r")
     assert "after task 0 all features point the same way (collapse)" in capsys.readouterr().out
     assert all(r["collapsed"] for r in run.records if r["kind"] == "task")
@@ -380,18 +382,19 @@ def test_a_changed_method_does_not_continue_an_old_run(stream, tmp_path):
 
 @pytest.mark.parametrize("term", ["csd", "kd"])
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_epoch(stream, tmp_path, term):
-    steps = []
+    class Breaks(csd.methods.Method):
+        def begin(self, setting):
+            self.steps = 0
 
-    def breaks(step):
-        terms = csd.methods.csd(step)
-        if step.task == 1:
-            steps.append(step)
-            if len(steps) > 2:  # from the second step on: 16 images make one step of 16 an epoch
+        def __call__(self, step):
+            terms = csd.methods.csd(step)
+            self.steps += step.task == 1
+            if self.steps > 2:  # in the third step of task 1: 16 images make one step of 16 an epoch
                 terms[term] = terms[term] * float("nan")
-        return terms
+            return terms
 
     with pytest.raises(csd.TrainingDivergedError, match=f"'{term}' became NaN or infinite in task 1, epoch 2, step 0"):
-        csd.train(stream, breaks, TINY.replace(later_epochs=4), out=tmp_path / "r", progress=False)
+        csd.train(stream, Breaks(), TINY.replace(later_epochs=4), out=tmp_path / "r", progress=False)
     run = csd.Run.load(tmp_path / "r")
     assert [(r["task"], r["epoch"]) for r in run.records if r["kind"] == "epoch"][-1] == (1, 1)
     assert run.tasks_learnt == 1
@@ -409,7 +412,7 @@ def test_a_gradient_that_overflows_is_noticed_too(stream, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depth": 9}, "depth is 9; expected one of 8, 14"),
+        ({"network": "resnet9"}, "network is .resnet9.; expected one of .resnet8., .resnet14."),
         ({"epochs": 0}, "epochs is 0"),
         ({"later_epochs": 1.5}, "later_epochs is 1.5"),
         ({"lr": -1.0}, "lr is -1.0"),

@@ -1,20 +1,34 @@
-"""What a method is given: one training step."""
+"""What a method is given: one training step, in which the networks are asked only when a method looks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from torch import Tensor
 
 
-class View(NamedTuple):
-    """What a network made of a batch."""
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a network makes of images: `view.features`, `view.logits`, and by name what else was asked for.
 
-    features: Tensor  # (B, D)
-    logits: Tensor  # (B, n_classes it knows)
+    Attributes:
+        features: (B, D).
+        logits: (B, classes the network knows).
+        shown: what else the network shows, such as {"stage2": (B, 32, H/2, W/2)}; `view["stage2"]` for short.
+    """
+
+    features: Tensor
+    logits: Tensor
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.shown[name]
+
+
+Viewer = Callable[..., View]
+"""`view(images, *names)`: a network's view of images, uint8 or float in 0..1, with what it shows under these names."""
 
 
 @dataclass(eq=False)
@@ -24,26 +38,45 @@ class Step:
     Attributes:
         images: (B, C, H, W) uint8, after random crop and flip.
         labels: (B,) int64, in the order of the stream: the classes of task 0 come first.
-        features: (B, D) of the network in training (the student), with gradient.
-        logits: (B, classes so far) of the student, with gradient.
         task: 0 for the first task.
+        view: the network in training (the student) on any images, with gradient; `view(images, "stage2")` shows a
+            feature map as well (`network.shows` has the names).
+        teacher_view: the same of the frozen teacher, None if there is none; a gradient passes to images that want one.
+        index: (B,) int64, which of the training images of this task these are: the rows of a bank.
+        raw: (B, C, H, W) uint8, the images before crop and flip: what a memory keeps.
+        augment: another random crop and flip, of any uint8 images of this size: a second view, or a memory's images.
+        unlabelled: (U, C, H, W) uint8, raw images without labels, in streams that have them; else None.
     """
 
     images: Tensor
     labels: Tensor
-    features: Tensor
-    logits: Tensor
     task: int
-    ask_teacher: Callable[[Tensor], View] | None = field(default=None, repr=False)
+    view: Viewer = field(repr=False)
+    teacher_view: Viewer | None = field(repr=False)
+    index: Tensor = field(repr=False)
+    raw: Tensor = field(repr=False)
+    augment: Callable[[Tensor], Tensor] = field(repr=False)
+    unlabelled: Tensor | None = field(default=None, repr=False)
+
+    @cached_property
+    def student(self) -> View:
+        """What the network in training makes of the batch, asked on first use."""
+        return self.view(self.images)
+
+    @property
+    def features(self) -> Tensor:
+        """(B, D) of the student, with gradient."""
+        return self.student.features
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, classes so far) of the student, with gradient."""
+        return self.student.logits
 
     @cached_property
     def teacher(self) -> View | None:
-        """What the frozen network of the task before made of the same images; None in the first task.
+        """What the frozen network of the task before makes of the same images; None in the first task.
 
         It is asked on first use, so a method that needs no teacher does not pay for one.
         """
-        return None if self.ask_teacher is None else self.ask_teacher(self.images)
-
-
-Method = Callable[[Step], Mapping[str, Tensor]]
-"""A method: from a step to its named loss terms, each a scalar. Training minimises their sum."""
+        return None if self.teacher_view is None else self.teacher_view(self.images)

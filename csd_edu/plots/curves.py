@@ -9,7 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from csd_edu.plots.style import EMPTY, GREY, METHODS, TERMS, Style, finished, label, method_of, styles, task_axis
+from csd_edu.methods import Card, Look
+from csd_edu.plots.style import EMPTY, GREY, finished, known_cards, label, looks, method_of, task_axis
 
 Curve = Sequence[float | None]
 
@@ -24,25 +25,28 @@ def curves_over_tasks(
     subtitle: str = "over the test queries of all tasks learnt so far",
     task_names: Sequence[str] | None = None,
     end_labels: bool = True,
+    cards: Mapping[str, Card] | None = None,
 ) -> go.Figure:
     """Return one line for each method: a metric after each task.
 
     Args:
         curves: for each method its values, 0 to 1, after task 0, 1, …; None for a gap, fewer for an unfinished run.
-            The method "joint" is dashed: the usual upper bound, under the same growing gallery.
         title: above the figure.
         metric: the name of the vertical axis.
         subtitle: what the metric is averaged over.
         task_names: one for each task; default "0", "1", ….
         end_labels: name each line at its end as well as in the legend.
+        cards: by name those of methods that are not the kit's, for their colours, markers and dashes.
 
     Raises:
         ValueError: if there is no curve, or one is empty or not of numbers from 0 to 1.
     """
-    bound = "; joint training is the usual upper bound, under the same growing gallery"
-    with_bound = any(method_of(name) == "joint" for name in curves)
-    figure = _curve_panels({metric: curves}, task_names, 1, end_labels)
-    return finished(figure, title, [subtitle + bound * with_bound], HEIGHT, legend=True)
+    known = known_cards(cards)
+    cards_drawn = {name: known[name] for name in map(method_of, curves) if name in known}.values()
+    bounds = [f"; {card.title.lower()} is {card.bound}" for card in cards_drawn if card.bound]
+    bound = "".join(bounds) + ", under the same growing gallery" * bool(bounds)
+    figure = _curve_panels({metric: curves}, task_names, 1, end_labels, known)
+    return finished(figure, title, [subtitle + bound], HEIGHT, legend=True)
 
 
 def classification_beside_retrieval(
@@ -54,6 +58,7 @@ def classification_beside_retrieval(
     task_names: Sequence[str] | None = None,
     columns: int = 2,
     end_labels: bool = True,
+    cards: Mapping[str, Card] | None = None,
 ) -> go.Figure:
     """Return two panels on one scale: head accuracy, and Recall@1, after each task, for each method.
 
@@ -65,6 +70,7 @@ def classification_beside_retrieval(
         task_names: one for each task; default "0", "1", ….
         columns: 2 for side by side, 1 for one above the other.
         end_labels: name each line at its end as well as in the legend.
+        cards: by name those of methods that are not the kit's, for their colours, markers and dashes.
 
     Raises:
         ValueError: if there is no curve, the methods differ, or a curve is empty or not of numbers from 0 to 1.
@@ -73,13 +79,17 @@ def classification_beside_retrieval(
     if odd:
         raise ValueError(f"only one of the two has {', '.join(map(repr, sorted(odd)))}; expected the same methods")
     panels = {"Head accuracy": classification, "Recall@1": retrieval}
-    figure = _curve_panels(panels, task_names, columns, end_labels)
+    figure = _curve_panels(panels, task_names, columns, end_labels, known_cards(cards))
     how = "chosen among the classes seen so far; searched in the test images of those classes"
     return finished(figure, title, [f"the same images in both: {queries}", how], HEIGHT * (3 - columns), legend=True)
 
 
 def loss_terms(
-    records: Sequence[Mapping[str, Any]], *, title: str = "Loss terms", end_labels: bool = True
+    records: Sequence[Mapping[str, Any]],
+    *,
+    title: str = "Loss terms",
+    end_labels: bool = True,
+    cards: Mapping[str, Card] | None = None,
 ) -> go.Figure:
     """Return each loss term by name over the epochs of all tasks, with a boundary where a task begins.
 
@@ -87,6 +97,7 @@ def loss_terms(
         records: of a run; those of kind "epoch" are drawn.
         title: above the figure.
         end_labels: name each line at its end as well as in the legend.
+        cards: by name those of methods that are not the kit's, for their colours, markers and dashes.
 
     Raises:
         ValueError: if there is no record of an epoch.
@@ -107,7 +118,8 @@ def loss_terms(
     figure.update_xaxes(title_text="epoch, counted over all tasks", range=[0.5, len(epochs) + 0.5], showgrid=False)
     figure.update_xaxes(dtick=1 if len(epochs) <= 12 else None)  # else plotly would count half epochs
     figure.update_yaxes(title_text="mean over the epoch", range=span)
-    _add_lines(figure, lines, styles(names, TERMS), "epoch %{x}: %{y:.4f}", span, end_labels)
+    known = {name: term.look for card in known_cards(cards).values() for name, term in card.terms.items()}
+    _add_lines(figure, lines, looks(names, known), "epoch %{x}: %{y:.4f}", span, end_labels)
     for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(epochs)], strict=True)):
         band = {"fillcolor": "white" if n % 2 else EMPTY, "line_width": 0, "layer": "below"}
         text = {"annotation_text": f"{'' if n else 'task '}{epochs[start]['task']}", "annotation_font_color": GREY}
@@ -136,7 +148,11 @@ def checked_curve(name: str, curve: Curve) -> list[float | None]:
 
 
 def _curve_panels(
-    panels: Mapping[str, Mapping[str, Curve]], task_names: Sequence[str] | None, columns: int, end_labels: bool
+    panels: Mapping[str, Mapping[str, Curve]],
+    task_names: Sequence[str] | None,
+    columns: int,
+    end_labels: bool,
+    cards: Mapping[str, Card],
 ) -> go.Figure:
     """Return a figure with a panel for each metric: a line for each method over the tasks, from 0 to 1."""
     rows = len(panels) // columns
@@ -157,14 +173,15 @@ def _curve_panels(
         )
         hover = f"after task %{{x}}: {label(metric)} %{{y:.3f}}"
         lines = {name: list(enumerate(line)) for name, line in values.items()}
-        _add_lines(figure, lines, styles(list(lines), METHODS), hover, span, end_labels, showlegend=k == 0, **cell)
+        drawn = looks(list(lines), {name: card.look for name, card in cards.items()})
+        _add_lines(figure, lines, drawn, hover, span, end_labels, showlegend=k == 0, **cell)
     return figure
 
 
 def _add_lines(
     figure: go.Figure,
     lines: Mapping[str, Sequence[tuple[float, float | None]]],
-    styles: Mapping[str, Style],
+    drawn: Mapping[str, Look],
     hover: str,
     span: tuple[float, float],
     end_labels: bool,
@@ -175,10 +192,10 @@ def _add_lines(
     """Draw lines through their points (x, y) and, if wanted, write each one's name beside its last point."""
     ends = []
     for name, points in lines.items():
-        style = styles[name]
+        look = drawn[name]
         x, y = zip(*points, strict=True)
-        line = {"color": style.color, "dash": style.dash, "width": 2.5}
-        marker = {"symbol": style.symbol, "size": 9, "maxdisplayed": 60, "line": {"color": style.color, "width": 1.5}}
+        line = {"color": look.color, "dash": look.dash, "width": 2.5}
+        marker = {"symbol": look.symbol, "size": 9, "maxdisplayed": 60, "line": {"color": look.color, "width": 1.5}}
         trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, hovertemplate=hover)
         trace.update(name=label(name), legendgroup=label(name), showlegend=showlegend)
         figure.add_trace(trace, row=row, col=col)
@@ -188,7 +205,7 @@ def _add_lines(
     pixel = (span[1] - span[0]) / (HEIGHT - 20)
     for (y_end, x_end, name), place in zip(ends, _apart([end[0] for end in ends], 19 * pixel, span[1]), strict=True):
         arrow = {"ax": 24, "ay": (y_end - place) / pixel, "arrowhead": 0, "arrowwidth": 1, "standoff": 6}
-        text = {"text": label(name, 18), "xanchor": "left", "font": {"size": 14}, "arrowcolor": styles[name].color}
+        text = {"text": label(name, 18), "xanchor": "left", "font": {"size": 14}, "arrowcolor": drawn[name].color}
         figure.add_annotation(x=x_end, y=y_end, row=row, col=col, **arrow, **text)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import plotly.graph_objects as go
+
+from csd_edu.methods import NAMED, Card, Look, card_of
 
 INK, GREY, GRID, EMPTY = "#1f2328", "#59636e", "#e3e6ea", "#f3f4f6"
 
@@ -26,28 +28,14 @@ TEMPLATE = go.layout.Template(
 """The house style: legible when projected, dark on white."""
 
 
-class Style(NamedTuple):
-    """How a method or a loss term is drawn: told apart by more than its colour."""
-
-    color: str
-    symbol: str
-    dash: str = "solid"
-
-
-# The colours of Okabe & Ito (2008), which the colour-blind can tell apart.
-METHODS = {
-    "finetune": Style("#D55E00", "square"),
-    "lwf": Style("#0072B2", "triangle-up"),
-    "csd": Style("#009E73", "circle"),
-    "joint": Style("#000000", "diamond", "dash"),
-}
-TERMS = {
-    "ce": Style("#0072B2", "square"),
-    "triplet": Style("#E69F00", "triangle-up"),
-    "kd": Style("#CC79A7", "diamond"),
-    "csd": Style("#009E73", "circle"),
-}
-OTHERS = tuple(map(Style, ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
+# Beyond the looks that methods bring on their cards; the colours of Okabe & Ito (2008), which the colour-blind can tell
+# apart.
+OTHERS = tuple(
+    Look(color, symbol)
+    for color, symbol in zip(
+        ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3, strict=True
+    )
+)
 DASHES = ("solid", "dot", "longdash", "dashdot", "longdashdot")
 
 
@@ -67,17 +55,22 @@ def method_of(name: str) -> str:
     return name.partition("(")[0].strip()
 
 
-def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
-    """Return a style for each name; several of one method differ by dash, and by open and filled markers."""
+def known_cards(cards: Mapping[str, Card] | None = None) -> dict[str, Card]:
+    """Return the cards of the kit's methods by name, and those given beside them or in their place."""
+    return {name: card for name, method in NAMED.items() if (card := card_of(method))} | dict(cards or {})
+
+
+def looks(names: Sequence[str], fixed: Mapping[str, Look | None]) -> dict[str, Look]:
+    """Return a look for each name; several of one method differ by dash, and by open and filled markers."""
     bases = [method_of(name) for name in names]
-    strangers = [base for base in dict.fromkeys(bases) if base not in fixed]
-    styles = {}
+    strangers = [base for base in dict.fromkeys(bases) if fixed.get(base) is None]
+    found = {}
     for k, (name, base) in enumerate(zip(names, bases, strict=True)):
-        style = fixed[base] if base in fixed else OTHERS[strangers.index(base) % len(OTHERS)]
+        look = fixed.get(base) or OTHERS[strangers.index(base) % len(OTHERS)]
         nth = bases[:k].count(base)
-        dash = style.dash if nth == 0 else DASHES[nth % len(DASHES)]
-        styles[name] = Style(style.color, style.symbol + "-open" * (nth % 2), dash)
-    return styles
+        dash = look.dash if nth == 0 else DASHES[nth % len(DASHES)]
+        found[name] = Look(look.color, look.symbol + "-open" * (nth % 2), dash)
+    return found
 
 
 def task_axis(n_tasks: int, names: Sequence[str] | None) -> dict[str, Any]:

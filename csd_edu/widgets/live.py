@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import plotly.graph_objects as go
 
 from csd_edu import plots
 from csd_edu.config import Config
-from csd_edu.methods.step import Method
-from csd_edu.runs import Record, Run
+from csd_edu.identity import describe_method
+from csd_edu.learner import Record
+from csd_edu.methods import AnyMethod
+from csd_edu.runs import Run
 from csd_edu.tasks import Stream
-from csd_edu.train import describe_method, images_per_epoch, train, training
+from csd_edu.train import Progress, train
 from csd_edu.widgets.panel import Panel, Picture
 from csd_edu.widgets.twin import table
 
@@ -40,7 +41,7 @@ class LiveTraining(Panel):
     title = "Live training"
 
     def __init__(
-        self, stream: Stream, method: Method, config: Config | None = None, *, out: str | Path | None = None
+        self, stream: Stream, method: AnyMethod, config: Config | None = None, *, out: str | Path | None = None
     ) -> None:
         self.stream, self.method = stream, method
         self.config = Config() if config is None else config
@@ -63,55 +64,56 @@ class LiveTraining(Panel):
         """Train, showing how it goes on; arguments, errors and the returned run are those of `csd.train`."""
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython else None
-        if self.widget is None or getattr(shell, "kernel", None) is None:
-            if self.reason is not None:
-                print(f"csd_edu: no live view: {self.reason}")
-            return train(self.stream, self.method, self.config, out=self.out)
+        live = self.widget is not None and getattr(shell, "kernel", None) is not None
+        if not live and self.reason is not None:
+            print(f"csd_edu: no live view: {self.reason}")
+        return train(self.stream, self.method, self.config, out=self.out, progress=self._watch if live else True)
+
+    def _watch(self, records: Iterator[Record], progress: Progress) -> Iterator[Record]:
+        """Pass the records on, and show where training stands."""
         from IPython.display import display
 
-        records = training(self.stream, self.method, self.config, out=self.out)
-        sizes = images_per_epoch(self.stream, self.method)
-        self.records = Run.load(self.out).records
+        self.records = progress.run.records
         display(self)
-        begun, before, drawn = time.monotonic(), self._done(sizes), 0.0
+        begun, before, drawn = time.monotonic(), progress.done, 0.0
+        show = self.guarded(lambda: self._show(progress, time.monotonic() - begun, before))
         try:
-            with contextlib.closing(records):  # an interrupt between two records must not leave the folder locked
-                for record in records:
-                    self.records.append(record)
-                    if record["kind"] == "task" or time.monotonic() - drawn > PAUSE:
-                        self.guarded(self._show)(sizes, time.monotonic() - begun, before)
-                        drawn = time.monotonic()
-            self.guarded(self._show)(sizes, time.monotonic() - begun, before)
+            for record in records:
+                progress.count(record)
+                self.records.append(record)
+                if record["kind"] == "task" or time.monotonic() - drawn > PAUSE:
+                    show()
+                    drawn = time.monotonic()
+                yield record
+            show()
             self._say(f"done: {self.stream.n_tasks} tasks learnt, saved in {self.out}", "success")
         except BaseException as error:  # an interrupt too: what is saved, and how to go on, must be said
-            self.guarded(self._show)(sizes, time.monotonic() - begun, before)
-            how = "interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped by {type(error).__name__}"
+            show()
+            interrupted = isinstance(error, KeyboardInterrupt | GeneratorExit)
+            how = "interrupted" if interrupted else f"stopped by {type(error).__name__}"
             self._say(f"{how}; what was learnt is saved in {self.out}, and the same cell goes on from there", "warning")
             raise
         finally:
             self._renew_twin()  # the twin in the notebook's file has the figures as they are now
-        return Run.load(self.out)
 
     def figures(self) -> list[go.Figure]:
         return [_losses(self.records)] if self.records else []
 
     def numbers(self) -> str:
-        rows = [[record["task"], record["overall"]["recall_at_1"]] for record in self.records if _is_task(record)]
+        measured = [record for record in self.records if record["kind"] == "task"]
+        rows = [[record["task"], record["overall"]["recall_at_1"]] for record in measured]
         return table(["after learning task", "Recall@1 (seen)"], rows) if rows else "<p>No task is learnt yet.</p>"
 
-    def _done(self, sizes: Sequence[int]) -> int:
-        """Return how many images have passed through the network."""
-        return sum(sizes[record["task"]] for record in self.records if not _is_task(record))
-
-    def _show(self, sizes: Sequence[int], seconds: float, before: int) -> None:
+    def _show(self, progress: Progress, seconds: float, before: int) -> None:
         """Draw where training stands; `before` images had passed when this call began, `seconds` ago."""
-        done = self._done(sizes)
-        total = sum(size * self.config.epochs_of(task) for task, size in enumerate(sizes))
+        done, total = progress.done, progress.total
         self.progress.value = min(1.0, done / total) if total else 1.0
         last = self.records[-1] if self.records else None
         if last is not None:
             left = "" if done <= before else f", about {_clock(seconds * (total - done) / (done - before))} left"
-            epoch = "measured" if _is_task(last) else f"epoch {last['epoch'] + 1}/{self.config.epochs_of(last['task'])}"
+            epoch = (
+                f"epoch {last['epoch'] + 1}/{self.config.epochs_of(last['task'])}" if _is_epoch(last) else "measured"
+            )
             self._say(f"task {last['task'] + 1}/{self.stream.n_tasks}, {epoch}; {_clock(seconds)} so far{left}")
             self.losses.show(_losses(self.records))
         self.recall.value = self.numbers()
@@ -123,13 +125,13 @@ class LiveTraining(Panel):
 
 def _losses(records: Sequence[Record]) -> go.Figure:
     """Return the loss terms over the epochs so far; an empty frame before the first."""
-    if any(not _is_task(record) for record in records):
+    if any(_is_epoch(record) for record in records):
         return plots.loss_terms(records)
     return go.Figure(layout={"template": plots.TEMPLATE, "height": 320, "title": {"text": "<b>Loss terms</b>"}})
 
 
-def _is_task(record: Record) -> bool:
-    return bool(record["kind"] == "task")
+def _is_epoch(record: Record) -> bool:
+    return bool(record["kind"] == "epoch")
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,78 @@
+"""The algorithm: how a network learns one task of a stream, by any method. `csd.train` calls it task by task."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Generator
+
+import torch
+
+from csd_edu.config import Config
+from csd_edu.learner import Learner, Log, Record
+from csd_edu.methods.method import AnyMethod, training_tasks
+from csd_edu.models import Network
+from csd_edu.tasks import Stream
+
+
+def learn(
+    network: Network,
+    stream: Stream,
+    task: int,
+    method: AnyMethod,
+    config: Config | None = None,
+    *,
+    teacher: Network | None = None,
+    learner: Learner | None = None,
+) -> Generator[Record, None, None]:
+    """Train a network on one task of a stream while you iterate: one record after each epoch.
+
+    Args:
+        network: as the task before left it; it is trained in place, and its head grows.
+        stream: the tasks, from `csd.split`.
+        task: which of them to learn.
+        method: a function from a step to its loss terms, or a `Method`, which is to be the same object for every task.
+        config: how to train; default `Config()`.
+        teacher: the network that the steps compare with; default, after task 0, the network as it comes. It is frozen.
+        learner: where an earlier call stopped, to go on from there.
+
+    Returns:
+        A generator of records: the mean of each loss term, the seconds, and R@1 on held-out images if there are any;
+        then whatever the method's `end_task` has to say.
+
+    Raises:
+        ValueError: if the method returns no loss terms, or keeps what a checkpoint can't hold.
+        TrainingDivergedError: if a loss term or a weight becomes NaN or infinite.
+    """
+    config = Config() if config is None else config
+    tasks = training_tasks(method, task, stream.n_tasks)
+    if teacher is None and task > 0:
+        teacher = copy.deepcopy(network)
+    learner = learner or Learner(network, stream, method, config)
+    if learner.epoch == 0:
+        learner.begin_task(task, n_classes=stream.n_seen[max([task, *tasks])])
+    batches, held_out = learner.batches(stream.train(*tasks)), stream.held_out(*tasks)
+    look_at_teacher = learner.frozen(teacher) if teacher is not None else None
+
+    for epoch in range(learner.epoch, config.epochs_of(task) if tasks else 0):
+        started, log = time.perf_counter(), Log()
+        network.train()
+        with learner.seeded("epoch", task, epoch) as generator, torch.enable_grad():
+            for i, batch in enumerate(batches.epoch(generator)):
+                learner.set_learning_rate(config.learning_rate(task, epoch + i / len(batches)))
+                terms = learner.ask(learner.step(batch, batches, look_at_teacher), thoroughly=i == 0)
+                loss = torch.stack(list(terms.values())).sum()
+                learner.optimizer.zero_grad(set_to_none=True)  # after the method: it may have gone backward itself
+                learner.scaler.scale(loss).backward()
+                learner.scaler.step(learner.optimizer)
+                learner.scaler.update()
+                log.add(terms)
+        learner.epoch += 1
+        record: Record = {"kind": "epoch", "task": task, "epoch": epoch, "losses": learner.means(log)}
+        record |= {"learning_rate": config.learning_rate(task, epoch), **learner.validate(held_out)}
+        seconds = time.perf_counter() - started
+        yield {**record, "seconds": seconds, "images_per_second": len(batches.labels) / seconds}
+
+    learner.restore_best()
+    if tasks:
+        yield from learner.end_task(batches)

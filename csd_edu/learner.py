@@ -1,0 +1,404 @@
+"""What `learn` needs: the network, the method and the optimiser in training, and where they stand."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from csd_edu import metrics, models
+from csd_edu.batches import Batch, Batches
+from csd_edu.config import Config
+from csd_edu.memory import Bank, Memory
+from csd_edu.methods.method import (
+    AnyMethod,
+    Setting,
+    Terms,
+    has_state,
+    keeper,
+    own_parameters,
+    own_state,
+    training_tasks,
+)
+from csd_edu.methods.step import Step, View, Viewer
+from csd_edu.models import Network
+from csd_edu.runtime import derive_seed, pick_device, pick_precision
+from csd_edu.state import fill, lay_out, pack, unpack
+from csd_edu.tasks import Images, Stream
+
+Record = dict[str, Any]
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss term or the weights became NaN or infinite; the run keeps the last good epoch."""
+
+
+class Log:
+    """The loss terms of an epoch's steps, left on the device: reading them would wait for it."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def add(self, terms: Terms) -> None:
+        """Note the terms of one step."""
+        self.steps.append({name: term.detach() for name, term in terms.items()})
+
+    def values(self) -> dict[str, dict[int, float]]:
+        """Return the values by name and step; a term that is absent in a step is absent here."""
+        names = dict.fromkeys(name for terms in self.steps for name in terms)
+        steps = {name: [i for i, terms in enumerate(self.steps) if name in terms] for name in names}
+        return {
+            name: dict(zip(at, torch.stack([self.steps[i][name].double() for i in at]).tolist(), strict=True))
+            for name, at in steps.items()
+        }
+
+
+class Learner:
+    """A network and a method in training, and where they stand: everything a checkpoint holds.
+
+    Args:
+        network: what is trained, in place.
+        stream: the tasks.
+        method: what it is trained by.
+        config: how.
+
+    Attributes:
+        task, epoch: the task at hand, and how many of its epochs are done.
+        teacher_bytes: the size of the teacher, if the method has looked at it in this task, else 0.
+    """
+
+    def __init__(self, network: Network, stream: Stream, method: AnyMethod, config: Config) -> None:
+        self.device = pick_device(config.device)
+        self.precision = pick_precision(config.precision, self.device)
+        self.network, self.method, self.config = network.to(self.device), method, config
+        self.task = self.epoch = self.teacher_bytes = 0
+        self.best: dict[str, Any] | None = None  # validation "score" R@1, and the "weights" that reached it
+        self.made_by_begin: set[str] = set()
+        tasks = [training_tasks(method, t, stream.n_tasks) for t in range(stream.n_tasks)]
+        self.setting = Setting(
+            sizes=stream.sizes,
+            n_images=tuple(stream.n_images(*several) for several in tasks),
+            image_shape=tuple(stream.dataset.x_train.shape[1:]),
+            dim=network.dim,
+            device=self.device,
+            seed=derive_seed(config.seed, "method"),
+        )
+        self.begin_optimizer()
+
+    # ------------------------------------------------------------------ what happens once in a run, a task, a step
+
+    def begin_method(self) -> None:
+        """Let the method make its state, and see whether it can be saved and fits the data.
+
+        Raises:
+            ValueError: if not; names the attribute.
+        """
+        with self.seeded("begin"):
+            self._hook("begin", self.setting)
+        total, most = sum(self.setting.n_images), max(self.setting.n_images)
+        for name, value in own_state(self.method).items():
+            if isinstance(value, Memory) and value.size > total:
+                raise ValueError(
+                    f"method.{name} is a memory for {value.size:,} images, but the stream has {total:,} to train on; "
+                    f"expected a size of at most {total:,}"
+                )
+            if isinstance(value, Bank) and value.n_rows < most:
+                raise ValueError(
+                    f"method.{name} is a bank of {value.n_rows:,} rows, but a task has {most:,} training images; "
+                    "expected a row for each: make it in begin(self, setting), of max(setting.n_images) rows"
+                )
+        self.made_by_begin = {name for name, value in own_state(self.method).items() if has_state(value)}
+        self.check_kept()
+        self.begin_optimizer()
+
+    def begin_task(self, task: int, n_classes: int) -> None:
+        """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser."""
+        if task == 0 or not own_state(self.method):
+            self.begin_method()
+        self.task, self.epoch, self.teacher_bytes = task, 0, 0
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "head", task))
+        self.network.head.grow(max(0, n_classes - len(self.network.head.weight)), generator)
+        self.begin_optimizer()
+
+    def begin_optimizer(self) -> None:
+        """Start a fresh optimiser, as every task does."""
+        config = self.config
+        parameters = [*self.network.parameters(), *own_parameters(self.method)]
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay, fused=fused)
+        else:
+            self.optimizer = torch.optim.SGD(
+                parameters, config.lr, config.momentum, weight_decay=config.weight_decay, fused=fused
+            )
+        # float16 gradients underflow without a loss scale; for the other types this does nothing.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+
+    def batches(self, images: Images) -> Batches:
+        """Return the images of a task, ready to be drawn from."""
+        config = self.config
+        return Batches(
+            images,
+            batch_size=config.batch_size,
+            crop_padding=config.crop_padding,
+            flip=config.flip,
+            device=self.device,
+        )
+
+    def step(self, batch: Batch, batches: Batches, teacher_view: Viewer | None) -> Step:
+        """Return a batch as the method sees it."""
+        return Step(
+            images=batch.images,
+            labels=batch.labels,
+            task=self.task,
+            view=self._view(self.network),
+            teacher_view=teacher_view,
+            index=batch.index,
+            raw=batch.raw,
+            augment=batches.augment,
+        )
+
+    def ask(self, step: Step, *, thoroughly: bool) -> Terms:
+        """Return the method's loss terms for a step.
+
+        Args:
+            step: the batch.
+            thoroughly: look at each weight, and at what the method keeps, afterwards; else at the weights' counters.
+
+        Raises:
+            ValueError: if it returns no scalar terms, changes the network itself, or keeps what can't be saved.
+        """
+        weights = dict(self.network.named_parameters())
+        before = {name: (p._version, p.detach().clone() if thoroughly else None) for name, p in weights.items()}
+        terms = _checked_terms(self.method(step))
+        for name, parameter in weights.items():
+            version, value = before[name]
+            if parameter._version != version or (value is not None and not torch.equal(parameter.detach(), value)):
+                raise ValueError(
+                    f"the method changed the network's parameter {name} itself; expected loss terms only, from which "
+                    "the optimiser learns"
+                )
+        if thoroughly:
+            self.check_kept()
+        return terms
+
+    def end_task(self, batches: Batches) -> Iterator[Record]:
+        """Tell the method that a task's epochs are over, and pass on what it has to say."""
+        random_numbers: list[Tensor] | None = None
+        records: Iterator[Record] | None = None
+        record: Record | None = {}
+        while record is not None:
+            with self.seeded("end", self.task, state=random_numbers):  # who reads the records has numbers of his own
+                if records is None:
+                    look = self.frozen(self.network)
+                    records = iter(self._hook("end_task", self.task, batches.images, batches.labels, look) or ())
+                record = next(records, None)
+                random_numbers = self._random_state()
+            if record is not None:
+                yield {**record, "kind": "end", "task": self.task}
+        self.network.requires_grad_(True)
+        self.check_kept()
+
+    # ------------------------------------------------------------------ parts of these
+
+    @contextlib.contextmanager
+    def seeded(self, *purpose: str | int, state: list[Tensor] | None = None) -> Iterator[torch.Generator]:
+        """Lend a generator for this purpose, and seed torch's own, which methods draw from, for the length of a block.
+
+        Randomness needs no place in a checkpoint: every epoch has its purpose. `state` goes on from an earlier block.
+        """
+        seed = derive_seed(self.config.seed, *purpose)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(seed, "method"))
+            if state is not None:
+                torch.set_rng_state(state[0])
+                if self.device.type == "cuda":
+                    torch.cuda.set_rng_state(state[1], self.device)
+            yield torch.Generator().manual_seed(seed)
+
+    def _random_state(self) -> list[Tensor]:
+        on_gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *on_gpu]
+
+    def set_learning_rate(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def _view(self, network: Network) -> Viewer:
+        """Return how to look at images with a network: convolutions in the fast type, head and features in float32."""
+        fast = self.precision != torch.float32
+
+        def look(images: Tensor, *names: str) -> View:
+            with torch.autocast(self.device.type, dtype=self.precision if fast else None, enabled=fast):
+                features, shown = network.look(images, *names)
+            features = features.float()
+            return View(features, network.head(features), {name: value.float() for name, value in shown.items()})
+
+        return look
+
+    def frozen(self, network: Network) -> Viewer:
+        """Freeze a network, and return how to look at images with it; a gradient passes to images that want one."""
+        teaches = network is not self.network
+        network.to(self.device).requires_grad_(False)
+        network.train(teaches and self.config.teacher_mode == "train")
+        view = self._view(network)
+
+        def look(images: Tensor, *names: str) -> View:
+            if teaches:
+                self.teacher_bytes = sum(value.nbytes for value in network.state_dict().values())
+            with torch.set_grad_enabled(images.requires_grad):
+                return view(images, *names)
+
+        return look
+
+    def _hook(self, name: str, *arguments: Any) -> Any:
+        hook: Callable[..., Any] | None = getattr(keeper(self.method), name, None)
+        return None if hook is None else hook(*arguments)
+
+    def means(self, log: Log) -> dict[str, float]:
+        """Return the mean of each loss term of an epoch, over the steps that have it.
+
+        Raises:
+            TrainingDivergedError: if a term, or a weight of the network, is NaN or infinite.
+        """
+        values = log.values()
+        bad = sorted((i, name) for name, at in values.items() for i, value in at.items() if not math.isfinite(value))
+        if bad:
+            culprit = "the loss term " + " and ".join(repr(name) for name in values if (bad[0][0], name) in bad)
+            where = f", step {bad[0][0]}"
+        elif not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            culprit, where = "a weight of the network (its gradient overflowed)", ""
+        else:
+            return {name: math.fsum(at.values()) / len(at) for name, at in values.items()}
+        raise TrainingDivergedError(
+            f"{culprit} became NaN or infinite in task {self.task}, epoch {self.epoch - 1}{where}. The run keeps the last "
+            "good epoch. Mend the loss, or train into a new folder with a smaller lr or later_lr"
+        )
+
+    def validate(self, held_out: Images) -> Record:
+        """Return R@1 on the held-out images, if there are any, and remember the best epoch if that is asked for."""
+        if not len(held_out.labels):
+            return {}
+        features, _ = models.embed(self.network, held_out.images)
+        score = metrics.recall_at_k(features, held_out.labels, features, held_out.labels, exclude_self=True)[1]
+        if self.config.select == "best" and (self.best is None or score > self.best["score"]):
+            weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+            self.best = {"score": score, "weights": weights}
+        return {"validation_recall_at_1": None if math.isnan(score) else score}
+
+    def restore_best(self) -> None:
+        """Go back to the epoch that was best on the held-out images, if that is asked for."""
+        if self.best is not None:
+            self.network.load_state_dict(self.best["weights"])
+            self.best = None
+
+    # ------------------------------------------------------------------ what is kept
+
+    def check_kept(self) -> None:
+        """Make sure that a checkpoint can hold what the method keeps.
+
+        Raises:
+            ValueError: if not; names the attribute.
+        """
+        for name, value in own_state(self.method).items():
+            pack(value, f"method.{name}", {})
+            if has_state(value) and name not in self.made_by_begin:
+                raise ValueError(
+                    f"method.{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't fill "
+                    "it again; expected begin(self, setting) to make it"
+                )
+
+    def kept_bytes(self, stream: Stream) -> dict[str, int]:
+        """Return in bytes what is carried over from task to task: by attribute of the method, and old network and images.
+
+        Optimisers are not counted: what they hold is for training alone.
+        """
+        kept = {}
+        for name, value in own_state(self.method).items():
+            tensors: dict[str, Tensor] = {}
+            pack(value, name, tensors)
+            if not isinstance(value, torch.optim.Optimizer) and tensors:
+                kept[name] = sum(tensor.nbytes for tensor in tensors.values())
+        if self.teacher_bytes:
+            kept["teacher"] = self.teacher_bytes
+        tasks = set(training_tasks(self.method, self.task, stream.n_tasks))
+        if tasks - {self.task}:
+            kept["images of all tasks"] = stream.train(*tasks).images.nbytes
+        return kept
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the JSON of a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        parts = {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+            "best": self.best,
+            "task": self.task,
+            "epoch": self.epoch,
+            "teacher_bytes": self.teacher_bytes,
+        }
+        state = {name: pack(value, name, tensors) for name, value in parts.items()}
+        kept = own_state(self.method)
+        return tensors, state | {"method": {name: pack(v, f"method.{name}", tensors) for name, v in kept.items()}}
+
+    @classmethod
+    def resume(
+        cls, tensors: Mapping[str, Tensor], state: Mapping[str, Any], stream: Stream, method: AnyMethod, config: Config
+    ) -> Learner:
+        """Return the learner that wrote a checkpoint.
+
+        Args:
+            tensors, state: of the checkpoint.
+            stream, config: as they were.
+            method: made anew, with nothing begun.
+        """
+        network = models.rebuild(config.network, below("network", tensors))
+        learner = cls(network, stream, method, config)
+        learner.begin_method()
+        learner.task, learner.epoch = state["task"], state["epoch"]
+        if "optimizer" not in state:
+            learner._fill_as_first_version(tensors, state)
+            return learner
+        learner.teacher_bytes = state["teacher_bytes"]
+        fill(keeper(method), state["method"], "method", tensors, learner.device)
+        learner.best = unpack(state["best"], None, "best", tensors, learner.device)
+        for name in ("optimizer", "scaler"):
+            unpack(state[name], getattr(learner, name), name, tensors, learner.device)
+        return learner
+
+    def _fill_as_first_version(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Read a checkpoint as version 0.1.0 wrote it: of Adam's moments, a loss scale and the best weights."""
+        parameters = range(len(self.optimizer.param_groups[0]["params"]))
+        moments = {i: below(f"adam.{i}", tensors) for i in parameters if f"adam.{i}.step" in tensors}
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        lay_out(self.optimizer)
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if state["best"] is not None:
+            self.best = {"score": state["best"], "weights": below("best", tensors)}
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with "prefix.", without it."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _checked_terms(terms: Terms) -> Terms:
+    """Refuse what is no dictionary of scalar loss terms; it comes from a student's own function."""
+    example = 'expected a dictionary of named scalar tensors, such as {"ce": losses.cross_entropy(...)}'
+    if not isinstance(terms, Mapping) or not terms:
+        forgotten = " Is `return terms` missing?" if terms is None else ""
+        raise ValueError(f"the method returned {type(terms).__name__} {terms!r}; {example}.{forgotten}")
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 0:
+            what = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
+            raise ValueError(f"the method's term {name!r} is {what}; {example}")
+    if not any(term.requires_grad for term in terms.values()):
+        raise ValueError("no term of the method depends on step.features or step.logits; nothing would be learnt")
+    return terms

@@ -1,0 +1,205 @@
+"""What a method is: a function from a step to its loss terms, or a `Method`, which keeps something between the steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from csd_edu.methods.step import Step, Viewer
+
+Terms = Mapping[str, Tensor]
+"""The named loss terms of a step, each a scalar. Training minimises their sum."""
+
+AnyMethod = Callable[[Step], Terms]
+"""A plain function, or a `Method`."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Look(NamedTuple):
+    """How a method or a loss term is drawn, as plotly names it: told apart by more than its colour."""
+
+    color: str
+    symbol: str
+    dash: str = "solid"
+
+
+class Term(NamedTuple):
+    """A loss term of a method's own: what it is, in words, and how it is drawn."""
+
+    says: str
+    look: Look | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a method is called, explained and drawn, wherever it is shown.
+
+    Attributes:
+        title: a few words.
+        sentence: what it does, in one sentence or two.
+        source: author, where and when, such as "Li & Hoiem, ECCV 2016".
+        look: of its curves; None for one that no other method at hand has.
+        terms: the loss terms that it adds to those of the methods that it builds on, by name.
+        bound: if it is no rival but a bound on what can be reached, which, such as "the usual upper bound".
+    """
+
+    title: str
+    sentence: str
+    source: str = ""
+    look: Look | None = None
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    bound: str = ""
+
+    def __call__(self, function: F) -> F:
+        """Give a function its card: `@Card(title="…", sentence="…")` above it."""
+        function.card = self  # type: ignore[attr-defined]
+        return function
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON."""
+        return {
+            "title": self.title,
+            "sentence": self.sentence,
+            "source": self.source,
+            "look": self.look,
+            "terms": {name: {"says": term.says, "look": term.look} for name, term in self.terms.items()},
+            "bound": self.bound,
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Card:
+        """Return the card that `to_json` wrote."""
+        terms = {name: Term(term["says"], _look(term["look"])) for name, term in saved["terms"].items()}
+        return cls(**{**saved, "look": _look(saved["look"]), "terms": terms})
+
+
+def _look(saved: Sequence[str] | None) -> Look | None:
+    return None if saved is None else Look(*saved)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a method will work, as far as it is known before the first step.
+
+    Attributes:
+        sizes: the number of classes of each task.
+        n_images: the number of images that the method trains on in each task.
+        image_shape: (C, H, W).
+        dim: D, the numbers in a feature.
+        device: where the network and the batches are.
+        seed: for whatever `begin` draws.
+    """
+
+    sizes: tuple[int, ...]
+    n_images: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+    dim: int
+    device: torch.device
+    seed: int
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes of all tasks together."""
+        return sum(self.sizes)
+
+
+class Method:
+    """A method that keeps something: a memory, a bank, a generator, an optimiser of its own.
+
+    Write it as a dataclass. Its fields are settings: they describe the run, and stay as they are. Every other attribute
+    is state, and is in each checkpoint: tensors, modules, optimisers, memories, numbers, and lists and dictionaries of
+    these. Modules and parameters that no optimiser of the method's has are trained together with the network.
+    """
+
+    card: ClassVar[Card | None] = None
+
+    def begin(self, setting: Setting) -> None:
+        """Make the state. It is called before the first task, and again before a checkpoint fills the state."""
+
+    def __call__(self, step: Step) -> Terms:
+        """Return the loss terms of a step."""
+        raise NotImplementedError(f"{type(self).__name__} has no __call__(self, step), which returns the loss terms")
+
+    def end_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> Iterable[dict[str, Any]] | None:
+        """Do what is to be done once a task's epochs are over, such as to choose what a memory keeps.
+
+        Args:
+            task: the task.
+            images: (N, C, H, W) uint8, its training images.
+            labels: (N,) int64.
+            view: the trained network, in evaluation mode and without gradient.
+
+        Returns:
+            None, or records of its own for the run's log, perhaps as a generator.
+        """
+        return None
+
+    def training_tasks(self, task: int, n_tasks: int) -> Iterable[int]:
+        """Return which tasks' images are trained on when the stream reaches `task`."""
+        return (task,)
+
+
+def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:
+    """Return which tasks' images a method trains on when the stream reaches `task`: of a function, those of that one."""
+    choose = getattr(method, "training_tasks", None)
+    return (task,) if choose is None else tuple(choose(task, n_tasks))
+
+
+def name_of(method: AnyMethod) -> str:
+    """Return a method's name: of a function its own, of an object `__name__` or that of its class."""
+    while isinstance(method, partial):
+        method = method.func
+    return str(getattr(method, "__name__", None) or type(method).__name__)
+
+
+def card_of(method: AnyMethod) -> Card | None:
+    """Return a method's card, or None if it has none."""
+    card = getattr(keeper(method), "card", None)
+    return card if isinstance(card, Card) else None
+
+
+def keeper(method: AnyMethod) -> Any:
+    """Return whose attributes a method keeps: behind `partial` the function or object, behind `obj.loss` the object."""
+    while isinstance(method, partial):
+        method = method.func
+    return getattr(method, "__self__", method)
+
+
+def own_state(method: AnyMethod) -> dict[str, Any]:
+    """Return the attributes that a method keeps between the steps, by name; of a function, those it was given.
+
+    The fields of a dataclass are settings, except for methods, modules and whatever else has a state of its own.
+    """
+    owner = keeper(method)
+    settings = {f.name for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else set()
+    attributes = {} if isinstance(owner, type) else getattr(owner, "__dict__", {})
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in ("card", "__name__") and (name not in settings or has_state(value))
+    }
+
+
+def has_state(value: object) -> bool:
+    """Return whether a value keeps something that may change: a method, a module, an optimiser, a memory."""
+    return isinstance(value, Method) or (hasattr(value, "state_dict") and hasattr(value, "load_state_dict"))
+
+
+def own_parameters(method: AnyMethod) -> Iterator[nn.Parameter]:
+    """Yield the parameters that a method keeps and no optimiser of its own has: they are trained with the network."""
+    kept = own_state(method).values()
+    optimised = {
+        id(p) for opt in kept if isinstance(opt, torch.optim.Optimizer) for g in opt.param_groups for p in g["params"]
+    }
+    for value in kept:
+        if isinstance(value, Method):
+            yield from own_parameters(value)
+        found = value.parameters() if isinstance(value, nn.Module) else [value]
+        yield from (p for p in found if isinstance(p, nn.Parameter) and p.requires_grad and id(p) not in optimised)
