@@ -134,6 +134,16 @@ def test_within_a_class_a_balanced_memory_keeps_each_row_equally_often():
     assert ((kept / 4_000 - 0.25).abs() <= 0.03).all(), kept
 
 
+def test_any_row_of_any_largest_class_makes_room_for_a_new_class():
+    torch.manual_seed(0)
+    gone = torch.zeros(5)
+    for _ in range(4_000):
+        memory = Memory(5, balanced=True)
+        memory.add(labels=torch.tensor([4, 4, 1, 1, 3, 0]), number=torch.arange(6))
+        gone[list(set(range(5)) - set(memory.rows["number"].tolist()))] += 1
+    assert ((gone / 4_000 - torch.tensor([0.25, 0.25, 0.25, 0.25, 0])).abs() <= 0.03).all(), gone
+
+
 def test_a_rare_class_keeps_all_its_rows():
     torch.manual_seed(0)
     memory = Memory(10, balanced=True)
@@ -266,7 +276,8 @@ def plain(state):
 def test_a_memory_goes_on_from_its_state(size, before, after, balanced, seed):
     memory = Memory(size, balanced=balanced)
     if before:
-        memory.add(**numbered(before, logits=torch.randn(before, 2)))
+        rows = numbered(before, logits=torch.randn(before, 2))
+        memory.add(**rows | {"labels": 2 - rows["labels"]})  # the last class comes first
     state = memory.state_dict()
     assert plain(state)
     kept = copy.deepcopy(state)
