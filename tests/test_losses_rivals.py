@@ -227,6 +227,54 @@ def test_the_same_numbers_as_other_code():
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("er", [1.810977, 1.435823, 0.763321, 0.705602, 0.623206, 0.949913]),
+        ("der", [1.810977, 0.863183, 0.789644, 0.587766, 0.743120, 1.496882]),
+        ("derpp", [1.810977, 1.457898, 1.470219, 0.915024, 0.906331, 1.610950]),
+    ],
+)
+def test_the_same_steps_as_mammoth(monkeypatch, method, expected):
+    """Six steps of SGD with rate 0.1 on four rows of formula, memory 5, of which 3 are drawn, α = 0.3, β = 0.5.
+
+    The numbers are those of models/er.py, der.py, derpp.py and utils/buffer.py of aimagelab/mammoth at e75a491 with
+    the same draws: row i draws the slot floor(u (i+1)), u the fraction of 0.618034 (i+1), and draw c takes the rows
+    2c, 2c+1, 2c+2, counted around.
+    """
+    x, labels = by_formula(24, 4, 1.0, 2.0).float(), torch.arange(24) % 3
+    weight = by_formula(3, 4, 0.7, 1.1).float().requires_grad_()
+    memory = Memory(5)
+    draws = iter(range(100))
+    monkeypatch.setattr(
+        torch,
+        "rand",
+        lambda n, dtype: 0.618034 * torch.arange(memory.n_seen + 1, memory.n_seen + 1 + n, dtype=dtype) % 1,
+    )
+    monkeypatch.setattr(torch, "randperm", lambda n: (2 * next(draws) + torch.arange(n)) % n)
+
+    values = []
+    for at in range(0, 24, 4):
+        inputs, answers = x[at : at + 4], labels[at : at + 4]
+        logits = inputs @ weight.T
+        loss = losses.cross_entropy(logits, answers)
+        if len(memory) and method == "er":
+            old = memory.draw(3)
+            both = torch.cat([inputs, old.inputs]) @ weight.T
+            loss = losses.cross_entropy(both, torch.cat([answers, old.labels]))
+        if len(memory) and method != "er":
+            old = memory.draw(3)
+            loss = loss + 0.3 * losses.logit_matching(old.inputs @ weight.T, old.logits)
+        if len(memory) and method == "derpp":
+            old = memory.draw(3)
+            loss = loss + 0.5 * losses.cross_entropy(old.inputs @ weight.T, old.labels)
+        memory.add(inputs=inputs, labels=answers, logits=logits)
+        (gradient,) = torch.autograd.grad(loss, weight)
+        weight = (weight - 0.1 * gradient).detach().requires_grad_()
+        values.append(loss.item())
+    assert values == pytest.approx(expected, abs=2e-6)
+
+
 # ---------------------------------------------------------------------------------------------- properties
 
 seeds = st.integers(0, 10_000)
