@@ -1,4 +1,4 @@
-"""The losses of Contrastive Supervised Distillation, each a pure function of tensors.
+"""The losses of Contrastive Supervised Distillation and of its rivals, each a pure function of tensors.
 
 Shapes: B samples in the batch, D feature dimensions, C classes the student knows, K <= C the teacher knew.
 
@@ -9,6 +9,7 @@ it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -111,18 +112,7 @@ def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
 
     Source: Hinton, Vinyals & Dean, 2015; Li & Hoiem, "Learning without Forgetting", ECCV 2016.
     """
-    both_2d = student_logits.ndim == teacher_logits.ndim == 2
-    if not both_2d or len(student_logits) != len(teacher_logits) or teacher_logits.numel() == 0:
-        raise ValueError(
-            f"student_logits {tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)} "
-            "don't fit; expected (B, C) and (B, K) with the same B > 0 and K > 0"
-        )
-    n_old = teacher_logits.shape[1]
-    if student_logits.shape[1] < n_old:
-        raise ValueError(
-            f"the student answers for {student_logits.shape[1]} classes, the teacher for {n_old}; "
-            "expected a student that knows all of the teacher's classes (are the arguments swapped?)"
-        )
+    n_old = _check_logits(student_logits, teacher_logits, "teacher_logits", "the teacher")
     _check_temperature(temperature)
     with torch.autocast(student_logits.device.type, enabled=False):
         student = F.log_softmax(_at_least_float32(student_logits[:, :n_old]) / temperature, dim=1)  # (B, K)
@@ -218,6 +208,159 @@ def csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: 
         return Pairs(similarity, positive, weight, pull, float(_contrast(scaled, positive, contrasted)))
 
 
+def feature_distillation(student: Tensor, teacher: Tensor, *, kind: str = "cosine") -> Tensor:
+    """Keep each image's feature where the teacher has it.
+
+        "cosine": loss = 1/B Σ_i (1 − cos(s_i, t_i))        "l2": loss = 1/B Σ_i ‖s_i − t_i‖²
+
+    "l2" compares the features as they are, lengths included, and sums over the D dimensions: it is D times torch's
+    mean squared error. Of normalised features it would be twice "cosine".
+
+    Args:
+        student: (B, D), any float type; need not be normalised.
+        teacher: (B, D) features of the same images under the frozen old model; no gradient flows into it.
+        kind: "cosine" or "l2".
+
+    Returns:
+        A scalar of at least float32: from 0 to 2 for "cosine", at least 0 for "l2".
+
+    Raises:
+        ValueError: if the shapes don't fit or there is no such kind.
+
+    Source: "cosine" is the less-forget constraint of Hou et al., "Learning a Unified Classifier Incrementally via
+    Rebalancing" (LUCIR), CVPR 2019; "l2" the hint loss of Romero et al., "FitNets", ICLR 2015, without its regressor
+    and factor ½.
+    """
+    _check_both(student, teacher)
+    if kind not in ("cosine", "l2"):
+        raise ValueError(f"kind is {kind!r}; expected 'cosine' or 'l2'")
+    with torch.autocast(student.device.type, enabled=False):
+        student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())  # (B, D)
+        if kind == "l2":
+            return (student - teacher).square().sum(dim=1).mean()
+        return 1 - (normalize(student) * normalize(teacher)).sum(dim=1).mean()
+
+
+def mmd(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    multiples: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0),
+    bandwidth: float | None = None,
+) -> Tensor:
+    """Keep the student's features distributed as the teacher's: maximum mean discrepancy, whichever image is where.
+
+        loss = 1/B² Σ_ij ( k(s_i, s_j) + k(t_i, t_j) − 2 k(s_i, t_j) )        k(a, b) = Σ_m exp( −‖a − b‖² / (m σ) )
+
+    with σ the mean of ‖a − b‖² over all pairs of different rows among the 2B students and teachers. As σ follows the
+    features, their common scale makes no difference; no gradient flows through it. The features are compared as they
+    are, not normalised. The loss is 0 with no gradient where the student is still the teacher.
+
+    Args:
+        student: (B, D), any float type.
+        teacher: (B, D) features of the same images under the frozen old model; no gradient flows into it.
+        multiples: the m, each > 0: one Gaussian kernel for each, summed.
+        bandwidth: σ > 0; None: the mean squared distance.
+
+    Returns:
+        A scalar of at least float32, at least 0 up to rounding and at most twice the number of kernels.
+
+    Raises:
+        ValueError: if the shapes don't fit, or a bandwidth or multiple is not positive.
+
+    Source: the squared biased estimator of Gretton et al., "A Kernel Two-Sample Test", JMLR 2012; kernels and σ as in
+    the code commonly used for Long et al., "Learning Transferable Features with Deep Adaptation Networks", ICML 2015
+    (ZongxianLee/MMD_Loss.Pytorch). Chen et al., "On the Exploration of Incremental Learning for Fine-grained Image
+    Retrieval", BMVC 2020, arXiv 2010.08020, regularise with it; which kernels they took is not established here.
+    """
+    _check_both(student, teacher)
+    for name, values in (("bandwidth", [] if bandwidth is None else [bandwidth]), ("multiples", list(multiples))):
+        if (name == "multiples" and not values) or not all(value > 0 for value in values):
+            raise ValueError(f"{name} is {values}; expected numbers above 0")
+    with torch.autocast(student.device.type, enabled=False):
+        student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())  # (B, D)
+        pairs = ((student, student), (teacher, teacher), (student, teacher))
+        # By differences, not by products: the distance of a row from itself must be exactly zero.
+        distances = [(a[:, None] - b[None, :]).square().sum(dim=2) for a, b in pairs]  # three (B, B)
+        if bandwidth is None:
+            within_s, within_t, across = (distance.detach().sum() for distance in distances)
+            n = 2 * len(student)
+            sigma = (within_s + within_t + 2 * across) / (n * (n - 1))
+            sigma = torch.where(sigma > 0, sigma, 1.0)  # if all rows are the same, any will do
+        else:
+            sigma = torch.as_tensor(bandwidth, dtype=student.dtype, device=student.device)
+        students, teachers, between = (
+            torch.stack([(-distance / (m * sigma)).exp().mean() for m in multiples]).sum() for distance in distances
+        )
+        return students + teachers - 2 * between
+
+
+def correlation_distillation(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+    """Keep how similar each image is to the others of its batch, wherever the features themselves go.
+
+        loss = T²/B Σ_i KL( softmax(t_i·t_j / T)_j ‖ softmax(s_i·s_j / T)_j )
+
+    with normalised features s and t, and j over the whole batch, i itself included.
+
+    Where the released code calls its loss, teacher and student have changed places: there it is
+    KL(student ‖ teacher). At T = 4 the cosines divided by T span half a unit at most, and the two hardly differ.
+
+    Args:
+        student: (B, D), any float type; need not be normalised.
+        teacher: (B, E) features of the same images under the frozen old model, of any length E; or estimates of an
+            older model's. No gradient flows into it.
+        temperature: T > 0; larger is softer.
+
+    Returns:
+        A scalar of at least float32; zero for a single image.
+
+    Raises:
+        ValueError: if the shapes don't fit or the temperature is not positive.
+
+    Source: Chen et al., "Feature Estimations based Correlation Distillation for Incremental Image Retrieval", IEEE
+    Transactions on Multimedia 2022, doi 10.1109/TMM.2021.3073279, as in the code the authors released
+    (cw1091293482/Deep-Incremental-Image-Retrieval).
+    """
+    _check_both(student, teacher, same_length=False)
+    _check_temperature(temperature)
+    with torch.autocast(student.device.type, enabled=False):
+        student, teacher = normalize(_at_least_float32(student)), normalize(_at_least_float32(teacher.detach()))
+        log_student = F.log_softmax(student @ student.T / temperature, dim=1)  # (B, B)
+        log_teacher = F.log_softmax(teacher @ teacher.T / temperature, dim=1)  # (B, B)
+        return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+def logit_matching(student_logits: Tensor, stored_logits: Tensor) -> Tensor:
+    """Keep the logits that were stored with old images (dark experience replay).
+
+        loss = mean over the entries (i, k) that were stored of (student_ik − stored_ik)²
+
+    Entries that are NaN don't count, neither in the sum nor in the mean: their class was not there when the logits
+    were stored. The student may know more classes than any stored row. Where nothing is missing this is torch's mean
+    squared error, over B and over K: a weight found for a head of 100 classes acts ten times as strongly, per logit, on
+    one of 10.
+
+    Args:
+        student_logits: (B, C) with C >= K, any float type.
+        stored_logits: (B, K) as they were stored, NaN where there was no class; no gradient flows into it.
+
+    Returns:
+        A scalar of at least float32; zero, still connected to `student_logits`, if all entries are NaN.
+
+    Raises:
+        ValueError: if the shapes don't fit.
+
+    Source: Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple Baseline", NeurIPS 2020,
+    arXiv 2004.07211; the mean over the classes as in the code the authors released (aimagelab/mammoth).
+    """
+    n_stored = _check_logits(student_logits, stored_logits, "stored_logits", "the stored logits")
+    with torch.autocast(student_logits.device.type, enabled=False):
+        student, stored = _at_least_float32(student_logits[:, :n_stored]), _at_least_float32(stored_logits.detach())
+        known = ~stored.isnan()  # (B, K)
+        gap = torch.where(known, student - stored, 0.0)  # (B, K)
+        return gap.square().sum() / known.sum().clamp_min(1)
+
+
 def normalize(features: Tensor) -> Tensor:
     """Scale each row to length 1; a zero row (below 1e-30) stays as it is and keeps a finite gradient.
 
@@ -281,6 +424,33 @@ def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:
         )
     if labels.is_floating_point():
         raise ValueError(f"labels are {labels.dtype}; expected integers (use labels.long())")
+
+
+def _check_logits(student_logits: Tensor, others: Tensor, name: str, whose: str) -> int:
+    """Return K if the student's logits are (B, C) and the others, the teacher's or stored ones, (B, K) with K <= C."""
+    both_2d = student_logits.ndim == others.ndim == 2
+    if not both_2d or len(student_logits) != len(others) or others.numel() == 0:
+        raise ValueError(
+            f"student_logits {tuple(student_logits.shape)} and {name} {tuple(others.shape)} "
+            "don't fit; expected (B, C) and (B, K) with the same B > 0 and K > 0"
+        )
+    if student_logits.shape[1] < others.shape[1]:
+        raise ValueError(
+            f"the student answers for {student_logits.shape[1]} classes, {whose} for {others.shape[1]}; "
+            "expected a student that knows all of those classes (are the arguments swapped?)"
+        )
+    return others.shape[1]
+
+
+def _check_both(student: Tensor, teacher: Tensor, *, same_length: bool = True) -> None:
+    """Refuse features that are not (B, D) of the same images; of other lengths, too, unless that may be."""
+    both_2d = student.ndim == teacher.ndim == 2
+    fits = both_2d and len(student) == len(teacher) and student.numel() > 0 and teacher.numel() > 0
+    if not fits or (same_length and student.shape != teacher.shape):
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} don't fit; expected features of the "
+            f"same images, {'both (B, D)' if same_length else '(B, D) and (B, E)'} with B > 0 and D > 0"
+        )
 
 
 def _check_temperature(temperature: float) -> None:
