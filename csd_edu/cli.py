@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import csd_edu as csd
+from csd_edu.comparison import in_bytes
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
@@ -43,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> None:
     """Train one method and print where its run is and how it did."""
-    method = _method(options.method)
+    method = csd.methods.find(options.method)
     preset = csd.preset(options.dataset, options.preset)
     given = {
         name: getattr(options, name)
-        for name in ("epochs", "later_epochs", "lr", "later_lr", "batch_size", "depth", "device", "precision")
+        for name in ("epochs", "later_epochs", "lr", "later_lr", "batch_size", "network", "device", "precision")
         if getattr(options, name) is not None
     }
     config = preset.config.replace(seed=options.seed, **given)
@@ -59,9 +60,10 @@ def train(options: argparse.Namespace) -> None:
         on_error=options.on_error,
     )
     stream = _split(data, preset.n_tasks if options.tasks is None else options.tasks, options)
-    out = options.out or Path("runs") / f"{data.name}-{options.method}-seed{options.seed}"
+    out = options.out or Path("runs") / f"{data.name}-{csd.methods.name_of(method)}-seed{options.seed}"
+    teacher = csd.Run.load(options.teacher) if options.teacher is not None else None
     print(stream)
-    run = csd.train(stream, method, config, out=out)
+    run = csd.train(stream, method, config, out=out, teacher=teacher)
     _print_table([run])
     print(f"\nThe run is in {run.path}; `csd-edu report {run.path} --out report.html` makes a page of it.")
 
@@ -136,7 +138,12 @@ def _parser() -> argparse.ArgumentParser:
         default="glyphs",
         help="glyphs, digits, cifar100, omniglot, an .npz file or a folder of images (default: %(default)s)",
     )
-    p.add_argument("--method", default="csd", help="finetune, lwf, csd or joint (default: %(default)s)")
+    p.add_argument(
+        "--method",
+        default="csd",
+        help=f"{', '.join(csd.methods.NAMED)}, or path/to/file.py:name for one of your own (default: %(default)s)",
+    )
+    p.add_argument("--teacher", type=Path, metavar="RUN", help="run whose last network teaches, for kd")
     p.add_argument("--tasks", type=_tasks, help="number of tasks, or 'groups' for alphabets (default: the preset's)")
     p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument(
@@ -162,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--lr", type=float, help="learning rate of the first task")
     own.add_argument("--later-lr", type=float, help="learning rate of each later task")
     own.add_argument("--batch-size", type=int)
-    own.add_argument("--depth", type=int, help="of the ResNet: 8, 14, 20, 32, 44 or 56")
+    own.add_argument("--network", help=f"{', '.join(csd.models.BACKBONES)}")
     own.add_argument("--device", help="auto, cpu, cuda, mps")
     own.add_argument("--precision", help="auto, float32, bfloat16 or float16")
     own.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
@@ -213,12 +220,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _method(name: str) -> csd.methods.AnyMethod:
-    if name not in csd.methods.NAMED:
-        raise ValueError(f"method is {name!r}; expected one of {', '.join(csd.methods.NAMED)}")
-    return csd.methods.NAMED[name]
-
-
 def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> csd.Stream:
     groups = tasks == "groups"
     return csd.split(
@@ -253,14 +254,19 @@ def _set_threads(n: int | None) -> None:
 
 def _print_table(runs: Sequence[csd.Run]) -> None:
     """Print the end of each run: one line a method."""
-    titles = ("R@1, all seen", "forgetting", "head accuracy", "on task 0", "seconds")
-    print(f"\n{'method':12}" + "".join(f"{title:>15}" for title in titles))
+    titles = ("R@1, all seen", "forgetting", "head accuracy", "on task 0", "keeps", "seconds")
+    width = max(12, *(len(run.method) for run in runs))
+    print(f"\n{'method':{width}}" + "".join(f"{title:>15}" for title in titles))
     for run in runs:
         end = run.metrics["summary"]
         first = run.metrics["head_accuracy"]["seen"][run.n_tasks - 1][0]
         values = (end["recall_at_1"], end["forgetting"], end["head_accuracy"], first)
-        print(f"{run.method:12}" + "".join(f"{_number(value):>15}" for value in values) + f"{run.seconds:15.1f}")
-    print("R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.")
+        numbers = "".join(f"{_number(value):>15}" for value in values)
+        print(f"{run.method:{width}}{numbers}{in_bytes(run.kept_bytes):>15}{run.seconds:15.1f}")
+    print(
+        "R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.\n"
+        "Keeps: what is carried over from task to task beside the network: images, logits, an old network."
+    )
 
 
 def _number(value: float | None) -> str:

@@ -6,13 +6,14 @@ Each table is computed when it is first asked for, and kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from csd_edu import drift, metrics, retrieval
+from csd_edu.methods import Card
 from csd_edu.runs import Run
 
 Kept = TypeVar("Kept")
@@ -40,6 +41,7 @@ class Comparison:
         labels, tasks: (N,) int64 of the test images.
         images: (N, C, H, W) uint8, or None if no run has saved them.
         classes: names, in the order of the labels.
+        cards: of the methods that have one, by their names without settings.
         n_tasks: T.
 
     Raises:
@@ -60,6 +62,7 @@ class Comparison:
         self.labels, self.tasks = tests[0]["labels"], tests[0]["tasks"]
         self.images: Tensor | None = next((test["images"] for test in tests if "images" in test), None)
         self.classes = first.classes
+        self.cards = {r.method.partition("(")[0]: Card.from_json(r.card) for r in runs if r.card is not None}
         self.n_tasks = first.n_tasks
 
         self._kept: dict[tuple[object, ...], Any] = {}
@@ -193,6 +196,14 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
                 break
         labels.append(name)
     return labels
+
+
+def in_bytes(kept: Mapping[str, int] | None) -> str:
+    """Return what a run carries over from task to task as text, such as "312 kB"; "–" if it was not counted."""
+    if kept is None:
+        return "–"
+    n = sum(kept.values())
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB" if n >= 1e3 else f"{n} B"
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -41,7 +41,7 @@ _LIBRARIES = [
     for place in (
         *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
         site.getusersitepackages(),
-        Path(__file__).parent,
+        str(Path(__file__).parent),
     )
 ]
 
@@ -82,7 +82,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[
     Returns:
         Where they differ, in words; and what could not be compared, in words.
     """
-    differ, unknown = [], []
+    differ: list[str] = []
+    unknown: list[str] = []
     if saved["name"] != now["name"]:
         differ.append(f"its method has name {saved['name']!r}, now {now['name']!r}")
         return differ, unknown
@@ -113,10 +114,10 @@ def is_own(thing: Any) -> bool:
     if module == "__main__":
         return True
     if isinstance(thing, FunctionType):
-        file: str | None = thing.__code__.co_filename
+        file = thing.__code__.co_filename
     else:
-        file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(module), "__file__", None)
-        if file is None:  # typed at a prompt or in a notebook, or built in
+        file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(module), "__file__", None) or ""
+        if not file:  # typed at a prompt or in a notebook, or built in
             return module not in sys.modules
     path = Path(file).resolve()
     return not file.startswith("<frozen") and not any(path.is_relative_to(place) for place in _LIBRARIES)
@@ -294,7 +295,7 @@ def _compiled(code: CodeType) -> str:
 
 
 def _names_used(code: CodeType) -> tuple[set[str], set[str]]:
-    """Return the globals that a function and those inside it use, and the variables that are only written to as logs."""
+    """Return the globals that a function and those inside it use, and the variables that are logs."""
     used: set[str] = set()
     variables: dict[str, set[bool]] = {}
     for part in _code_objects(code):

@@ -46,9 +46,9 @@ def learn(
     """
     config = Config() if config is None else config
     tasks = training_tasks(method, task, stream.n_tasks)
+    learner = learner or Learner(network, stream, method, config, has_teacher=teacher is not None)
     if teacher is None and task > 0:
         teacher = copy.deepcopy(network)
-    learner = learner or Learner(network, stream, method, config)
     if learner.epoch == 0:
         learner.begin_task(task, n_classes=stream.n_seen[max([task, *tasks])])
     batches, held_out = learner.batches(stream.train(*tasks)), stream.held_out(*tasks)

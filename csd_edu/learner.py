@@ -65,13 +65,16 @@ class Learner:
         stream: the tasks.
         method: what it is trained by.
         config: how.
+        has_teacher: whether there is a teacher in the first task already.
 
     Attributes:
         task, epoch: the task at hand, and how many of its epochs are done.
         teacher_bytes: the size of the teacher, if the method has looked at it in this task, else 0.
     """
 
-    def __init__(self, network: Network, stream: Stream, method: AnyMethod, config: Config) -> None:
+    def __init__(
+        self, network: Network, stream: Stream, method: AnyMethod, config: Config, *, has_teacher: bool = False
+    ) -> None:
         self.device = pick_device(config.device)
         self.precision = pick_precision(config.precision, self.device)
         self.network, self.method, self.config = network.to(self.device), method, config
@@ -82,10 +85,11 @@ class Learner:
         self.setting = Setting(
             sizes=stream.sizes,
             n_images=tuple(stream.n_images(*several) for several in tasks),
-            image_shape=tuple(stream.dataset.x_train.shape[1:]),
+            image_shape=stream.image_shape,
             dim=network.dim,
             device=self.device,
             seed=derive_seed(config.seed, "method"),
+            has_teacher=has_teacher,
         )
         self.begin_optimizer()
 
@@ -106,9 +110,9 @@ class Learner:
                     f"method.{name} is a memory for {value.size:,} images, but the stream has {total:,} to train on; "
                     f"expected a size of at most {total:,}"
                 )
-            if isinstance(value, Bank) and value.n_rows < most:
+            if isinstance(value, Bank) and len(value) < most:
                 raise ValueError(
-                    f"method.{name} is a bank of {value.n_rows:,} rows, but a task has {most:,} training images; "
+                    f"method.{name} is a bank of {len(value):,} rows, but a task has {most:,} training images; "
                     "expected a row for each: make it in begin(self, setting), of max(setting.n_images) rows"
                 )
         self.made_by_begin = {name for name, value in own_state(self.method).items() if has_state(value)}
@@ -276,8 +280,8 @@ class Learner:
         else:
             return {name: math.fsum(at.values()) / len(at) for name, at in values.items()}
         raise TrainingDivergedError(
-            f"{culprit} became NaN or infinite in task {self.task}, epoch {self.epoch - 1}{where}. The run keeps the last "
-            "good epoch. Mend the loss, or train into a new folder with a smaller lr or later_lr"
+            f"{culprit} became NaN or infinite in task {self.task}, epoch {self.epoch - 1}{where}. The run keeps the "
+            "last good epoch. Mend the loss, or train into a new folder with a smaller lr or later_lr"
         )
 
     def validate(self, held_out: Images) -> Record:
@@ -309,12 +313,12 @@ class Learner:
             pack(value, f"method.{name}", {})
             if has_state(value) and name not in self.made_by_begin:
                 raise ValueError(
-                    f"method.{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't fill "
-                    "it again; expected begin(self, setting) to make it"
+                    f"method.{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't "
+                    "fill it again; expected begin(self, setting) to make it"
                 )
 
     def kept_bytes(self, stream: Stream) -> dict[str, int]:
-        """Return in bytes what is carried over from task to task: by attribute of the method, and old network and images.
+        """Return what is carried over from task to task, in bytes: by attribute of the method, teacher and images.
 
         Optimisers are not counted: what they hold is for training alone.
         """
@@ -349,17 +353,24 @@ class Learner:
 
     @classmethod
     def resume(
-        cls, tensors: Mapping[str, Tensor], state: Mapping[str, Any], stream: Stream, method: AnyMethod, config: Config
+        cls,
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        stream: Stream,
+        method: AnyMethod,
+        config: Config,
+        *,
+        has_teacher: bool = False,
     ) -> Learner:
         """Return the learner that wrote a checkpoint.
 
         Args:
             tensors, state: of the checkpoint.
-            stream, config: as they were.
+            stream, config, has_teacher: as they were.
             method: made anew, with nothing begun.
         """
         network = models.rebuild(config.network, below("network", tensors))
-        learner = cls(network, stream, method, config)
+        learner = cls(network, stream, method, config, has_teacher=has_teacher)
         learner.begin_method()
         learner.task, learner.epoch = state["task"], state["epoch"]
         if "optimizer" not in state:

@@ -128,8 +128,9 @@ def plain(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
                 return plain(content if kind == "state" else {"dict": list(content.items())}, tensors)
         if "dict" in packed:
             return {plain(key, tensors): plain(value, tensors) for key, value in packed["dict"]}
-        if "list" in packed or "tuple" in packed:
-            return [plain(part, tensors) for part in packed.get("list", packed.get("tuple"))]
+        for kind in ("list", "tuple"):
+            if kind in packed:
+                return [plain(part, tensors) for part in packed[kind]]
     return unpack(packed, None, "state", tensors, torch.device("cpu"))
 
 

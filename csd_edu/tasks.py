@@ -47,6 +47,12 @@ class Stream:
         """Number of classes in each task."""
         return tuple(len(task) for task in self.tasks)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.dataset.x_train.shape[1:]
+        return channels, height, width
+
     @cached_property
     def n_seen(self) -> tuple[int, ...]:
         """Number of classes known after each task."""
@@ -114,7 +120,7 @@ class Stream:
             "tasks": [[self.dataset.classes[c] for c in task] for task in self.tasks],
             "validation": self.validation,
             "seed": self.seed,
-            "image_shape": list(self.dataset.x_train.shape[1:]),
+            "image_shape": list(self.image_shape),
         }
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from csd_edu.files import locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
-from csd_edu.methods.method import AnyMethod, Method, own_state, training_tasks
+from csd_edu.methods.method import AnyMethod, own_state, training_tasks
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
@@ -91,8 +91,8 @@ def training(
     """
     device = pick_device(config.device)
     pick_precision(config.precision, device)
-    if isinstance(method, type) and issubclass(method, Method):
-        raise ValueError(f"method is the class {method.__name__}; expected one of it: {method.__name__}()")
+    if isinstance(method, type):
+        raise ValueError(f"method is the class {method.__name__}; expected an object of it: {method.__name__}()")
     if not callable(method):
         raise ValueError(f"method is {method!r}; expected a function such as csd.methods.csd (without calling it)")
     _check_images(stream)
@@ -113,7 +113,8 @@ def training(
     for name, value in own_state(method).items():  # before it is copied
         pack(value, f"method.{name}", {})
     method = copy.deepcopy(method)
-    Learner(_fresh_network(stream, config), stream, copy.deepcopy(method), config).begin_method()  # refused before work
+    trial = copy.deepcopy(method)  # what can't be begun is refused before any work
+    Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
     if device.type == "cpu":
         keep_freed_memory()
     run = open_run(Path(out), description, stream)
@@ -129,9 +130,9 @@ def _training(
         journal = Journal(run)
         checkpoint = journal.resume()
         if checkpoint is None:
-            learner = Learner(_fresh_network(stream, config), stream, method, config)
+            learner = Learner(_fresh_network(stream, config), stream, method, config, has_teacher=outer is not None)
         else:
-            learner = Learner.resume(*checkpoint, stream, method, config)
+            learner = Learner.resume(*checkpoint, stream, method, config, has_teacher=outer is not None)
         began = describe_method(method, skip=own_state(method))
         test = stream.test()
         test_tasks = stream.task_of_class[test.labels]
@@ -238,14 +239,14 @@ def _teacher(teacher: Run | Network, stream: Stream) -> Network:
     """
     if not isinstance(teacher, Run | Network):
         raise ValueError(f"teacher is {teacher!r}; expected a run, such as csd.Run.load('runs/large'), or a network")
-    shape = tuple(stream.dataset.x_train.shape[1:])
+    shape = stream.image_shape
     if isinstance(teacher, Run):
         if not teacher.finished:
             raise ValueError(f"teacher is {teacher!r}; expected a finished run")
         if teacher.classes != list(stream.classes):
             raise ValueError(
-                f"teacher has learnt {_some(teacher.classes)}, and the stream has {_some(stream.classes)}; expected the "
-                "same classes in the same order (the same seed in csd.split)"
+                f"teacher has learnt {_some(teacher.classes)}, and the stream has {_some(stream.classes)}; expected "
+                "the same classes in the same order (the same seed in csd.split)"
             )
         if teacher.image_shape not in (None, shape):
             raise ValueError(
@@ -255,8 +256,8 @@ def _teacher(teacher: Run | Network, stream: Stream) -> Network:
     network = teacher.network(teacher.n_tasks - 1) if isinstance(teacher, Run) else copy.deepcopy(teacher)
     if network.pixel_mean.shape[1] != shape[0] or len(network.head.weight) != len(stream.classes):
         raise ValueError(
-            f"teacher knows {len(network.head.weight)} classes in images of {network.pixel_mean.shape[1]} channels, and "
-            f"the stream has {len(stream.classes)} and {shape[0]}; expected the same"
+            f"teacher knows {len(network.head.weight)} classes in images of {network.pixel_mean.shape[1]} channels, "
+            f"and the stream has {len(stream.classes)} and {shape[0]}; expected the same"
         )
     return network
 
@@ -273,7 +274,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _check_constant(method: AnyMethod, began: dict[str, Any]) -> None:
-    """Refuse a method that keeps something where no checkpoint finds it: in a variable outside, or in a default value."""
+    """Refuse a method that keeps something where no checkpoint finds it: in a variable outside, or a default value."""
     if "code" in began:
         different, _ = differences(began, describe_method(method, skip=own_state(method)))
         if different:

@@ -12,8 +12,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy import stats
 
 import csd_edu as csd

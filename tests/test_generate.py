@@ -13,8 +13,7 @@ import nbformat
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 

@@ -8,8 +8,7 @@ from itertools import chain, product
 import plotly.graph_objects as go
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from csd_edu import drift, plots
 from csd_edu.plots import maps as module

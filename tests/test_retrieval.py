@@ -5,8 +5,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from csd_edu import files, metrics, retrieval
 from csd_edu.losses import normalize

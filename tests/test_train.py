@@ -132,7 +132,8 @@ def test_every_epoch_shows_every_image_once_cropped_and_flipped():
     )
     assert len(batches) == 4
     seen, offsets, flips = [], set(), 0
-    for batch, labels, *_ in batches.epoch(torch.Generator().manual_seed(0)):
+    for drawn in batches.epoch(torch.Generator().manual_seed(0)):
+        batch, labels = drawn.images, drawn.labels
         assert batch.dtype == torch.uint8
         assert len(labels) == 50  # equal batches, not 64 + 64 + 64 + 8
         for crop, label in zip(batch, labels.tolist(), strict=True):
@@ -154,10 +155,10 @@ def test_without_padding_and_flip_the_images_come_as_they_are():
     batches = Batches(
         Images(images, torch.arange(10)), batch_size=4, crop_padding=0, flip=False, device=torch.device("cpu")
     )
-    for batch, labels, index, raw in batches.epoch(torch.Generator().manual_seed(1)):
-        assert torch.equal(raw, batch)
-        assert torch.equal(index, labels)
-        assert torch.equal(batch, images[labels])
+    for batch in batches.epoch(torch.Generator().manual_seed(1)):
+        assert torch.equal(batch.images, images[batch.labels])
+        assert torch.equal(batch.raw, batch.images)
+        assert torch.equal(batch.index, batch.labels)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_generator_alone(stream, run, tmp_path):
@@ -383,7 +384,7 @@ def test_a_changed_method_does_not_continue_an_old_run(stream, tmp_path):
 @pytest.mark.parametrize("term", ["csd", "kd"])
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_epoch(stream, tmp_path, term):
     class Breaks(csd.methods.Method):
-        def begin(self, setting):
+        def __init__(self):
             self.steps = 0
 
         def __call__(self, step):

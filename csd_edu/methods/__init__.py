@@ -3,14 +3,64 @@
 A line here makes a method known by its name to the command line, the report, the plots and the tables.
 """
 
+import importlib.util
+import sys
+from pathlib import Path
+
 from csd_edu.methods.csd import csd as csd
+from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
+from csd_edu.methods.der import DER as DER, der as der
+from csd_edu.methods.derpp import DERPP as DERPP, derpp as derpp
+from csd_edu.methods.er import ER as ER, er as er
+from csd_edu.methods.fe import FE as FE, fe as fe
+from csd_edu.methods.feature_distillation import feature_distillation as feature_distillation
 from csd_edu.methods.finetune import finetune as finetune
 from csd_edu.methods.joint import joint as joint
+from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.lwf import lwf as lwf
-from csd_edu.methods.method import AnyMethod, Card, Look, Method, Setting, Term, Terms, card_of, name_of
-from csd_edu.methods.step import Step, View
+from csd_edu.methods.method import (
+    AnyMethod as AnyMethod,
+    Card as Card,
+    Look as Look,
+    Method as Method,
+    Setting as Setting,
+    Term as Term,
+    Terms as Terms,
+    card_of as card_of,
+    name_of as name_of,
+)
+from csd_edu.methods.mmd import mmd as mmd
+from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 
 NAMED: dict[str, AnyMethod] = {
     name_of(value): value for value in list(globals().values()) if not isinstance(value, type) and card_of(value)
 }
 """The methods above by their names."""
+
+
+def find(name: str) -> AnyMethod:
+    """Return a method by its name, or the one of that name in a Python file: "csd", "path/to/file.py:mine".
+
+    Raises:
+        ValueError: if there is no such method; says which there are.
+        FileNotFoundError: if there is no such file.
+    """
+    path, colon, inside = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        if name not in NAMED:
+            raise ValueError(f"method is {name!r}; expected one of {', '.join(NAMED)}, or path/to/file.py:name")
+        return NAMED[name]
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}; expected path/to/file.py:name")
+    spec = importlib.util.spec_from_file_location(f"method_in_{Path(path).stem}", path)
+    assert spec is not None  # of a file that ends in .py there is one
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their module
+    spec.loader.exec_module(module)
+    found: AnyMethod | None = getattr(module, inside, None)
+    if not callable(found):
+        raise ValueError(
+            f"{path} has no method {inside!r}; expected the name of a function or of a Method object in it"
+        )
+    return found

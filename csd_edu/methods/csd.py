@@ -6,8 +6,8 @@ from csd_edu.methods.step import Step, Tensor
 
 @Card(
     title="Contrastive Supervised Distillation",
-    sentence="LwF, and a contrastive loss that draws an image’s features to those that student and teacher give to images "
-    "of its class, and away from the others.",
+    sentence="LwF, and a contrastive loss that draws an image’s features to those that student and teacher give to "
+    "images of its class, and away from the others.",
     source="Barletti et al. 2021",
     look=Look("#009E73", "circle"),
     terms={"csd": Term("contrastive supervised distillation of the features", Look("#009E73", "circle"))},

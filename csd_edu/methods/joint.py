@@ -16,9 +16,9 @@ class Joint(Method):
     __name__ = "joint"
     card = Card(
         title="Joint training",
-        sentence="All classes are learnt together at the start, and nothing after; the usual upper bound. Its network stays "
-        "the same, so what it loses in the gallery of all seen tasks it loses to its growth: that is crowding, not "
-        "forgetting.",
+        sentence="All classes are learnt together at the start, and nothing after; the usual upper bound. Its network "
+        "stays the same, so what it loses in the gallery of all seen tasks it loses to its growth: that is crowding, "
+        "not forgetting.",
         look=Look("#000000", "diamond", "dash"),
         bound="the usual upper bound",
     )

@@ -6,8 +6,8 @@ from csd_edu.methods.step import Step, Tensor
 
 @Card(
     title="Learning without Forgetting",
-    sentence="Fine-tuning, and knowledge distillation (KD) from the teacher, the network as it was before the task: keep "
-    "answering for the old classes as it does.",
+    sentence="Fine-tuning, and knowledge distillation (KD) from the teacher, the network as it was before the task: "
+    "keep answering for the old classes as it does.",
     source="Li & Hoiem 2016",
     look=Look("#0072B2", "triangle-up"),
     terms={"kd": Term("distillation of the old classes' answers", Look("#CC79A7", "diamond"))},

@@ -1,4 +1,4 @@
-"""What a method is: a function from a step to its loss terms, or a `Method`, which keeps something between the steps."""
+"""What a method is: a function from a step to its loss terms, or a `Method`, which keeps something between steps."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ class Setting:
         dim: D, the numbers in a feature.
         device: where the network and the batches are.
         seed: for whatever `begin` draws.
+        has_teacher: whether a teacher was given to `csd.train`, for the first task already.
     """
 
     sizes: tuple[int, ...]
@@ -103,6 +104,7 @@ class Setting:
     dim: int
     device: torch.device
     seed: int
+    has_teacher: bool = False
 
     @property
     def n_classes(self) -> int:
@@ -147,7 +149,7 @@ class Method:
 
 
 def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:
-    """Return which tasks' images a method trains on when the stream reaches `task`: of a function, those of that one."""
+    """Return which tasks' images a method trains on when the stream reaches `task`: a function on those of that one."""
     choose = getattr(method, "training_tasks", None)
     return (task,) if choose is None else tuple(choose(task, n_tasks))
 
