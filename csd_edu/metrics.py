@@ -519,6 +519,32 @@ def average_incremental(matrix: Matrix) -> float:
     return float(np.mean([r[i, : i + 1].mean() for i in range(len(r))]))
 
 
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the mean of a few independent values, and half the width of its confidence interval (Student's t).
+
+        mean ± t_{n−1} · s / √n
+
+    Args:
+        values: one for each seed; or, for a paired comparison, the differences.
+        confidence: between 0 and 1.
+
+    Returns:
+        The mean, and half the width: NaN for a single value.
+
+    Raises:
+        ValueError: if there is no value, or the confidence is impossible.
+    """
+    from scipy import stats
+
+    if len(values) == 0 or not 0 < confidence < 1:
+        raise ValueError(f"there are {len(values)} values, confidence is {confidence}; expected some, and 0 to 1")
+    x = np.asarray(values, dtype=np.float64)
+    if len(x) == 1:
+        return float(x[0]), math.nan
+    quantile = stats.t.ppf((1 + confidence) / 2, len(x) - 1)
+    return float(x.mean()), float(quantile * x.std(ddof=1) / math.sqrt(len(x)))
+
+
 def _square(matrix: Matrix) -> np.ndarray:
     """Return a task matrix as float64 with NaN for None, or raise if values on or below its diagonal are missing."""
     try:

@@ -1,0 +1,85 @@
+"""Does a small memory help, and a larger one more? Glyphs in five tasks, replay against fine-tuning and CSD.
+
+    python benchmarks/replay.py --out runs/replay [--seeds 5] [--epochs 16] [--table-only]
+
+Every run continues where it stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes
+after the last task with its 95 % interval (Student's t), the paired difference from fine-tuning, and the bytes kept.
+Weights are those of the papers; none was tuned here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import csd_edu as csd
+from csd_edu.comparison import in_bytes
+from csd_edu.metrics import mean_interval
+
+SIZES = (50, 200, 800)
+METHODS: dict[str, csd.methods.AnyMethod] = {
+    "finetune": csd.methods.finetune,
+    "csd": csd.methods.csd,
+    **{f"er {size}": csd.methods.ER(size) for size in SIZES},
+    **{f"derpp {size}": csd.methods.DERPP(size) for size in SIZES},
+    "csd_memory 200": csd.methods.CSDMemory(200),
+}
+METRICS = ("recall_at_1", "head_accuracy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/replay"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
+    parser.add_argument("--epochs", type=int, default=16, help="of the first task; half as many of each later one")
+    parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # the same numbers however many cores there are
+
+    data = csd.load("glyphs", image_size=24)
+    runs: dict[int, dict[str, csd.Run]] = {}
+    for seed in range(options.seeds):
+        stream = csd.split(data, groups=True, seed=seed)
+        config = csd.Config(epochs=options.epochs, later_epochs=options.epochs // 2, seed=seed, device="cpu")
+        folders = {name: options.out / f"seed{seed}" / name.replace(" ", "-") for name in METHODS}
+        if not options.table_only:
+            for name, method in METHODS.items():
+                csd.train(stream, method, config, out=folders[name])
+        if all((folder / "metrics.json").exists() for folder in folders.values()):
+            found = {name: csd.Run.load(folder) for name, folder in folders.items()}
+            if all(run.finished for run in found.values()):
+                runs[seed] = found
+    print(table(runs))
+
+
+def table(runs: dict[int, dict[str, csd.Run]]) -> str:
+    """Return the table in Markdown; `runs` are by seed and method."""
+    lines = [
+        f"Glyphs at 24 px in 5 tasks, ResNet-8, seeds {', '.join(map(str, runs))}; mean ± half of the 95 % interval.",
+        "",
+        "| method | R@1 | − fine-tuning | head accuracy | − fine-tuning | keeps |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in METHODS:
+        cells = []
+        for metric in METRICS:
+            values = [found[name].metrics["summary"][metric] for found in runs.values()]
+            differences = [
+                value - found["finetune"].metrics["summary"][metric]
+                for value, found in zip(values, runs.values(), strict=True)
+            ]
+            cells += [_shown(values, ""), _shown(differences, "+") if name != "finetune" else ""]
+        kept = next(iter(runs.values()))[name].kept_bytes
+        lines.append(f"| {name} | {' | '.join(cells)} | {in_bytes(kept)} |")
+    return "\n".join(lines)
+
+
+def _shown(values: list[float], sign: str) -> str:
+    mean, half = mean_interval(values)
+    return f"{mean:{sign}.3f} ± {half:.3f}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main()
