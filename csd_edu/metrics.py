@@ -6,6 +6,7 @@ None where the protocol has no value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
