@@ -17,7 +17,9 @@ from torch import Tensor
 
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, check_comparable, run_labels, stream_of
+from csd_edu.features import SAME
 from csd_edu.files import write_atomically
+from csd_edu.maps import FORMULAS, LIMITS
 from csd_edu.plots.style import number
 from csd_edu.runs import Run
 
@@ -43,7 +45,7 @@ RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] = ("pca", "umap")) -> Path:
     """Write one self-contained HTML file about runs that learnt the same data in tasks of the same sizes.
 
-    Maps are fitted once and kept in the folder of the first run, see `csd_edu.drift.cached_maps`; UMAP takes a while,
+    Maps are fitted once and kept in the folder of the first run, see `csd_edu.maps.cached_maps`; UMAP takes a while,
     and says so.
 
     Args:
@@ -60,9 +62,9 @@ def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] =
         OSError: if the file can't be written, an old one is then untouched; or what a run saved is missing.
     """
     check_comparable(runs)
-    unknown = [kind for kind in maps if kind not in drift.LIMITS]
+    unknown = [kind for kind in maps if kind not in LIMITS]
     if unknown:
-        raise ValueError(f"there is no map {unknown[0]!r}; expected {' and '.join(map(repr, drift.LIMITS))}, or none")
+        raise ValueError(f"there is no map {unknown[0]!r}; expected {' and '.join(map(repr, LIMITS))}, or none")
     path = Path(path)
     page = _filled("page.html", **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +214,7 @@ def _drift(comparison: Comparison, few: Comparison, maps: Sequence[str]) -> str:
         k=next(iter(tables.values()))[0]["k"],
         rows="".join(_drift_rows(name, table, comparison.classes) for name, table in tables.items()),
         matrices=_figure(plots.drift_matrices, tables, narrow=narrow, quantity="cka"),
-        **{name: _text(formula) for name, formula in drift.FORMULAS.items()},
+        **{name: _text(formula) for name, formula in (drift.FORMULAS | FORMULAS).items()},
     )
 
 
@@ -229,7 +231,7 @@ def _drift_rows(name: str, table: Sequence[Mapping[str, Any]], classes: Sequence
     rows = []
     for row in since_first:
         label, farthest = max(row["class_mean_displacement"].items(), key=lambda item: item[1])
-        class_ = f"{_text(classes[label])} <small>{_number(farthest)}</small>" if farthest > drift.SAME else "–"
+        class_ = f"{_text(classes[label])} <small>{_number(farthest)}</small>" if farthest > SAME else "–"
         values = [row["cka"], row["mean_displacement"], row["neighbor_overlap"]]
         numbers = "".join(f"<td>{_number(value)}</td>" for value in values)
         rows.append(f'<tr><th scope="row">{row["after"]}</th>{numbers}<td>{class_}</td></tr>')
