@@ -16,7 +16,7 @@ import os
 # long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from csd_edu import drift, losses, maps, methods, metrics, retrieval
+from csd_edu import drift, features, losses, maps, methods, metrics, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load
 from csd_edu.runs import Run
@@ -31,6 +31,7 @@ __all__ = [
     "Stream",
     "TrainingDivergedError",
     "drift",
+    "features",
     "load",
     "losses",
     "maps",

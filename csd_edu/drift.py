@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csd_edu.features import checked_snapshots, nearest, shared_neighbors
-from csd_edu.losses import normalize
+from csd_edu.features import checked_snapshots, nearest, normalize, shared_neighbors
 
 FORMULAS = {
     "cka": "‖XᵀY‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F), columns centred; 1: same geometry, even if rotated or scaled",

@@ -1,4 +1,4 @@
-"""What all that compares features has in common: how they are checked, and which are each other's neighbours."""
+"""What all that compares features has in common: length 1, checks, and who is whose neighbour."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from torch import Tensor
 
 SAME = 1e-9
 """Cosines, in float64, closer than this are equal: float32 features of the same image may differ in the last digit."""
+
+
+def normalize(features: Tensor) -> Tensor:
+    """Scale each row to length 1; a zero row (below 1e-30) stays as it is and keeps a finite gradient.
+
+    Args:
+        features: (N, D), float32 or float64.
+
+    Returns:
+        (N, D) of the same type.
+    """
+    # First by the largest entry, lest the squares overflow or vanish. It cancels out and needs no gradient.
+    largest = features.detach().abs().amax(dim=1, keepdim=True)  # (N, 1)
+    features = features / torch.where(largest > 1e-30, largest, 1.0)  # (N, D)
+    length = features.norm(dim=1, keepdim=True)  # (N, 1)
+    return features / torch.where(length > 0, length, 1.0)
 
 
 def checked_snapshots(

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from csd_edu.features import normalize
+
 
 class Pairs(NamedTuple):
     """What the CSD loss sees in one batch: each anchor i with the students j, then with the teachers j.
@@ -216,22 +218,6 @@ def csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: 
         # No anchor is without a positive: its own teacher view is one.
         pull = positive.to(weight.dtype) / positive.sum(dim=1, keepdim=True) - weight  # (B, 2B)
         return Pairs(similarity, positive, weight, pull, float(_contrast(scaled, positive, contrasted)))
-
-
-def normalize(features: Tensor) -> Tensor:
-    """Scale each row to length 1; a zero row (below 1e-30) stays as it is and keeps a finite gradient.
-
-    Args:
-        features: (B, D), float32 or float64.
-
-    Returns:
-        (B, D) of the same type.
-    """
-    # First by the largest entry, lest the squares overflow or vanish. It cancels out and needs no gradient.
-    largest = features.detach().abs().amax(dim=1, keepdim=True)  # (B, 1)
-    features = features / torch.where(largest > 1e-30, largest, 1.0)  # (B, D)
-    length = features.norm(dim=1, keepdim=True)  # (B, 1)
-    return features / torch.where(length > 0, length, 1.0)
 
 
 def _csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from csd_edu.drift import balanced_sample
-from csd_edu.features import SAME, checked_snapshots, nearest, shared_neighbors
+from csd_edu.features import SAME, checked_snapshots, nearest, normalize, shared_neighbors
 from csd_edu.files import is_writable, read_tensors, write_tensors
-from csd_edu.losses import normalize
 from csd_edu.runs import Run
 
 FORMULAS = {
