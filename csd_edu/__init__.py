@@ -8,8 +8,6 @@ run = csd.train(stream, csd.methods.csd, csd.Config(), out="runs/csd")
 run.metrics["summary"]
 """
 
-__version__ = "0.1.0"
-
 import os
 
 # Threads that wait should sleep. By default they spin, and where programs share the cores training takes many times as
@@ -22,6 +20,7 @@ from csd_edu.data import Dataset, load
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream, split
 from csd_edu.train import TrainingDivergedError, train, training
+from csd_edu.version import __version__
 
 __all__ = [
     "Config",
@@ -30,6 +29,7 @@ __all__ = [
     "Run",
     "Stream",
     "TrainingDivergedError",
+    "__version__",
     "drift",
     "features",
     "load",

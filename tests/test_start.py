@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from csd_edu import start
+from csd_edu.version import __version__
 from tests.conftest import need
 
 ROOT = Path(__file__).parent.parent
@@ -344,6 +345,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel_installed):
 
     saved_runs = {f"saved_runs/{name}" for name in files(ROOT / "data" / "saved") if "map-pca" not in name}
     assert files(wheel_installed / "csd_edu") == files(ROOT / "csd_edu") | saved_runs
+    assert (wheel_installed / f"csd_edu-{__version__}.dist-info").is_dir()
 
 
 @pytest.mark.slow
