@@ -19,11 +19,12 @@ from nbformat.v4 import new_code_cell
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from notebooks import generate
+from notebooks.sources import HERE, Source, find_sources, read_source
 
 MEMORY = 'import resource\nprint("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "kB")'  # of Linux
 
 
-def run(source: generate.Source, threads: int | None) -> tuple[float, float]:
+def run(source: Source, threads: int | None) -> tuple[float, float]:
     """Run a solved edition and return its seconds, kernel start left out, and the peak of its memory in MB."""
     notebook = generate.edition(source, solved=True)
     notebook.cells.append(new_code_cell(MEMORY, id="memory"))
@@ -45,8 +46,8 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=1, help="kernels at the same time (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of each kernel (default: torch's choice)")
     options = parser.parse_args()
-    for path in generate.find_sources(generate.HERE, options.numbers):
-        source = generate.read_source(path)
+    for path in find_sources(HERE, options.numbers):
+        source = read_source(path)
         with ThreadPoolExecutor(options.students) as pool:
             figures = list(pool.map(lambda _, s=source: run(s, options.threads), range(options.students)))
         seconds, memory = zip(*figures, strict=True)

@@ -17,7 +17,7 @@ from statistics import median
 import torch
 from step import plain_recall
 
-from csd_edu import drift, metrics
+from csd_edu import maps, metrics
 from csd_edu.retrieval import Gallery
 
 N, DIM, CLASSES = 10_000, 64, 100
@@ -99,9 +99,9 @@ def main() -> None:
 
     snapshots = drifting(generator)
     size = f"{SNAPSHOTS} × {PROBES} points"
-    show(f"UMAP map of {size}, first (with its import)", seconds(lambda: drift.umap_map(snapshots, progress=False)))
-    show(f"UMAP map of {size}, warm", seconds(lambda: drift.umap_map(snapshots, progress=False), rounds))
-    show(f"PCA map of {size}", seconds(lambda: drift.pca_map(snapshots), rounds))
+    show(f"UMAP map of {size}, first (with its import)", seconds(lambda: maps.umap_map(snapshots, progress=False)))
+    show(f"UMAP map of {size}, warm", seconds(lambda: maps.umap_map(snapshots, progress=False), rounds))
+    show(f"PCA map of {size}", seconds(lambda: maps.pca_map(snapshots), rounds))
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ run = csd.train(stream, csd.methods.csd, csd.Config(), out="runs/csd")
 run.metrics["summary"]
 """
 
-__version__ = "0.1.0"
-
 import os
 
 # Threads that wait should sleep. By default they spin, and where programs share the cores training takes many times as
 # long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from csd_edu import drift, losses, methods, metrics, models, retrieval
+from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load
 from csd_edu.learn import learn
@@ -25,6 +23,7 @@ from csd_edu.memory import Bank, Memory
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream, split
 from csd_edu.train import train, training
+from csd_edu.version import __version__
 
 __all__ = [
     "Bank",
@@ -35,10 +34,13 @@ __all__ = [
     "Run",
     "Stream",
     "TrainingDivergedError",
+    "__version__",
     "drift",
+    "features",
     "learn",
     "load",
     "losses",
+    "maps",
     "methods",
     "metrics",
     "models",

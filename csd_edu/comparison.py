@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import drift, metrics, retrieval
+from csd_edu.maps import Map, cached_maps
 from csd_edu.methods import Card
 from csd_edu.runs import Run
 
@@ -128,12 +129,12 @@ class Comparison:
             self.snapshots(name), self.tasks, k=k, protocol=protocol, queries=one, labels=self.labels
         ).ids[:, 0]
 
-    def maps(self, kind: str = "umap", *, progress: bool = True) -> dict[str, drift.Map]:
+    def maps(self, kind: str = "umap", *, progress: bool = True) -> dict[str, Map]:
         """Return a map of each run on the same class-balanced sample of about 500 test images."""
 
-        def fit() -> dict[str, drift.Map]:
+        def fit() -> dict[str, Map]:
             per_class = max(1, round(POINTS / len(self.classes)))
-            maps = drift.cached_maps(list(self.runs.values()), kind, per_class=per_class, progress=progress)
+            maps = cached_maps(list(self.runs.values()), kind, per_class=per_class, progress=progress)
             return dict(zip(self.runs, maps, strict=True))
 
         return self._once(("maps", kind), fit)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from csd_edu.features import normalize
+
 
 class Pairs(NamedTuple):
     """What the CSD loss sees in one batch: each anchor i with the students j, then with the teachers j.
@@ -359,22 +361,6 @@ def logit_matching(student_logits: Tensor, stored_logits: Tensor) -> Tensor:
         known = ~stored.isnan()  # (B, K)
         gap = torch.where(known, student - stored, 0.0)  # (B, K)
         return gap.square().sum() / known.sum().clamp_min(1)
-
-
-def normalize(features: Tensor) -> Tensor:
-    """Scale each row to length 1; a zero row (below 1e-30) stays as it is and keeps a finite gradient.
-
-    Args:
-        features: (B, D), float32 or float64.
-
-    Returns:
-        (B, D) of the same type.
-    """
-    # First by the largest entry, lest the squares overflow or vanish. It cancels out and needs no gradient.
-    largest = features.detach().abs().amax(dim=1, keepdim=True)  # (B, 1)
-    features = features / torch.where(largest > 1e-30, largest, 1.0)  # (B, D)
-    length = features.norm(dim=1, keepdim=True)  # (B, 1)
-    return features / torch.where(length > 0, length, 1.0)
 
 
 def _csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:

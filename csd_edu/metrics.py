@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from csd_edu.losses import normalize
+from csd_edu.features import normalize
 
 TIE = 1e-6
 """Cosine similarities closer than this are ties: float32 sums of the same numbers may differ in the last digits."""

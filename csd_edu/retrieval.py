@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from csd_edu.features import normalize
 from csd_edu.files import read_tensors, write_tensors
-from csd_edu.losses import normalize
 from csd_edu.metrics import TIE, checked_queries, searches
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import torch
 
+from csd_edu.version import __version__
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -112,8 +114,6 @@ def on_colab() -> bool:
 
 def environment() -> dict[str, str | int]:
     """Return what a reader of a run needs to know about the machine that made it."""
-    from csd_edu import __version__
-
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "csd_edu": __version__,

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from csd_edu.runtime import on_colab
+from csd_edu.version import __version__
 
 REPOSITORY = ""
 """The kit's address on GitHub, which `make colab REPO=https://github.com/…` writes here and into the notebooks."""
@@ -32,8 +33,6 @@ def check_set_up() -> None:
 
 def describe(misfits: dict[str, str]) -> str:
     """Return in one line the versions, the GPU, and whether widgets can be shown."""
-    from csd_edu import __version__
-
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, the CPU will do"
     widgets = "not ready" if {"ipywidgets", "anywidget"} & misfits.keys() else "ready"
     return f"csd_edu {__version__} · torch {torch.__version__.split('+')[0]} · GPU: {gpu} · widgets: {widgets}"

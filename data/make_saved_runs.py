@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import csd_edu as csd
-from csd_edu import drift, metrics, saved
+from csd_edu import maps, metrics, saved
 from csd_edu.files import read_tensors, write_atomically, write_json, write_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def main() -> None:
             )
             print(f"seed {seed}, {name}: {in_words(run.metrics)}; on what is kept: {in_words(small.metrics)}")
     for names in MAPS:  # those of PCA need no keeping: they take no time
-        drift.cached_maps(saved.runs(*names), "umap")
+        maps.cached_maps(saved.runs(*names), "umap")
     for path in out.rglob("*.safetensors"):
         put_in_order(path)
     sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}

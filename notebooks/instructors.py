@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import nbformat
 
-if TYPE_CHECKING:
-    from notebooks.generate import Cell, Source
+from notebooks.sources import Cell, Source
 
 FILE = "INSTRUCTORS.md"
 BEGINS = "<!-- made by `make notebooks`: from here on nothing is edited by hand -->"

@@ -23,6 +23,7 @@ from csd_edu.comparison import Comparison
 from csd_edu.widgets.drift import COLORS
 from csd_edu.widgets.search import CHANGES
 from notebooks import generate
+from notebooks.sources import read_source
 from tests import browser
 from tests.browser import FrontEnd, Notebook
 
@@ -92,7 +93,7 @@ class Lesson:
 def with_solutions(name: str) -> list[NotebookNode]:
     """Return the cells of the students' edition, those of exercises with what the solved edition has in them."""
     cells: list[NotebookNode] = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
-    source = generate.read_source(NOTEBOOKS / "src" / f"{name}.py")
+    source = read_source(NOTEBOOKS / "src" / f"{name}.py")
     solved = {cell.id: cell.source for cell in generate.edition(source, solved=True).cells}
     for cell in cells:
         if "exercise" in cell.metadata.get("tags", ()):

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from notebooks import generate, instructors
+from notebooks.sources import HERE, find_sources, read_source
 
-PATHS = generate.find_sources(generate.HERE)
+PATHS = find_sources(HERE)
 SAMPLE = '''\
 # %% [markdown] budget_minutes=1.5
 # # What is a rank?
@@ -53,12 +54,12 @@ def ranks(values):
 def sample(tmp_path):
     path = tmp_path / "04_ranks.py"
     path.write_text(SAMPLE, encoding="utf-8")
-    return generate.read_source(path)
+    return read_source(path)
 
 
 @pytest.fixture(scope="module")
 def sources():
-    return [generate.read_source(path) for path in PATHS]
+    return [read_source(path) for path in PATHS]
 
 
 def test_what_is_read_from_a_source(sample):
@@ -109,7 +110,7 @@ def test_the_command_writes_and_checks_the_guide(tmp_path, capsys):
 
 # --- the real guide ---------------------------------------------------------------------------------------------------
 
-GUIDE = (generate.HERE / instructors.FILE).read_text(encoding="utf-8")
+GUIDE = (HERE / instructors.FILE).read_text(encoding="utf-8")
 PLANS = re.findall(r"^##+ (?:One session|First|Second|Third|Fourth).*?(?=^##)", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -125,7 +126,7 @@ def _numbers(text):
 
 
 def test_the_guide_is_what_the_notebooks_make(sources):
-    assert generate.stale_guide(sources, generate.HERE) == []
+    assert generate.stale_guide(sources, HERE) == []
 
 
 @pytest.mark.parametrize(("plan", "minutes"), list(zip(PLANS, (180, 90, 90, 90, 90), strict=True)), ids=range(5))

@@ -445,13 +445,6 @@ def test_a_lone_image_of_csd_has_only_its_teacher():
     assert torch.equal(student.grad, torch.zeros_like(student))
 
 
-def test_normalize_makes_unit_rows_and_leaves_zero_rows():
-    features = EDGES["huge and tiny rows"][0].clone()
-    features[0] = 0
-    lengths = losses.normalize(features).norm(dim=1)
-    assert_close(lengths, torch.tensor([0.0] + [1.0] * 7), 1e-6, "lengths")
-
-
 # ----------------------------------------------------------------------------------------------- gradients
 
 

@@ -21,10 +21,11 @@ import csd_edu as csd
 from csd_edu import runtime
 from csd_edu.files import read_tensors
 from notebooks import generate
+from notebooks.sources import HERE, read_source
 from tests.conftest import striped
 
-(PATH,) = (generate.HERE / "src").glob("08_*.py")
-CELLS = [cell for cell in generate.edition(generate.read_source(PATH), solved=True).cells if cell.cell_type == "code"]
+(PATH,) = (HERE / "src").glob("08_*.py")
+CELLS = [cell for cell in generate.edition(read_source(PATH), solved=True).cells if cell.cell_type == "code"]
 FIRST, DRIVE, SET_UP = (cell.source for cell in CELLS if "setup" in cell.metadata.get("tags", []))
 TRAINING = next(cell.source for cell in CELLS if "widget" in cell.metadata.get("tags", []))
 

@@ -21,16 +21,17 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from csd_edu import start
 from notebooks import generate
+from notebooks.sources import HERE, read_source
 from tests.conftest import REAL_DATA, need
 from tests.test_generate import stub_that_stopped
 
-SOURCES = sorted((generate.HERE / "src").glob("*.py"))
-PYTHONS = {"lab": Path(sys.executable), "colab": generate.HERE.parent / ".venv-colab" / "bin" / "python"}
+SOURCES = sorted((HERE / "src").glob("*.py"))
+PYTHONS = {"lab": Path(sys.executable), "colab": HERE.parent / ".venv-colab" / "bin" / "python"}
 TOGETHER = 15 * 60  # seconds for all solved editions on 2 cores
 
 each_notebook = pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in SOURCES])
 each_environment = pytest.mark.parametrize("environment", PYTHONS)
-read = functools.cache(generate.read_source)
+read = functools.cache(read_source)
 
 
 def tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
@@ -68,11 +69,11 @@ def text(student: NotebookNode) -> str:
 
 
 def test_the_students_editions_are_what_their_sources_make():
-    assert generate.stale_student_editions([read(path) for path in SOURCES], generate.HERE) == []
+    assert generate.stale_student_editions([read(path) for path in SOURCES], HERE) == []
 
 
 def test_the_solved_editions_were_made_from_their_sources():
-    assert generate.stale_solved_editions([read(path) for path in SOURCES], generate.HERE) == []
+    assert generate.stale_solved_editions([read(path) for path in SOURCES], HERE) == []
 
 
 def test_there_are_ten_notebooks_and_the_first_one_lists_the_others():

@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from csd_edu import drift, plots
+from csd_edu.maps import LIMITS, pca_map
 from csd_edu.plots import maps as module
+from tests.snapshots import random
 
 NASTY = "<img src=x onerror=alert(1)>"
 N, SNAPSHOTS = 12, 3
@@ -21,14 +23,10 @@ CLASSES = [f"class {k}" for k in range(6)]
 ROLES = ("trails", "points", "selected")
 
 
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def pair(first=SNAPSHOTS, second=SNAPSHOTS, n=N):
     """Return the maps of two runs on one plane, made of so many snapshots."""
     start, *rest = [random(n, 5, seed=k) for k in range(first + second - 1)]
-    made = drift.pca_map([start, *rest])
+    made = pca_map([start, *rest])
     split = [list(range(first)), [0, *range(first, first + second - 1)]]
     names = ("points", "trustworthiness", "neighbors_kept")
     parts = [replace(made, **{name: getattr(made, name)[own] for name in names}) for own in split]
@@ -157,7 +155,7 @@ def test_few_classes_are_in_the_legend_and_many_take_turns():
     assert markers(draw(color="class"), 2) == [key[CLASSES[k]] for k in LABELS.tolist()]
     many = [f"class {k}" for k in range(56)]
     labels = torch.arange(56)
-    made = {"csd": drift.pca_map([random(56, 5)])}
+    made = {"csd": pca_map([random(56, 5)])}
     figure = plots.drift_map(made, labels, labels * 0, classes=many, color="class")
     assert list(legend(figure)) == ["of a task to come"]
     assert "7 colours and 8 symbols take turns" in figure.layout.title.subtitle.text.replace("<br>", " ")
@@ -186,7 +184,7 @@ def test_the_selected_point_is_ringed_in_every_panel_and_frame():
 
 
 def test_maps_of_one_plane_share_axes_that_hold_every_snapshot_at_one_scale():
-    apart = {**MAPS, "joint": drift.pca_map([10 * random(N, 5, seed=20 + t) + 3 for t in range(2)])}
+    apart = {**MAPS, "joint": pca_map([10 * random(N, 5, seed=20 + t) + 3 for t in range(2)])}
     layout = draw(apart).layout
     assert (layout.xaxis2.matches, layout.yaxis2.matches) == ("x", "y")
     assert layout.xaxis2.range == layout.xaxis.range
@@ -217,7 +215,7 @@ def test_the_quality_of_the_map_is_under_each_panel_at_each_snapshot():
         ]
         heads = [note.text for note in figure.frames[t].layout.annotations[:2]]
         assert heads == ["<b>finetune</b>", "<b>csd</b>"]
-    two = {"csd": drift.pca_map([random(2, 5), random(2, 5, seed=1)])}  # too few for neighbours
+    two = {"csd": pca_map([random(2, 5), random(2, 5, seed=1)])}  # too few for neighbours
     figure = plots.drift_map(two, LABELS[:2], TASKS[:2], classes=CLASSES)
     assert numbers(figure, 1) == ["trustworthiness –<br>neighbours kept –"]
     assert "nan" not in str(figure.to_plotly_json())
@@ -225,7 +223,7 @@ def test_the_quality_of_the_map_is_under_each_panel_at_each_snapshot():
 
 def test_what_a_map_cannot_show_is_said_and_its_whole_note_is_kept():
     figure = FIGURE
-    assert drift.LIMITS["pca"] in figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert LIMITS["pca"] in figure.layout.title.subtitle.text.replace("<br>", " ")
     assert figure.layout.meta["notes"]["csd"] == plots.label(MAPS["csd"].note, 2000)
     assert "one task before" in figure.layout.title.subtitle.text
     assert "one task before" not in draw(trails=False).layout.title.subtitle.text
@@ -259,7 +257,7 @@ def test_slider_and_buttons_play_the_frames_by_name():
 
 
 def test_one_snapshot_needs_no_slider():
-    figure = draw({"csd": drift.pca_map([random(N, 5)])})
+    figure = draw({"csd": pca_map([random(N, 5)])})
     assert not figure.layout.sliders
     assert not figure.layout.updatemenus
     assert len(figure.frames) == 1
@@ -293,7 +291,7 @@ def test_points_that_are_all_in_one_place():
 
 
 def test_the_figure_stays_small():
-    made = drift.pca_map([100 * random(500, 5, seed=t) for t in range(5)])
+    made = pca_map([100 * random(500, 5, seed=t) for t in range(5)])
     wide = replace(made, points=20 * made.points)  # as wide as a UMAP map
     labels = torch.arange(500) % 100
     names = [f"Lintara/{k:02}" for k in range(100)]

@@ -441,9 +441,9 @@ def test_an_unknown_map_is_refused_before_any_work(tmp_path):
 @pytest.mark.usefixtures("no_charts")
 def test_both_maps_are_drawn_unless_told_otherwise(tmp_path, monkeypatch):
     def quick(snapshots, **_):
-        return replace(csd.drift.pca_map(snapshots), kind="umap")
+        return replace(csd.maps.pca_map(snapshots), kind="umap")
 
-    monkeypatch.setattr("csd_edu.drift.umap_map", quick)
+    monkeypatch.setattr("csd_edu.maps.umap_map", quick)
     page = Page(write_report([make_run(tmp_path / "run")], tmp_path / "report.html"))
     assert len(page.titled("PCA map")) == len(page.titled("UMAP map")) == 1
     assert "A PCA map shows the two widest directions only" in page.text

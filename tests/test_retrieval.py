@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from csd_edu import files, metrics, retrieval
-from csd_edu.losses import normalize
+from csd_edu.features import normalize
 from csd_edu.retrieval import Gallery, neighbors_over_tasks
 from csd_edu.runs import Run
 

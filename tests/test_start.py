@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from csd_edu import start
+from csd_edu.version import __version__
 from tests.conftest import need
 
 ROOT = Path(__file__).parent.parent
@@ -344,13 +345,15 @@ def test_the_wheel_has_every_file_of_the_package(wheel_installed):
 
     saved_runs = {f"saved_runs/{name}" for name in files(ROOT / "data" / "saved") if "map-pca" not in name}
     assert files(wheel_installed / "csd_edu") == files(ROOT / "csd_edu") | saved_runs
+    assert (wheel_installed / f"csd_edu-{__version__}.dist-info").is_dir()
 
 
 @pytest.mark.slow
 def test_the_wheel_works_and_finds_its_saved_runs(wheel_installed, tmp_path):
     program = (
-        "import csd_edu; from csd_edu import saved, start; print(csd_edu.__file__); print(saved.folder());"
-        "print(saved.run('csd').features(4).shape); start.check_set_up()"
+        "import csd_edu; from csd_edu import report, saved, start; print(csd_edu.__file__); print(saved.folder());"
+        "print(saved.run('csd').features(4).shape); start.check_set_up();"
+        "report.write_report([saved.run('csd')], 'report.html', maps=())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -366,6 +369,7 @@ def test_the_wheel_works_and_finds_its_saved_runs(wheel_installed, tmp_path):
     assert Path(folder) == wheel_installed / "csd_edu" / "saved_runs"
     assert shape == "torch.Size([1000, 64])"
     assert re.fullmatch(LINE, line)
+    assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 # ---- an instructor's own address

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from csd_edu.files import write_json
+from csd_edu.version import __version__
 
 VERSION = 1
 FILE = "csd_edu-progress.json"
@@ -81,8 +82,6 @@ def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> 
         ValueError: if the student has no name, or the path is a folder or lies in none.
         OSError: if the file cannot be written.
     """
-    from csd_edu import __version__
-
     path = Path(path)
     if not isinstance(student, str) or not student.strip():
         raise ValueError(f"student is {student!r}; expected a name or a number as text, such as student='Ada'")

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from csd_edu import losses
+from csd_edu.features import normalize
 from csd_edu.methods.finetune import finetune
 from csd_edu.methods.method import Card, Look, Method, Setting, Term
 from csd_edu.methods.step import Step, Tensor, Viewer
@@ -73,7 +74,7 @@ class FE(Method):
 
 def _relative_change(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the 5 % and 95 % quantiles (2,) of (t − f) / f over the numbers f of normalised features above 0.01."""
-    f, t = losses.normalize(student).flatten(), losses.normalize(teacher).flatten()  # (B · D,)
+    f, t = normalize(student).flatten(), normalize(teacher).flatten()  # (B · D,)
     change = torch.where(f > 0.01, (t - f) / f, torch.nan)
     return torch.nanquantile(change, torch.tensor([0.05, 0.95], device=f.device)).nan_to_num()  # (2,)
 

@@ -12,7 +12,7 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from csd_edu.drift import LIMITS, Map
+from csd_edu.maps import LIMITS, Map
 from csd_edu.plots.curves import some
 from csd_edu.plots.style import GREY, GRID, INK, finished, label
 

@@ -460,7 +460,7 @@ strict, lenient, spread = [], [], []
 for s in SHARES:
     squeezed = mean + s * (features - mean)
     strict.append(csd.metrics.recall_at_k(squeezed, of_class, squeezed, of_class, exclude_self=True)[1])
-    unit = csd.losses.normalize(squeezed)
+    unit = csd.features.normalize(squeezed)
     cosine = (unit @ unit.T).masked_fill(itself, -torch.inf)
     best_right = cosine.masked_fill(~same, -torch.inf).amax(dim=1)
     best_wrong = cosine.masked_fill(same, -torch.inf).amax(dim=1)
