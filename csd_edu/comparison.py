@@ -6,7 +6,7 @@ Each table is computed when it is first asked for, and kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -63,7 +63,7 @@ class Comparison:
         self.labels, self.tasks = tests[0]["labels"], tests[0]["tasks"]
         self.images: Tensor | None = next((test["images"] for test in tests if "images" in test), None)
         self.classes = first.classes
-        self.cards = {r.method.partition("(")[0]: Card.from_json(r.card) for r in runs if r.card is not None}
+        self.cards = cards_of(runs)
         self.n_tasks = first.n_tasks
 
         self._kept: dict[tuple[object, ...], Any] = {}
@@ -197,6 +197,11 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
                 break
         labels.append(name)
     return labels
+
+
+def cards_of(runs: Iterable[Run]) -> dict[str, Card]:
+    """Return the cards of the runs' methods that have one, by their names without settings."""
+    return {run.method.partition("(")[0]: Card.from_json(run.card) for run in runs if run.card is not None}
 
 
 def in_bytes(kept: Mapping[str, int] | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import scipy  # type: ignore[import-untyped]
+import scipy
 
 from csd_edu.check.running import Case, Exercise, Mistake
 

@@ -16,23 +16,14 @@ from plotly.offline import get_plotlyjs
 from torch import Tensor
 
 from csd_edu import drift, pictures, plots
-from csd_edu.comparison import Comparison, check_comparable, run_labels, stream_of
+from csd_edu.comparison import Comparison, cards_of, check_comparable, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
 from csd_edu.files import write_atomically
 from csd_edu.maps import FORMULAS, LIMITS
+from csd_edu.methods import Card
 from csd_edu.plots.style import number
 from csd_edu.runs import Run
 
-METHODS = {
-    "finetune": "Fine-tuning: cross-entropy and a triplet loss on the new task, and nothing against forgetting.",
-    "lwf": "Learning without Forgetting (Li &amp; Hoiem 2016): fine-tuning, and knowledge distillation (KD) from the "
-    "teacher, the network as it was before the task: keep answering for the old classes as it does.",
-    "csd": "Contrastive Supervised Distillation (Barletti et al. 2021): LwF, and a contrastive loss that draws an "
-    "image’s features to those that student and teacher give to images of its class, and away from the others.",
-    "joint": "Joint training: all classes are learnt together at the start, and nothing after; the usual upper bound. "
-    "Its network stays the same, so what it loses under <em>seen</em> it loses to the growing gallery: that is "
-    "crowding, not forgetting.",
-}
 MAPS = (
     "<p>Press play, or move the slider: each point is a test image, and follows its feature from task to task.\n"
     "Which runs keep the tasks apart, and which press them together?</p>\n"
@@ -94,9 +85,6 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
 
     smallest, largest = min(map(len, first.tasks)), max(map(len, first.tasks))
     sizes = f"{smallest} to {largest}" if smallest < largest else str(largest)
-    known = dict.fromkeys(
-        plots.method_of(name) for name, run in runs.items() if "source_crc32" not in run.description["method"]
-    )
     return {
         "dataset": _text(first.description["stream"]["dataset"]),
         "n_classes": str(len(first.classes)),
@@ -104,7 +92,7 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
         "sizes": f"{sizes} class{'es' * (largest > 1)}",
         "results": _results(runs),
         "notes": "".join(f"<li>{note}</li>" for note in notes),
-        "methods": "".join(f"<dt>{name}</dt><dd>{METHODS[name]}</dd>" for name in known if name in METHODS),
+        "methods": "".join(_explained(name, card) for name, card in cards_of(runs.values()).items()),
         "made": _made(runs),
         "style": _read("page.css"),
         "plotly": get_plotlyjs(),
@@ -112,6 +100,12 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
         **_figures(runs),
         **_of_each_image(runs, maps),
     }
+
+
+def _explained(name: str, card: Card) -> str:
+    """Return a method and what it does, for a list of definitions."""
+    source = f" ({_text(card.source)})" if card.source else ""
+    return f"<dt>{_text(name)}</dt><dd>{_text(card.title)}{source}: {_text(card.sentence)}</dd>"
 
 
 def _results(runs: Mapping[str, Run]) -> str:
@@ -126,6 +120,7 @@ def _results(runs: Mapping[str, Run]) -> str:
             f"<td>{_number(summary['forgetting'] if last > 0 else None)}</td>",
             _share(summary["head_accuracy"]),
             _share(metrics["head_accuracy"]["seen"][last][0]),
+            f"<td>{in_bytes(run.kept_bytes)}</td>",
             f"<td>{run.seconds:,.1f}</td>",
         ]
         rows.append(f'<tr><th scope="row">{_text(name)}{state}</th>{"".join(cells)}</tr>')
@@ -151,12 +146,18 @@ def _figures(runs: Mapping[str, Run]) -> dict[str, str]:
     def of_task_0(metric: str) -> dict[str, list[float | None]]:
         return {name: [row[0] for row in m[metric]["seen"][: m["tasks_learnt"]]] for name, m in metrics.items()}
 
+    cards = cards_of(runs.values())
     plain, few = {"end_labels": False}, {"columns": 2 if next(iter(runs.values())).n_tasks <= 5 else 1}
     overall = {name: m["overall"]["recall_at_1"] for name, m in metrics.items()}
     head = "seen: the head chooses among the classes of all tasks learnt so far"
     return {
         "curves": _figure(
-            plots.curves_over_tasks, overall, narrow=plain, title="Recall@1 after each task", metric="Recall@1"
+            plots.curves_over_tasks,
+            overall,
+            narrow=plain,
+            title="Recall@1 after each task",
+            metric="Recall@1",
+            cards=cards,
         ),
         "seen": _figure(
             plots.task_matrices, matrices("recall_at_1", "seen"), narrow=few, title="Recall@1", protocol="seen"
@@ -174,9 +175,10 @@ def _figures(runs: Mapping[str, Run]) -> dict[str, str]:
             narrow={"columns": 1, **plain},
             title="Head accuracy and Recall@1 on task 0",
             queries="the test images of task 0",
+            cards=cards,
         ),
         "losses": "".join(
-            _figure(plots.loss_terms, run.records, narrow=plain, title=name) for name, run in runs.items()
+            _figure(plots.loss_terms, run.records, narrow=plain, title=name, cards=cards) for name, run in runs.items()
         ),
     }
 
@@ -268,8 +270,9 @@ def _chosen(comparison: Comparison) -> tuple[str, list[int], list[int]]:
     lost, kept = changes[first]["lost"], changes[first]["kept"] & asked_twice
     rules = [f"lost by {_text(first)}", f"kept by {_text(first)}"]
     if others:
-        csd = [name for name in others if plots.method_of(name) == "csd"]
-        other = csd[0] if csd else min(others, key=lambda name: int(changes[name]["lost"].sum()))
+        bounds = {name for name, card in comparison.cards.items() if card.bound}
+        rivals = [name for name in others if plots.method_of(name) not in bounds] or others
+        other = min(rivals, key=lambda name: int(changes[name]["lost"].sum()))
         lost, kept = lost & changes[other]["kept"], kept & changes[other]["kept"]
         rules = [f"lost by {_text(first)} but kept by {_text(other)}", "kept by both"]
     chosen = _spread(lost, comparison.tasks, LOST), _spread(kept, comparison.tasks, KEPT)
