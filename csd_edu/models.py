@@ -161,8 +161,8 @@ class Network(nn.Module):
         known_type = images.dtype == torch.uint8 or images.is_floating_point()
         if images.ndim != 4 or not known_type or images.shape[1] != channels:
             raise ValueError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}; expected (B, {channels}, H, W), uint8 with "
-                "values 0 to 255 or float with values 0 to 1"
+                f"images are {images.dtype} of shape {tuple(images.shape)}; expected uint8 of shape "
+                f"(B, {channels}, H, W) with values 0 to 255, or float with values 0 to 1"
             )
         height, width = images.shape[2:]
         if min(height, width) < SMALLEST_IMAGE:

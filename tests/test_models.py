@@ -61,18 +61,18 @@ def expected_parameters(depth, in_channels, n_classes):
 
 
 def test_resnet_32_has_the_size_of_the_papers():
-    assert count_parameters(models.resnet(32, n_classes=50)) == 466_704
+    assert count_parameters(models.build("resnet32", n_classes=50)) == 466_704
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("depth", models.DEPTHS)
 def test_every_depth_has_its_number_of_parameters(depth, in_channels):
-    network = models.resnet(depth, in_channels, n_classes=7)
+    network = models.build(f"resnet{depth}", in_channels, n_classes=7)
     assert count_parameters(network) == expected_parameters(depth, in_channels, 7)
 
 
-def test_default_is_a_colour_resnet_32_without_classes():
-    assert count_parameters(models.resnet()) == expected_parameters(32, 3, 0)
+def test_by_default_a_network_takes_colour_and_has_no_classes():
+    assert count_parameters(models.build("resnet32")) == expected_parameters(32, 3, 0)
 
 
 # ---------------------------------------------------------------------------------------------- forward pass
@@ -81,9 +81,9 @@ def test_default_is_a_colour_resnet_32_without_classes():
 @pytest.mark.parametrize("size", [(16, 16), (28, 28), (32, 32), (48, 48), (33, 33), (16, 40)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_output_shapes(channels, size):
-    network = models.resnet(8, channels, n_classes=5)
+    network = models.build("resnet8", channels, n_classes=5)
     features, logits = network(random_images(channels, *size))
-    assert features.shape == (BATCH, models.FEATURE_DIM)
+    assert features.shape == (BATCH, network.dim)
     assert logits.shape == (BATCH, 5)
     assert features.dtype == logits.dtype == torch.float32
     assert (features >= 0).all()  # averages of what a ReLU let through
@@ -104,10 +104,10 @@ def written_out(network, images, depth):
 
     x = images.double() / 255
     x = (x - weights["pixel_mean"]) / weights["pixel_std"]
-    x = layer(x, "resnet.conv1", "resnet.bn1").relu()
+    x = layer(x, "backbone.conv1", "backbone.bn1").relu()
     per_stage = (depth - 2) // 6
     for k in range(3 * per_stage):
-        block = f"resnet.blocks.{k}"
+        block = f"backbone.blocks.{k}"
         halve = k in (per_stage, 2 * per_stage)
         out = layer(x, f"{block}.conv1", f"{block}.bn1", stride=2 if halve else 1).relu()
         out = layer(out, f"{block}.conv2", f"{block}.bn2")
@@ -124,8 +124,8 @@ def written_out(network, images, depth):
     [(8, 3, (16, 16)), (8, 1, (33, 33)), (14, 3, (28, 28)), (20, 1, (17, 24)), (32, 3, (32, 32))],
 )
 def test_forward_equals_the_network_written_out(depth, channels, size):
-    network = models.resnet(
-        depth,
+    network = models.build(
+        f"resnet{depth}",
         channels,
         n_classes=6,
         seed=4,
@@ -147,9 +147,9 @@ def test_forward_equals_the_network_written_out(depth, channels, size):
 
 
 def test_embed_is_the_global_average_of_the_last_block():
-    network = scrambled(models.resnet(8, n_classes=2)).eval()
+    network = scrambled(models.build("resnet8", n_classes=2)).eval()
     seen = []
-    network.resnet.blocks.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    network.backbone.blocks[-1].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     features = network.embed(random_images(height=32, width=32))
     (last,) = seen
     assert last.shape == (BATCH, 64, 8, 8)
@@ -158,7 +158,7 @@ def test_embed_is_the_global_average_of_the_last_block():
 
 
 def test_training_reaches_every_parameter():
-    network = models.resnet(14, n_classes=4)
+    network = models.build("resnet14", n_classes=4)
     assert network.training
     features, logits = network(random_images(n=8))
     labels = torch.arange(8) % 4
@@ -170,14 +170,14 @@ def test_training_reaches_every_parameter():
 
 
 def test_default_pixel_statistics():
-    network = models.resnet(8, 1)
+    network = models.build("resnet8", 1)
     assert network.pixel_mean.flatten().tolist() == [0.5]
     assert network.pixel_std.flatten().tolist() == [0.25]
 
 
 def test_saved_weights_are_enough_to_embed_an_image_later():
-    network = scrambled(models.resnet(8, n_classes=3, seed=1, pixel_mean=torch.tensor([0.1, 0.2, 0.3]))).eval()
-    other = models.resnet(8, n_classes=3, seed=2).eval()
+    network = scrambled(models.build("resnet8", n_classes=3, seed=1, pixel_mean=torch.tensor([0.1, 0.2, 0.3]))).eval()
+    other = models.build("resnet8", n_classes=3, seed=2).eval()
     images = random_images()
     assert not torch.allclose(other(images)[0], network(images)[0])
     other.load_state_dict(network.state_dict())
@@ -189,7 +189,7 @@ def test_saved_weights_are_enough_to_embed_an_image_later():
 
 
 def grown_head(n_classes, seed=0):
-    head = models.GrowingHead()
+    head = models.GrowingHead(64)
     head.grow(n_classes, torch.Generator().manual_seed(seed))
     return head
 
@@ -232,7 +232,7 @@ def test_new_rows_come_from_the_generator():
 
 
 def test_a_head_can_grow_by_nothing_and_from_nothing():
-    head = models.GrowingHead()
+    head = models.GrowingHead(64)
     assert head(torch.ones(BATCH, 64)).shape == (BATCH, 0)
     head.grow(0, torch.Generator())
     assert head.weight.shape == (0, 64)
@@ -244,45 +244,45 @@ def test_a_head_can_grow_by_nothing_and_from_nothing():
 
 
 def test_the_seed_decides_the_weights():
-    a, b, c = (models.resnet(8, n_classes=5, seed=seed) for seed in (3, 3, 4))
+    a, b, c = (models.build("resnet8", n_classes=5, seed=seed) for seed in (3, 3, 4))
     for name, tensor in a.state_dict().items():
         assert torch.equal(tensor, b.state_dict()[name]), name
-    for name in ("resnet.conv1.weight", "resnet.blocks.2.conv2.weight", "head.weight"):
+    for name in ("backbone.conv1.weight", "backbone.blocks.2.conv2.weight", "head.weight"):
         assert not torch.equal(a.state_dict()[name], c.state_dict()[name]), name
 
 
 def test_the_global_random_state_neither_counts_nor_changes():
     torch.manual_seed(1)
-    first = models.resnet(8, n_classes=5, seed=3)
+    first = models.build("resnet8", n_classes=5, seed=3)
     torch.manual_seed(2)
     random.seed(2)
     np.random.seed(2)  # noqa: NPY002 - the global state is the subject
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    second = models.resnet(8, n_classes=5, seed=3)
+    second = models.build("resnet8", n_classes=5, seed=3)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert np.random.get_state()[1].tolist() == before[2]  # noqa: NPY002
     assert torch.equal(first.head.weight, second.head.weight)
-    assert torch.equal(first.resnet.conv1.weight, second.resnet.conv1.weight)
+    assert torch.equal(first.backbone.conv1.weight, second.backbone.conv1.weight)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_random_state_of_a_gpu_does_not_change():
     torch.cuda.manual_seed(5)
     before = torch.cuda.get_rng_state()
-    models.resnet(8, n_classes=5, seed=3)
+    models.build("resnet8", n_classes=5, seed=3)
     assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 def test_convolutions_start_as_he_et_al_say():
-    for module in models.resnet(20, seed=1).resnet.modules():
+    for module in models.build("resnet20", seed=1).backbone.modules():
         if isinstance(module, torch.nn.Conv2d):
             fan_in = 9 * module.in_channels
             assert module.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.15)
 
 
 def test_weights_are_channels_last():
-    convolution = models.resnet(8).resnet.blocks[0].conv1
+    convolution = models.build("resnet8").backbone.blocks[0].conv1
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -292,32 +292,65 @@ def test_weights_are_channels_last():
 @pytest.mark.parametrize("depth", [0, 7, 18, 26, 110, -8])
 def test_an_unknown_depth_is_named(depth):
     with pytest.raises(ValueError, match=rf"depth is {depth}; expected one of 8, 14, 20, 32, 44, 56"):
-        models.resnet(depth)
+        models.ResNet(depth)
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet7", "vit", ""])
+def test_an_unknown_network_is_named(name):
+    with pytest.raises(ValueError, match=f"network is '{name}'; expected one of resnet8, resnet14"):
+        models.build(name)
 
 
 @pytest.mark.parametrize("in_channels", [0, 2, 4])
 def test_an_unknown_number_of_channels_is_named(in_channels):
     with pytest.raises(ValueError, match=f"in_channels is {in_channels}; expected 1 .* or 3"):
-        models.resnet(8, in_channels)
+        models.build("resnet8", in_channels)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
-def test_images_must_be_uint8(dtype):
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_images_must_be_uint8_or_float(dtype):
     with pytest.raises(ValueError, match=rf"images are {dtype} of .*; expected uint8"):
-        models.resnet(8)(random_images().to(dtype))
+        models.build("resnet8")(random_images().to(dtype))
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 16, 16), (2, 16, 16, 3), (3, 16, 16), (16, 16), (16,), (), (1, 2, 3, 16, 16)])
 def test_images_must_have_the_networks_shape(shape):
     with pytest.raises(ValueError, match=r"expected uint8 of shape \(B, 3, H, W\)") as caught:
-        models.resnet(8).embed(torch.zeros(shape, dtype=torch.uint8))
+        models.build("resnet8").embed(torch.zeros(shape, dtype=torch.uint8))
     assert str(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [(15, 32), (32, 15), (8, 8)])
 def test_images_must_not_be_too_small(size):
     with pytest.raises(ValueError, match=rf"images are {size[0]}×{size[1]} pixels; expected at least 16×16"):
-        models.resnet(8)(random_images(3, *size))
+        models.build("resnet8")(random_images(3, *size))
+
+
+# ------------------------------------------------------------------------------------------------ what it shows
+
+
+def test_float_images_are_taken_as_they_are_and_get_a_gradient():
+    network = scrambled(models.build("resnet8", n_classes=2)).eval()
+    images = random_images()
+    floats = (images.float() / 255).requires_grad_()
+    assert torch.equal(network.embed(floats), network.embed(images))
+    network.embed(floats).sum().backward()
+    assert floats.grad.abs().sum() > 0
+
+
+def test_feature_maps_are_shown_by_name():
+    network = scrambled(models.build("resnet14", n_classes=2)).eval()
+    images = random_images(height=24, width=32)
+    features, shown = network.look(images, "stage3", "stage1")
+    assert {name: tuple(maps.shape) for name, maps in shown.items()} == {
+        "stage1": (BATCH, 16, 24, 32),
+        "stage3": (BATCH, 64, 6, 8),
+    }
+    assert torch.equal(features, network.embed(images))
+    assert torch.allclose(shown["stage3"].mean(dim=(2, 3)), features)
+    assert network.look(images)[1] == {}
+    with pytest.raises(ValueError, match="shows no 'attention'; expected some of stage1, stage2, stage3"):
+        network.look(images, "attention")
 
 
 # ----------------------------------------------------------------------------------------------------- methods
@@ -339,13 +372,21 @@ def make_step(task, seed=0, n=12, n_old=4, n_new=3):
     """Return a step of the first task (no teacher) or of a later one, and its teacher."""
     g = torch.Generator().manual_seed(seed)
     teacher = Teacher(View(torch.randn(n, 64, generator=g), torch.randn(n, n_old, generator=g)))
-    step = Step(
-        images=random_images(n=n),
-        labels=torch.randint(0, n_old + n_new, (n,), generator=g),
+    labels = torch.randint(0, n_old + n_new, (n,), generator=g)
+    student = View(
         features=torch.randn(n, 64, generator=g).requires_grad_(),
         logits=torch.randn(n, n_old + n_new, generator=g).requires_grad_(),
+    )
+    images = random_images(n=n)
+    step = Step(
+        images=images,
+        labels=labels,
         task=task,
-        ask_teacher=teacher if task > 0 else None,
+        view=lambda _: student,
+        teacher_view=teacher if task > 0 else None,
+        index=torch.arange(n),
+        raw=images,
+        augment=lambda images: images,
     )
     return step, teacher
 

@@ -159,7 +159,7 @@ def test_it_says_what_was_measured(three):
     text = Page(three).text
     assert "The 6 classes of toy arrive in 3 tasks of 2 classes." in text
     # after three tasks: R@1 .75, forgetting ((.875 - .625) + (.875 - .75)) / 2, head 1/3, of task 0 nothing, 3 × 2 s
-    assert "csd 0.750 0.188 0.333 0.000 6.0" in text
+    assert "csd 0.750 0.188 0.333 0.000 – 6.0" in text
     assert "Each row is one run with one seed." in text
     assert "Contrastive Supervised Distillation (Barletti et al. 2021)" in text
     assert "Learning without Forgetting (Li" not in text  # no such run here
@@ -217,7 +217,7 @@ def test_an_unfinished_run_is_shown_as_such(tmp_path):
     text = report([make_run(tmp_path / "whole"), half], tmp_path).text
     assert "csd: after task 2 all features point the same way (collapse)" in text
     assert "lwf: after task" not in text
-    assert "lwf 2 of 3 tasks learnt 0.812 0.125 0.500 0.000 4.0" in text
+    assert "lwf 2 of 3 tasks learnt 0.812 0.125 0.500 0.000 – 4.0" in text
     assert "csd 0.750" in text
 
 
@@ -225,7 +225,7 @@ def test_an_unfinished_run_is_shown_as_such(tmp_path):
 def test_after_one_task_nothing_can_be_forgotten_yet(tmp_path):
     page = report([make_run(tmp_path / "run", tasks=[["a", "b", "c"]], learnt=1)], tmp_path, ("pca",))
     assert "The 3 classes of toy arrive in 1 task of 3 classes." in page.text
-    assert "csd 0.875 – 1.000 1.000 2.0" in page.text
+    assert "csd 0.875 – 1.000 1.000 – 2.0" in page.text
     assert page.text.count("Only one task is learnt so far: nothing has moved, and nothing is lost yet.") == 2
     assert page.figures() == []
 
@@ -283,7 +283,7 @@ def test_what_runs_have_in_common_is_said_once(tmp_path):
     runs = [make_run(tmp_path / str(seed), method=f"m{seed}", seed=seed) for seed in (3, 4)]
     page = report(runs, tmp_path)
     assert '<th scope="row">seed</th><td>3</td><td>4</td>' in page.source
-    assert '<th scope="row">depth</th><td colspan="2">8</td>' in page.source
+    assert '<th scope="row">network</th><td colspan="2">resnet8</td>' in page.source
     assert '<th scope="row">torch</th><td colspan="2">2.11.0</td>' in page.source
     assert '<th scope="row">task 1</th><td colspan="2">c, d</td>' in page.source
 

@@ -23,6 +23,7 @@ import csd_edu as csd
 from csd_edu import metrics, pictures, widgets
 from csd_edu.comparison import Comparison, protocols_of
 from csd_edu.files import read_tensors, write_tensors
+from csd_edu.train import Progress
 from csd_edu.widgets import twin
 from csd_edu.widgets.panel import Picture
 from tests.conftest import TINY, striped
@@ -452,12 +453,11 @@ def test_without_a_kernel_training_shows_its_bar(tmp_path: Path, capsys: pytest.
     live.close()
 
 
-def test_live_training_shows_terms_progress_and_time_left(tmp_path: Path) -> None:
+def test_live_training_shows_terms_progress_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("csd_edu.widgets.live.PAUSE", 0.0)
     live = widgets.LiveTraining(csd.split(striped(), n_tasks=2), csd.methods.csd, TINY, out=tmp_path / "run")
-    sizes = [24, 24]
-    for record in csd.training(live.stream, live.method, TINY, out=live.out):
-        live.records.append(record)
-        live._show(sizes, 1.0, 0)
+    records = csd.training(live.stream, live.method, TINY, out=live.out)
+    for record in live._watch(records, Progress(live.stream, live.method, TINY, csd.Run.load(live.out))):
         if record["kind"] == "epoch" and record["task"] == 1 and record["epoch"] == 0:
             assert live.progress.value == pytest.approx(0.75)
             assert "task 2/2, epoch 1/2" in live.status.value
