@@ -60,8 +60,6 @@ from csd_edu.retrieval import Gallery
 from csd_edu.runtime import pick_precision
 from csd_edu.train import Learner, embed
 
-mine = {}  # your functions, once they have passed
-
 
 def ready_distance(student, teacher):
     """Return what exercise 1 asks for in another form, for sections that you start without it."""
@@ -433,9 +431,7 @@ def feature_distance(student, teacher):
 
 
 # %% tags=["check"]
-verdict = check.feature_distance(feature_distance)
-mine["feature_distance"] = feature_distance if verdict.passed else None
-verdict
+check.feature_distance(feature_distance)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -448,8 +444,7 @@ verdict
 # `"feature"`: the weight times the distance.
 
 # %%
-distance = mine.get("feature_distance") or ready_distance
-print("with your feature_distance" if mine.get("feature_distance") else "with a ready distance, until yours has passed")
+distance = check.yours_or_ours("feature_distance", ours=ready_distance)
 
 
 # %% tags=["exercise"] minutes=5 difficulty=1
@@ -464,9 +459,7 @@ def feature_distillation(step, weight=3.0):
 
 
 # %% tags=["check"]
-verdict = check.feature_distillation(feature_distillation)
-mine["feature_distillation"] = feature_distillation if verdict.passed else None
-verdict
+check.feature_distillation(feature_distillation)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -517,9 +510,7 @@ def relation_distance(student, teacher):
 
 
 # %% tags=["check"]
-verdict = check.relation_distance(relation_distance)
-mine["relation_distance"] = relation_distance if verdict.passed else None
-verdict
+check.relation_distance(relation_distance)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -528,16 +519,13 @@ verdict
 # more, run `check.hint("relation_distance")` in a new cell.
 
 # %%
-if mine.get("relation_distance"):
-    seeded = torch.Generator().manual_seed(0)
-    features = torch.rand(20, 8, generator=seeded)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=seeded)).Q  # (8, 8)
-    for name, loss in (("feature", ready_distance), ("relation", relation_distance)):
-        print(f"{name:9} turned by a rotation {abs(float(loss(features @ rotation, features))):.4f}", end=", ")
-        print(f"the images in another order {float(loss(features.roll(1, dims=0), features)):.4f}")
-    print(f"You said: {guess}.")
-else:
-    print("This experiment needs your relation_distance, checked above.")
+seeded = torch.Generator().manual_seed(0)
+features = torch.rand(20, 8, generator=seeded)
+rotation = torch.linalg.qr(torch.randn(8, 8, generator=seeded)).Q  # (8, 8)
+for name, loss in (("feature", ready_distance), ("relation", check.yours_or_ours("relation_distance"))):
+    print(f"{name:9} turned by a rotation {abs(float(loss(features @ rotation, features))):.4f}", end=", ")
+    print(f"the images in another order {float(loss(features.roll(1, dims=0), features)):.4f}")
+print(f"You said: {guess}.")
 
 # %% [markdown]
 # **What it means.** A rotation leaves all distances as they are, and the relational loss does not mind it. So it
@@ -567,9 +555,7 @@ def my_method(step):
 
 
 # %% tags=["check"]
-verdict = check.my_method(my_method)
-mine["my_method"] = my_method if verdict.passed else None
-verdict
+check.my_method(my_method)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -598,11 +584,9 @@ guess = {
 SEEDS = (0, 1)  # with more of them you know more, and wait longer
 
 methods = {name: csd.methods.NAMED[name] for name in ("finetune", "lwf", "csd")}
-for name, where in (("feature_distillation", "section 4"), ("my_method", "section 5")):
-    if mine.get(name):
-        methods[name] = mine[name]
-    else:
-        print(f"without {name}: it is not written yet, or has not passed its check ({where})")
+for name in ("feature_distillation", "my_method"):
+    if method := check.yours_or_ours(name, ours=None):
+        methods[name] = method
 
 
 def three_alphabets(seed, n_test=10):
@@ -750,8 +734,7 @@ guess = {"old alphabet": "?", "new alphabet": "?"}  # put "rises", "stays" or "f
 # %% tags=["break"]
 weights = (0.0, 1.0, 10.0, 100.0, 1000.0)  # try others; each takes two or three seconds
 
-distance = mine.get("feature_distance") or ready_distance
-print("with your feature_distance" if mine.get("feature_distance") else "with a ready distance, until yours has passed")
+distance = check.yours_or_ours("feature_distance", ours=ready_distance)
 run, cpu = saved.run("finetune"), torch.device("cpu")
 images, labels, tasks = (run.test()[name][run.test()["tasks"] < 2] for name in ("images", "labels", "tasks"))
 stream = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0)
