@@ -107,7 +107,7 @@ def loss_terms(
     figure.update_xaxes(title_text="epoch, counted over all tasks", range=[0.5, len(epochs) + 0.5], showgrid=False)
     figure.update_xaxes(dtick=1 if len(epochs) <= 12 else None)  # else plotly would count half epochs
     figure.update_yaxes(title_text="mean over the epoch", range=span)
-    _add_lines(figure, lines, styles(names, TERMS), "epoch %{x}: %{y:.4f}", span, end_labels)
+    add_lines(figure, lines, styles(names, TERMS), "epoch %{x}: %{y:.4f}", span, end_labels)
     for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(epochs)], strict=True)):
         band = {"fillcolor": "white" if n % 2 else EMPTY, "line_width": 0, "layer": "below"}
         text = {"annotation_text": f"{'' if n else 'task '}{epochs[start]['task']}", "annotation_font_color": GREY}
@@ -157,11 +157,11 @@ def _curve_panels(
         )
         hover = f"after task %{{x}}: {label(metric)} %{{y:.3f}}"
         lines = {name: list(enumerate(line)) for name, line in values.items()}
-        _add_lines(figure, lines, styles(list(lines), METHODS), hover, span, end_labels, showlegend=k == 0, **cell)
+        add_lines(figure, lines, styles(list(lines), METHODS), hover, span, end_labels, showlegend=k == 0, **cell)
     return figure
 
 
-def _add_lines(
+def add_lines(
     figure: go.Figure,
     lines: Mapping[str, Sequence[tuple[float, float | None]]],
     styles: Mapping[str, Style],

@@ -10,6 +10,10 @@ import plotly.graph_objects as go
 
 INK, GREY, GRID, EMPTY = "#1f2328", "#59636e", "#e3e6ea", "#f3f4f6"
 
+# Of Okabe & Ito (2008), which the colour-blind can tell apart; without the yellow, which white swallows.
+BLACK, BLUE, GREEN, ORANGE = "#000000", "#0072B2", "#009E73", "#E69F00"
+PURPLE, SKY, VERMILION = "#CC79A7", "#56B4E9", "#D55E00"
+
 _AXIS = {"gridcolor": GRID, "title": {"standoff": 8, "font": {"size": 15}}, "ticks": "", "zeroline": False}
 TEMPLATE = go.layout.Template(
     layout={
@@ -34,20 +38,29 @@ class Style(NamedTuple):
     dash: str = "solid"
 
 
-# The colours of Okabe & Ito (2008), which the colour-blind can tell apart.
 METHODS = {
-    "finetune": Style("#D55E00", "square"),
-    "lwf": Style("#0072B2", "triangle-up"),
-    "csd": Style("#009E73", "circle"),
-    "joint": Style("#000000", "diamond", "dash"),
+    "finetune": Style(VERMILION, "square"),
+    "lwf": Style(BLUE, "triangle-up"),
+    "csd": Style(GREEN, "circle"),
+    "joint": Style(BLACK, "diamond", "dash"),
 }
 TERMS = {
-    "ce": Style("#0072B2", "square"),
-    "triplet": Style("#E69F00", "triangle-up"),
-    "kd": Style("#CC79A7", "diamond"),
-    "csd": Style("#009E73", "circle"),
+    "ce": Style(BLUE, "square"),
+    "triplet": Style(ORANGE, "triangle-up"),
+    "kd": Style(PURPLE, "diamond"),
+    "csd": Style(GREEN, "circle"),
 }
-OTHERS = tuple(map(Style, ("#CC79A7", "#56B4E9", "#E69F00") * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
+OTHERS = tuple(map(Style, (PURPLE, SKY, ORANGE) * 4, ("star", "triangle-down", "hexagon", "cross") * 3))
+SERIES = (
+    Style(BLUE, "circle"),
+    Style(VERMILION, "square", "dash"),
+    Style(GREEN, "triangle-up", "dot"),
+    Style(ORANGE, "diamond", "dashdot"),
+    Style(PURPLE, "star", "longdash"),
+    Style(SKY, "triangle-down", "longdashdot"),
+    Style(BLACK, "cross"),
+)
+"""For what is neither a method nor a loss term, in this order."""
 DASHES = ("solid", "dot", "longdash", "dashdot", "longdashdot")
 
 
@@ -67,17 +80,22 @@ def method_of(name: str) -> str:
     return name.partition("(")[0].strip()
 
 
-def styles(names: Sequence[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
+def styles(names: Sequence[str], fixed: Mapping[str, Style], others: Sequence[Style] = OTHERS) -> dict[str, Style]:
     """Return a style for each name; several of one method differ by dash, and by open and filled markers."""
     bases = [method_of(name) for name in names]
     strangers = [base for base in dict.fromkeys(bases) if base not in fixed]
     styles = {}
     for k, (name, base) in enumerate(zip(names, bases, strict=True)):
-        style = fixed[base] if base in fixed else OTHERS[strangers.index(base) % len(OTHERS)]
+        style = fixed[base] if base in fixed else others[strangers.index(base) % len(others)]
         nth = bases[:k].count(base)
         dash = style.dash if nth == 0 else DASHES[nth % len(DASHES)]
         styles[name] = Style(style.color, style.symbol + "-open" * (nth % 2), dash)
     return styles
+
+
+def any_styles(names: Sequence[str]) -> dict[str, Style]:
+    """Return a style for each name: those of the methods if one of them is there, else those of `SERIES`."""
+    return styles(names, METHODS, OTHERS if any(method_of(name) in METHODS for name in names) else SERIES)
 
 
 def task_axis(n_tasks: int, names: Sequence[str] | None) -> dict[str, Any]:
