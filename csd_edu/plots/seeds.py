@@ -55,7 +55,7 @@ def per_seed(
         table = np.array(list(rows.values()), dtype=float)  # (rows, seeds)
         for place, color, values in zip(places, colors, table, strict=True) if intervals is None else ():
             line = {"x": [values.min(), values.max()], "y": [place, place], "line": {"color": color, "width": 2}}
-            figure.add_scatter(mode="lines", hoverinfo="skip", showlegend=False, **line, row=1, col=column)
+            figure.add_scatter(mode="lines", hoverinfo="skip", showlegend=False, name="", **line, row=1, col=column)
         for k, seed in enumerate(seeds):
             marker = {"symbol": SYMBOLS[k % len(SYMBOLS)], "size": 12, "color": colors, "line": {"width": 2}}
             dots = go.Scatter(x=table[:, k], y=places + spread[k], mode="markers", marker=marker, name=f"seed {seed}")

@@ -63,9 +63,12 @@ def lines(
     if "y" in log:
         figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     for text, place in (marks or {}).items():
-        figure.add_shape(x0=place, x1=place, y0=0, y1=1, yref="paper", line={"color": GREY, "dash": "dot"})
-        at = math.log10(float(place)) if "x" in log else place  # unlike a shape, an annotation wants the logarithm
-        beside = {"xanchor": "left", "yanchor": "top", "xshift": 4, "showarrow": False, "font_color": GREY}
+        before = list(x).index(place) if words else sum(float(other) < float(place) for other in x)
+        at = before if words else place  # else plotly would take the word "1" for the second place
+        figure.add_shape(x0=at, x1=at, y0=0, y1=1, yref="paper", line={"color": GREY, "dash": "dot"})
+        at = math.log10(float(at)) if "x" in log else at  # unlike a shape, an annotation wants the logarithm
+        side, shift = ("right", -4) if 2 * before >= len(x) else ("left", 4)
+        beside = {"xanchor": side, "yanchor": "top", "xshift": shift, "showarrow": False, "font_color": GREY}
         figure.add_annotation(x=at, y=1, yref="paper", text=label(text), **beside)
     for k, (text, value) in enumerate(sorted((levels or {}).items(), key=lambda item: -item[1])):
         color = next((looks[name].color for name in curves if text.startswith(name)), GREY)
