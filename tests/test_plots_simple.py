@@ -132,8 +132,11 @@ def seeds(quantities=None, **changes):
 
 def test_a_mark_for_each_seed_in_the_row_of_its_method():
     figure = seeds()
-    marks = [trace for trace in figure.data if trace.mode == "markers"]
-    assert [trace.name for trace in marks] == ["seed 0", "seed 3"]
+    marks = [trace for trace in figure.data if trace.mode == "markers" and not trace.showlegend]
+    entries = [trace for trace in figure.data if trace.showlegend]
+    assert [trace.name for trace in marks] == [trace.name for trace in entries] == ["seed 0", "seed 3"]
+    assert [trace.marker.symbol for trace in marks] == [trace.marker.symbol for trace in entries]
+    assert {trace.marker.color for trace in entries} == {plots.GREY}  # no method's
     assert [points_of(trace) for trace in marks] == [[(0.5, 0), (0.4, 1)], [(0.6, 0), (0.7, 1)]]
     assert marks[0].marker.symbol != marks[1].marker.symbol
     assert marks[0].marker.color == (METHODS["csd"].color, plots.GREY)
@@ -153,7 +156,8 @@ def test_a_panel_for_each_quantity_and_one_legend():
 
 def test_intervals_below_the_marks():
     figure = seeds(intervals={"csd": (0.1, 0.9), "a_method_of_mine": (np.nan, np.nan)}, zero=True)
-    *marks, means = figure.data
+    *drawn, means = figure.data
+    marks = [trace for trace in drawn if not trace.showlegend]
     assert {trace.mode for trace in figure.data} == {"markers"}
     assert list(means.x) == pytest.approx([0.55, 0.55])
     assert means.error_x.array[0] == pytest.approx(0.35)

@@ -57,10 +57,14 @@ def per_seed(
             line = {"x": [values.min(), values.max()], "y": [place, place], "line": {"color": color, "width": 2}}
             figure.add_scatter(mode="lines", hoverinfo="skip", showlegend=False, name="", **line, row=1, col=column)
         for k, seed in enumerate(seeds):
-            marker = {"symbol": SYMBOLS[k % len(SYMBOLS)], "size": 12, "color": colors, "line": {"width": 2}}
-            dots = go.Scatter(x=table[:, k], y=places + spread[k], mode="markers", marker=marker, name=f"seed {seed}")
-            dots.update(customdata=[label(name) for name in rows], hovertemplate="%{customdata}: %{x:.3f}")
-            figure.add_trace(dots.update(showlegend=column == 1, legendgroup=str(k)), row=1, col=column)
+            marker = {"symbol": SYMBOLS[k % len(SYMBOLS)], "size": 12, "line": {"width": 2}}
+            mark = go.Scatter(mode="markers", name=f"seed {seed}", legendgroup=str(k), showlegend=False)
+            mark.update(customdata=[label(name) for name in rows], hovertemplate="%{customdata}: %{x:.3f}")
+            dots = {"x": table[:, k], "y": places + spread[k], "marker": {**marker, "color": colors}}
+            figure.add_trace(go.Scatter(mark).update(dots), row=1, col=column)
+            if column == 1:  # in the legend a seed has the colour of no method
+                entry = {"x": [None], "y": [None], "marker": {**marker, "color": GREY}, "showlegend": True}
+                figure.add_trace(go.Scatter(mark).update(entry), row=1, col=column)
         figure.update_xaxes(title_text=label(quantity, 100), row=1, col=column)
     if intervals is not None:
         means = np.array([np.mean(values) for values in first.values()])

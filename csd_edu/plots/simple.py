@@ -56,6 +56,7 @@ def lines(
     }
     add_lines(figure, places, looks, f"{label(x_title)} %{{x}}: %{{y:.4g}}", (0, 1), end_labels=False)
     words = any(isinstance(place, str) for place in x)
+    figure.update_traces(marker_maxdisplayed=15)
     figure.update_xaxes(title_text=label(x_title, 100), type="category" if words else "log" if "x" in log else None)
     figure.update_yaxes(title_text=label(y_title, 100), range=y_range)
     if "x" in log:

@@ -92,7 +92,7 @@ for column, students in enumerate((points(student_degrees), points(moving.detach
             text = {"name": f"{name}, {whose}", "showlegend": column == 1, "mode": "markers"}
             figure.add_scatter(x=x, y=y, marker=marker, **text, row=1, col=column)
     x, y = torch.stack([teachers[ODD], 0.8 * students[ODD]]).T.tolist()
-    ring = {"symbol": "circle-open", "size": 25, "color": "black", "line": {"width": 2}}
+    ring = {"symbol": "circle-open", "size": 25, "color": plots.BLACK, "line": {"width": 2}}
     text = {"name": "the odd image", "showlegend": column == 1, "mode": "markers"}
     figure.add_scatter(x=x, y=y, marker=ring, **text, row=1, col=column)
 figure.update_xaxes(visible=False, range=[-1.2, 1.2])
