@@ -140,7 +140,7 @@ def test_a_mark_for_each_seed_in_the_row_of_its_method():
     assert [points_of(trace) for trace in marks] == [[(0.5, 0), (0.4, 1)], [(0.6, 0), (0.7, 1)]]
     assert marks[0].marker.symbol != marks[1].marker.symbol
     assert marks[0].marker.color == (METHODS["csd"].color, plots.GREY)
-    assert figure.layout.yaxis.ticktext == ("csd ", "a<br>method<br>of<br>mine ")
+    assert figure.layout.yaxis.ticktext == ("csd ", "a <br>method <br>of <br>mine ")
     assert figure.layout.xaxis.title.text == "Recall@1"
     between = [trace for trace in figure.data if trace.mode == "lines"]
     assert [points_of(trace) for trace in between] == [[(0.5, 0), (0.6, 0)], [(0.4, 1), (0.7, 1)]]
