@@ -81,6 +81,12 @@ def test_levels_have_the_colour_of_their_curve():
     assert [note.yanchor for note in figure.layout.annotations] == ["bottom", "top", "top"]
 
 
+def test_the_words_of_a_level_stand_where_the_curves_are_far_away():
+    curves = {"a": [0.5, None, 0.1], "b": [None, 0.5, 0.2]}
+    figure = lines(curves, levels={"high": 0.5, "low": 0.1})
+    assert [note.xanchor for note in figure.layout.annotations] == ["right", "left"]
+
+
 def test_the_range_of_the_values_may_be_given():
     assert lines(y_range=(0, 1)).layout.yaxis.range == (0, 1)
     assert lines().layout.yaxis.range is None

@@ -74,7 +74,9 @@ def lines(
     for k, (text, value) in enumerate(sorted((levels or {}).items(), key=lambda item: -item[1])):
         color = next((looks[name].color for name in curves if text.startswith(name)), GREY)
         beside = {"annotation_text": label(text), "annotation_font_color": color}
-        beside["annotation_position"] = "bottom left" if k else "top left"  # the highest has its words above it
+        beside["annotation_position"] = (
+            f"{'bottom' if k else 'top'} {_emptier_side(curves, value)}"  # highest: above it
+        )
         figure.add_hline(value, line={"color": color, "dash": "dot", "width": 1.5}, **beside)
     return _framed(figure, title, subtitle, HEIGHT)
 
@@ -159,6 +161,13 @@ def bars(
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(title_text=label(y_title, 100), range=[0, top], tickformat=form if "%" in form else None)
     return _framed(figure, title, subtitle, HEIGHT)
+
+
+def _emptier_side(curves: Mapping[str, Sequence[float | None]], level: float) -> str:
+    """Return at which end the curves are farther from a level, whose words should stand there."""
+    ends = ([values[k] for values in curves.values()] for k in (0, -1))
+    left, right = (min((abs(v - level) for v in values if v is not None), default=math.inf) for values in ends)
+    return "left" if left >= right else "right"
 
 
 def _framed(figure: go.Figure, title: str, subtitle: str | Sequence[str], height: int) -> go.Figure:

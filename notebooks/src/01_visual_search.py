@@ -316,14 +316,15 @@ recalls = {
     name: csd.metrics.recall_at_k(features, labels, features, labels, ks=ks, exclude_self=True)
     for name, features in kinds.items()
 }
-figure = plots.curves_over_tasks(
+plots.lines(
     {name: list(recall.values()) for name, recall in recalls.items()},
+    [str(k) for k in ks],
     title="Recall@K of four kinds of features",
-    metric="Recall@K",
+    x_title="K",
+    y_title="Recall@K",
     subtitle=f"each of {len(images)} images searches among the {len(images) - 1} others",
-    task_names=[str(k) for k in ks],
+    y_range=(-0.03, 1.03),
 )
-figure.update_traces(hovertemplate="Recall@K %{y:.3f}").update_xaxes(title_text="K")
 
 # %%
 order = sorted(recalls, key=lambda name: recalls[name][1])
@@ -410,14 +411,15 @@ sizes = [int((tasks <= t).sum()) - 1 for t in range(5)]
 n_right = int((labels == 0).sum()) - 1
 chance = [1 - math.comb(size - n_right, 1) / math.comb(size, 1) for size in sizes]
 
-figure = plots.curves_over_tasks(
+plots.lines(
     {"all five": of_joint, "one alphabet": crowded, "chance": chance},
+    [str(size + 1) for size in sizes],
     title="The same queries in a growing gallery",
-    metric="Recall@1",
+    x_title="images in the gallery",
+    y_title="Recall@1",
     subtitle="of the images of the first alphabet; the networks do not change",
-    task_names=[str(size + 1) for size in sizes],
+    y_range=(-0.03, 1.03),
 )
-figure.update_traces(hovertemplate="Recall@1 %{y:.3f}").update_xaxes(title_text="images in the gallery")
 
 # %%
 print(f"You predicted: {guess}.")
