@@ -159,7 +159,8 @@ def test_a_cell_that_is_no_python_is_named():
     [
         ("x = 1", True), ("x = [1, 2 ** 3, -4.0]", True), ("x, (y, z) = a, b", True), ("x: int = 3", True),
         ("x = torch.zeros(3)", True), ("x = float('-inf')", True), ("x = mine.get('a') or (lambda: train())", True),
-        ("x = check.csd(f)", True), ("x = csd.train(s)", False), ("x = [train(s) for s in range(3)]", False),
+        ("x = check.csd(f)", True), ("x = check.yours_or_ours('csd', ours=f)", True), ("x = csd.train(s)", False),
+        ("x = [train(s) for s in range(3)]", False),
         ("x = saved.run('csd')", False), ("x = f(1)", False), ("x = torch.zeros(train(s))", False),
         ("x = await y", False), ("x += 1", False), ("for i in range(3):\n    x = i", False), ("f(x)", False),
         ("if GPU:\n    x = 1\nelse:\n    x = 2", True), ("if GPU:\n    x = train()", False),

@@ -19,7 +19,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from csd_edu.check import progress
+from csd_edu.check import own, progress
 from csd_edu.check.ageing import STALE_RECALL, TRANSLATE
 from csd_edu.check.chance import CHANCE_RECALL
 from csd_edu.check.comparing import LINEAR_CKA, MEAN_DISPLACEMENT, NEIGHBOR_OVERLAP
@@ -28,6 +28,7 @@ from csd_edu.check.intervals import PAIRED_DIFFERENCE, T_INTERVAL
 from csd_edu.check.masks import CONTRAST_MASKS, MY_CSD
 from csd_edu.check.matrices import BACKWARD_TRANSFER, FORGETTING
 from csd_edu.check.methods import FEATURE_DISTANCE, FEATURE_DISTILLATION, MY_METHOD, RELATION_DISTANCE
+from csd_edu.check.own import yours_or_ours
 from csd_edu.check.reading import FIRST_AND_LAST, LOST_AND_WON, LOST_QUERIES, NO_LONGER_FOUND
 from csd_edu.check.running import Exercise, Function, examine
 from csd_edu.check.searching import RECALL_AT_K, SEARCH
@@ -73,6 +74,7 @@ __all__ = [
     "training_hours",
     "translate",
     "triplet",
+    "yours_or_ours",
 ]
 
 EXERCISES: dict[str, Exercise] = {
@@ -362,6 +364,7 @@ def export(path: str | os.PathLike[str], student: str) -> Path:
 
 def _checked(exercise: Exercise, f: Function) -> Verdict:
     verdict = examine(exercise, f)
+    own.remember(exercise.name, f, verdict.passed)
     note = progress.record_attempt(exercise.name, verdict.passed, verdict.mistake)
     return dataclasses.replace(verdict, note=note)
 

@@ -4,23 +4,58 @@ Every method keeps its colour, marker and dash in all figures. A task matrix (se
 a metric on task j's test queries after learning task i, None where there is no value.
 """
 
+from csd_edu.plots.choice import choose
 from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
-from csd_edu.plots.maps import drift_map
+from csd_edu.plots.maps import drift_map, turn
 from csd_edu.plots.matrices import drift_matrices, task_matrices
 from csd_edu.plots.search import Shown, pair_similarities, retrieval_strips
-from csd_edu.plots.style import TEMPLATE, label, method_of
+from csd_edu.plots.seeds import per_seed
+from csd_edu.plots.simple import bars, lines, points
+from csd_edu.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    TEMPLATE,
+    VERMILION,
+    finished,
+    label,
+    method_of,
+)
 
 __all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "GRID",
+    "INK",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
     "TEMPLATE",
+    "VERMILION",
     "Shown",
+    "bars",
+    "choose",
     "classification_beside_retrieval",
     "curves_over_tasks",
     "drift_map",
     "drift_matrices",
+    "finished",
     "label",
+    "lines",
     "loss_terms",
     "method_of",
     "pair_similarities",
+    "per_seed",
+    "points",
     "retrieval_strips",
     "task_matrices",
+    "turn",
 ]

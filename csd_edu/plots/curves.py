@@ -10,7 +10,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from csd_edu.methods import Card, Look
-from csd_edu.plots.style import EMPTY, GREY, finished, known_cards, label, looks, method_of, task_axis
+from csd_edu.plots.style import (
+    EMPTY,
+    GREY,
+    finished,
+    known_cards,
+    label,
+    looks,
+    method_looks,
+    method_of,
+    task_axis,
+    term_looks,
+)
 
 Curve = Sequence[float | None]
 
@@ -118,8 +129,7 @@ def loss_terms(
     figure.update_xaxes(title_text="epoch, counted over all tasks", range=[0.5, len(epochs) + 0.5], showgrid=False)
     figure.update_xaxes(dtick=1 if len(epochs) <= 12 else None)  # else plotly would count half epochs
     figure.update_yaxes(title_text="mean over the epoch", range=span)
-    known = {name: term.look for card in known_cards(cards).values() for name, term in card.terms.items()}
-    _add_lines(figure, lines, looks(names, known), "epoch %{x}: %{y:.4f}", span, end_labels)
+    add_lines(figure, lines, looks(names, term_looks(cards)), "epoch %{x}: %{y:.4f}", span, end_labels)
     for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(epochs)], strict=True)):
         band = {"fillcolor": "white" if n % 2 else EMPTY, "line_width": 0, "layer": "below"}
         text = {"annotation_text": f"{'' if n else 'task '}{epochs[start]['task']}", "annotation_font_color": GREY}
@@ -173,12 +183,12 @@ def _curve_panels(
         )
         hover = f"after task %{{x}}: {label(metric)} %{{y:.3f}}"
         lines = {name: list(enumerate(line)) for name, line in values.items()}
-        drawn = looks(list(lines), {name: card.look for name, card in cards.items()})
-        _add_lines(figure, lines, drawn, hover, span, end_labels, showlegend=k == 0, **cell)
+        drawn = looks(list(lines), method_looks(cards))
+        add_lines(figure, lines, drawn, hover, span, end_labels, showlegend=k == 0, **cell)
     return figure
 
 
-def _add_lines(
+def add_lines(
     figure: go.Figure,
     lines: Mapping[str, Sequence[tuple[float, float | None]]],
     drawn: Mapping[str, Look],

@@ -14,13 +14,26 @@ from torch import Tensor
 
 from csd_edu.maps import LIMITS, Map
 from csd_edu.plots.curves import some
-from csd_edu.plots.style import GREY, GRID, INK, finished, label
+from csd_edu.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    finished,
+    label,
+)
 
 HEIGHT = 420  # of a panel, in pixels
 NUMBERS, PLAYER = 50, 105  # pixels under the panels: numbers; buttons and slider
 
-# Of Okabe & Ito, without the yellow that white swallows. 7 colours and 8 symbols come together again after 56 turns.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+# 7 colours and 8 symbols come together again after 56 turns.
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BLACK)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "hourglass")
 COLOR_BY = ("task", "class", "found")
 FEW = 12  # classes that the legend can name
@@ -34,7 +47,7 @@ class Look(NamedTuple):
     opacity: float = 0.9
 
 
-FOUND, NOT_FOUND = Look("#009E73", "circle"), Look("#D55E00", "circle-open")
+FOUND, NOT_FOUND = Look(GREEN, "circle"), Look(VERMILION, "circle-open")
 TO_COME = Look(GREY, "circle-open", 0.4)
 
 # The points have their colours by number: plotly takes half as long to check them, and the figure is smaller.
@@ -191,8 +204,8 @@ def _task(task: int, names: Sequence[str] | None) -> str:
     return str(task) if names is None else label(names[task], 14)
 
 
-def _turn(k: int) -> Look:
-    """Return the k-th look; the same colour, and the same symbol, come back at different turns."""
+def turn(k: int) -> Look:
+    """Return the k-th look of tasks and classes; the same colour, and the same symbol, come back at different turns."""
     return Look(COLORS[k % len(COLORS)], SYMBOLS[k % len(SYMBOLS)])
 
 
@@ -207,11 +220,11 @@ def _looks(
     """Return the look of each point once its task is learnt, and names and looks for the legend."""
     few = len(classes) <= FEW
     if color == "task":
-        looks = [_turn(task) for task in tasks]
-        legend = [(f"task {_task(t, task_names)}", _turn(t)) for t in range(n_tasks)]
+        looks = [turn(task) for task in tasks]
+        legend = [(f"task {_task(t, task_names)}", turn(t)) for t in range(n_tasks)]
     elif color == "class":
-        looks = [_turn(k) for k in labels]
-        legend = [(label(name, 20), _turn(k)) for k, name in enumerate(classes)] * few
+        looks = [turn(k) for k in labels]
+        legend = [(label(name, 20), turn(k)) for k, name in enumerate(classes)] * few
     else:
         looks, legend = [FOUND] * len(labels), [("found", FOUND), ("not found", NOT_FOUND)]
     n_entries = max(n_tasks, 2, len(classes) * few)

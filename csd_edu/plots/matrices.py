@@ -136,7 +136,7 @@ def _heatmaps(
         figure.update_yaxes(title_text=axes[1] if first else None, showticklabels=first, **cell)
     ticks = {"showgrid": False, **task_axis(n_tasks, task_names)}
     figure.update_xaxes(range=[-0.5, n_tasks - 0.5], **ticks)
-    figure.update_yaxes(range=[n_tasks - 0.5, -0.5], **ticks)  # the first task on top
+    figure.update_yaxes(range=[n_tasks - 0.5, -0.5], automargin=True, **ticks)  # the first task on top
     bar = {"thickness": 14, "outlinewidth": 0, "dtick": high / 4, "lenmode": "pixels", "len": 220}
     bar |= {"y": 1, "yanchor": "top"}
     scale = {"cmin": 0, "cmax": high, "colorscale": "Viridis", "colorbar": bar}

@@ -19,9 +19,8 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from csd_edu.losses import Pairs
-from csd_edu.plots.style import EMPTY, GREY, INK, finished, label
+from csd_edu.plots.style import BLUE, EMPTY, GREEN, GREY, INK, VERMILION, finished, label
 
-GREEN, VERMILION, BLUE = "#009E73", "#D55E00", "#0072B2"  # of Okabe & Ito
 FRAMES: dict[str, dict[str, Any]] = {
     "query": {"color": INK, "width": 3},
     "right": {"color": GREEN, "width": 4},

@@ -37,7 +37,6 @@ import torch.nn.functional as F
 
 import csd_edu as csd
 from csd_edu import check, plots, saved
-from csd_edu.plots.style import finished
 
 run = saved.run("csd")  # a small saved run: networks that learnt five invented alphabets, one after the other
 test = run.test()
@@ -102,13 +101,13 @@ figure = go.Figure(
     [
         go.Histogram(x=x.tolist(), xbins=bins, histnorm="percent", name=name, opacity=0.75, marker=look)
         for x, name, look in (
-            (unlike, "two signs", {"color": "#D55E00", "pattern": {"shape": "/"}}),
-            (alike, "same sign", {"color": "#0072B2"}),
+            (unlike, "two signs", {"color": plots.VERMILION, "pattern": {"shape": "/"}}),
+            (alike, "same sign", {"color": plots.BLUE}),
         )
     ]
 )
 figure.update_layout(barmode="overlay", xaxis_title="cosine similarity", yaxis_title="% of such pairs")
-finished(figure, "Similarity of two images", ["first alphabet, network after learning it"], 300, legend=True)
+plots.finished(figure, "Similarity of two images", ["first alphabet, network after learning it"], 300, legend=True)
 
 # %%
 beaten = (unlike > alike.median()).double().mean()
@@ -317,14 +316,15 @@ recalls = {
     name: csd.metrics.recall_at_k(features, labels, features, labels, ks=ks, exclude_self=True)
     for name, features in kinds.items()
 }
-figure = plots.curves_over_tasks(
+plots.lines(
     {name: list(recall.values()) for name, recall in recalls.items()},
+    [str(k) for k in ks],
     title="Recall@K of four kinds of features",
-    metric="Recall@K",
+    x_title="K",
+    y_title="Recall@K",
     subtitle=f"each of {len(images)} images searches among the {len(images) - 1} others",
-    task_names=[str(k) for k in ks],
+    y_range=(-0.03, 1.03),
 )
-figure.update_traces(hovertemplate="Recall@K %{y:.3f}").update_xaxes(title_text="K")
 
 # %%
 order = sorted(recalls, key=lambda name: recalls[name][1])
@@ -411,14 +411,15 @@ sizes = [int((tasks <= t).sum()) - 1 for t in range(5)]
 n_right = int((labels == 0).sum()) - 1
 chance = [1 - math.comb(size - n_right, 1) / math.comb(size, 1) for size in sizes]
 
-figure = plots.curves_over_tasks(
+plots.lines(
     {"all five": of_joint, "one alphabet": crowded, "chance": chance},
+    [str(size + 1) for size in sizes],
     title="The same queries in a growing gallery",
-    metric="Recall@1",
+    x_title="images in the gallery",
+    y_title="Recall@1",
     subtitle="of the images of the first alphabet; the networks do not change",
-    task_names=[str(size + 1) for size in sizes],
+    y_range=(-0.03, 1.03),
 )
-figure.update_traces(hovertemplate="Recall@1 %{y:.3f}").update_xaxes(title_text="images in the gallery")
 
 # %%
 print(f"You predicted: {guess}.")
@@ -467,31 +468,21 @@ for s in SHARES:
     lenient.append((best_right >= best_wrong - 1e-6).double().mean().item())
     spread.append(cosine[~itself])
 
-x = [f"{s:g}" for s in SHARES]
-blue, vermilion = {"color": "#0072B2", "width": 2.5}, {"color": "#D55E00", "width": 2.5, "dash": "dash"}
-figure = go.Figure(
-    [
-        go.Scatter(x=x, y=strict, name="ties never help", line=blue, marker={"symbol": "circle", "size": 9}),
-        go.Scatter(x=x, y=lenient, name="ties count as hits", line=vermilion, marker={"symbol": "square", "size": 9}),
-        go.Scatter(x=x[:1] * 2, y=[0, 1], name="where you are", line={"color": "black", "dash": "dot"}, mode="lines"),
-    ]
-)
-figure.update_xaxes(type="category", title_text="share s of the distance to the mean that is left")
-figure.update_yaxes(title_text="Recall@1", range=[-0.03, 1.06])
-steps = [
-    {
-        "label": name,
-        "method": "update",
-        "args": [
-            {"x": [x, x, [name, name]]},
-            {"title.subtitle.text": f"cosines {c.min():.4f} to {c.max():.4f}; Recall@1 {a:.3f} or {b:.3f}"},
-        ],
-    }
-    for name, c, a, b in zip(x, spread, strict, lenient, strict=True)
-]
-finished(figure, "Recall@1 while the features collapse", [steps[0]["args"][1]["title.subtitle.text"]], 300, legend=True)
-slider = {"steps": steps, "currentvalue": {"prefix": "s = "}, "pad": {"t": 110}}
-figure.update_layout(sliders=[slider], margin_b=220, margin_r=40, height=figure.layout.height + 125)
+places = [f"{s:g}" for s in SHARES]
+moments = {
+    place: plots.lines(
+        {"ties never help": strict, "ties count as hits": lenient},
+        places,
+        title="Recall@1 while the features collapse",
+        x_title="share s of the distance to the mean that is left",
+        y_title="Recall@1",
+        subtitle=f"cosines {cosines.min():.4f} to {cosines.max():.4f}; Recall@1 {a:.3f} or {b:.3f}",
+        y_range=(-0.03, 1.12),
+        marks={"you are here": place},
+    )
+    for place, cosines, a, b in zip(places, spread, strict, lenient, strict=True)
+}
+plots.choose(moments, slider="s = ")
 
 # %%
 print(f"You predicted: {guess}. Counted with ties as hits, features that are all the same score {lenient[-1]:.2f};")

@@ -423,37 +423,30 @@ without_learning = {
 }
 
 # %% [markdown]
-# Choose Recall@1 or head accuracy at the top right of the picture. Mind the vertical axis: that of Recall@1 begins at 0.7.
+# Choose Recall@1 or head accuracy in the list above the picture. Mind the vertical axis: that of Recall@1 begins at 0.7.
 
 # %%
-curves = {"recall_at_1": {}, "head_accuracy": {}}
-for metric, of_metric in curves.items():
+levels = {f"{name}, all ten digits": value for name, value in without_learning.items()}  # they have no head
+figures = {}
+for name, metric, span, marked in (
+    ("Recall@1", "recall_at_1", (0.7, 1.02), levels),
+    ("head accuracy", "head_accuracy", (-0.03, 1.03), {}),
+):
+    curves = {}
     for n, (run, n_seen) in tries.items():
         values = dict(zip(n_seen, run.metrics["overall"][metric], strict=True))
-        of_metric[f"{n} tasks"] = [values.get(seen) for seen in range(1, 11)]
-
-figure = plots.curves_over_tasks(
-    curves["recall_at_1"],
-    title="Ten digits in few and in many tasks",
-    metric="Recall@1",
-    subtitle="share of the test images of all digits seen so far",
-    task_names=[str(seen) for seen in range(1, 11)],
-    end_labels=False,
-)
-figure.update_traces(connectgaps=True, hovertemplate="%{y:.3f}").update_xaxes(title_text="digits seen so far")
-for (name, value), dash in zip(without_learning.items(), ("dot", "dash"), strict=True):  # for all ten digits
-    line = {"color": "black", "dash": dash, "width": 2}
-    figure.add_scatter(x=[0, 9], y=[value, value], mode="lines", line=line, name=f"{name}, all ten digits")
-shown = {  # what each entry of the list shows; raw pixels and an untrained network have no head
-    "Recall@1": ([*curves["recall_at_1"].values(), *([v, v] for v in without_learning.values())], [0.7, 1.02]),
-    "head accuracy": ([*curves["head_accuracy"].values(), [None] * 2, [None] * 2], [-0.03, 1.03]),
-}
-buttons = [
-    {"label": name, "method": "update", "args": [{"y": y}, {"yaxis.title.text": name, "yaxis.range": span}]}
-    for name, (y, span) in shown.items()
-]
-figure.update_yaxes(range=shown["Recall@1"][1], dtick=0.1)
-figure.update_layout(updatemenus=[{"buttons": buttons, "x": 1, "y": 1.03, "xanchor": "right", "yanchor": "bottom"}])
+        curves[f"{n} tasks"] = [values.get(seen) for seen in range(1, 11)]
+    figures[name] = plots.lines(
+        curves,
+        [str(seen) for seen in range(1, 11)],
+        title="Ten digits in few and in many tasks",
+        x_title="digits seen so far",
+        y_title=name,
+        subtitle="share of the test images of all digits seen so far",
+        y_range=span,
+        levels=marked,
+    ).update_traces(connectgaps=True)
+plots.choose(figures)
 
 # %%
 for name, value in without_learning.items():

@@ -34,7 +34,6 @@
 import inspect
 from functools import partial
 
-import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
 from plotly.subplots import make_subplots
@@ -42,11 +41,9 @@ from plotly.subplots import make_subplots
 import csd_edu as csd
 from csd_edu import check, losses, plots, saved
 
-mine = {}  # your functions, once they have passed
 run = saved.run("csd")  # five invented alphabets, one a task; here only the first two matter
 images, labels, tasks = (run.test()[name] for name in ("images", "labels", "tasks"))
 old, new = tasks == 0, tasks == 1  # (N,) masks: test images of the first alphabet, and of the second
-BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#59636e"
 first, second = (names[0].partition("/")[0] for names in run.tasks[:2])
 print(f"the first alphabet is {first}, the second {second}; {len(run.tasks[0])} signs in each")
 print(f"test images: {int(old.sum())} of {first}, {int(new.sum())} of {second}, each {images.shape[1:]}")
@@ -87,9 +84,7 @@ def temperature_softmax(logits, temperature):
 
 
 # %% tags=["check"]
-verdict = check.temperature_softmax(temperature_softmax)
-mine["softmax"] = temperature_softmax if verdict.passed else None
-verdict
+check.temperature_softmax(temperature_softmax)
 
 # %% [markdown] tags=["hint"]
 # ### Stuck? How to get a hint
@@ -98,8 +93,7 @@ verdict
 # More hints, one at a time, the last is the solution: run `check.hint("temperature_softmax")` in a cell of its own.
 
 # %%
-softmax = mine.get("softmax") or (lambda logits, T: torch.softmax(logits / T, dim=1))
-print("with your softmax" if mine.get("softmax") else "with torch's softmax, until yours passes its check")
+softmax = check.yours_or_ours("temperature_softmax")
 
 teacher = run.network(0)
 with torch.no_grad():
@@ -135,12 +129,11 @@ for column, temperature in enumerate(temperatures, 1):
     p = softmax(logits, temperature)[0][ranked]
     names = [plots.label(run.classes[k]) for k in ranked.tolist()]
     figure.add_bar(x=list(range(20)), y=p.tolist(), text=names, textposition="none", row=1, col=column)
-figure.update_traces(marker_color=BLUE, hovertemplate="%{text}: %{y:.3f}<extra></extra>", showlegend=False)
+figure.update_traces(marker_color=plots.BLUE, hovertemplate="%{text}: %{y:.3f}<extra></extra>", showlegend=False)
 figure.update_xaxes(title_text="old signs", showticklabels=False, showgrid=False)
 figure.update_yaxes(title_text="probability", row=1, col=1)
-figure.update_layout(
-    template=plots.TEMPLATE, height=360, title_text="<b>One answer at three temperatures</b>", margin_t=100
-)
+about = "softmax(z / T) over the twenty old signs, the likeliest first"
+plots.finished(figure, "One answer at three temperatures", [about], 200)
 
 # %% [markdown]
 # **What it means.** Although every answer is wrong, the teacher is not silent. It says what the new sign *looks like*, in
@@ -185,9 +178,7 @@ def distillation(student_logits, teacher_logits, temperature):
 
 
 # %% tags=["check"]
-verdict = check.distillation(distillation)
-mine["distillation"] = distillation if verdict.passed else None
-verdict
+check.distillation(distillation)
 
 # %% [markdown] tags=["hint"]
 # ### Stuck? How to get a hint
@@ -212,8 +203,7 @@ print("\n".join(inspect.getsource(losses.distillation).splitlines()[-3:]))
 guess = "no prediction yet"  # put one of these instead: "on new images", "on old images", "the same on both"
 
 # %%
-kd = mine.get("distillation") or (lambda s, t, T: losses.distillation(s, t, temperature=T))
-print("with your loss" if mine.get("distillation") else "with the library's loss, until yours passes its check")
+kd = check.yours_or_ours("distillation")
 
 teacher = run.network(0)
 students = {
@@ -276,9 +266,7 @@ def push(student_logits, teacher_logits, temperature):
 
 
 # %% tags=["check"]
-verdict = check.push(push)
-mine["push"] = push if verdict.passed else None
-verdict
+check.push(push)
 
 # %% [markdown] tags=["hint"]
 # ### Stuck? How to get a hint
@@ -292,36 +280,23 @@ teacher, student = run.network(0), saved.run("finetune").network(1)
 query = int(torch.nonzero(new)[60])
 with torch.no_grad():
     t, s = teacher(images[query : query + 1])[1], student(images[query : query + 1])[1]  # (1, 20), (1, 40)
-s.requires_grad_(True)
-gradient = torch.autograd.grad(losses.distillation(s, t), s)[0]
-pushes = (mine["push"](s.detach(), t, 2.0) if mine.get("push") else -gradient)[0]  # (40,)
+pushes = check.yours_or_ours("push")(s, t, 2.0)[0]  # (40,)
 
 figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.12)
-p, q = torch.softmax(t[0] / 2, dim=0), torch.softmax(s[0, :20].detach() / 2, dim=0)
-figure.add_bar(x=list(range(20)), y=p.tolist(), name="teacher p", marker_color=BLUE, row=1, col=1)
-figure.add_bar(
-    x=list(range(20)),
-    y=q.tolist(),
-    name="student q",
-    marker={"color": VERMILION, "pattern": {"shape": "/"}},
-    row=1,
-    col=1,
-)
-figure.add_bar(x=list(range(40)), y=pushes.tolist(), name="push", marker_color=GREEN, row=2, col=1)
-figure.add_vline(19.5, line_dash="dot", line_color=GREY)
+p, q = torch.softmax(t[0] / 2, dim=0), torch.softmax(s[0, :20] / 2, dim=0)
+figure.add_bar(x=list(range(20)), y=p.tolist(), name="teacher p", marker_color=plots.BLUE, row=1, col=1)
+look = {"color": plots.VERMILION, "pattern": {"shape": "/"}}
+figure.add_bar(x=list(range(20)), y=q.tolist(), name="student q", marker=look, row=1, col=1)
+figure.add_bar(x=list(range(40)), y=pushes.tolist(), name="push", marker_color=plots.GREEN, row=2, col=1)
+figure.add_vline(19.5, line_dash="dot", line_color=plots.GREY)
 figure.add_annotation(x=10, y=1, yref="paper", text=f"{plots.label(first)}, old", showarrow=False, yanchor="bottom")
 figure.add_annotation(x=30, y=1, yref="paper", text=f"{plots.label(second)}, new", showarrow=False, yanchor="bottom")
 figure.update_xaxes(range=[-0.7, 39.7], showgrid=False)
 figure.update_xaxes(title_text="class", row=2, col=1)
 figure.update_yaxes(title_text="probability", row=1, col=1)
 figure.update_yaxes(title_text="push", zeroline=True, row=2, col=1)
-figure.update_layout(
-    template=plots.TEMPLATE,
-    height=480,
-    margin_t=100,
-    title_text="<b>Two answers to one new image, and the push</b>",
-    legend={"y": -0.16},
-)
+about = "T = 2; push: minus the gradient of the loss in the student's logits"
+plots.finished(figure, "Two answers to one new image, and the push", [about], 340, legend=True)
 
 # %%
 print(f"You predicted: {guess}. The largest push on a new class is {pushes[20:].abs().max():g}.")
@@ -343,24 +318,14 @@ for temperature in temperatures:
     (gradient,) = torch.autograd.grad(losses.distillation(x, t, temperature=temperature), x)
     strength.append(float(gradient.norm()))
 
-figure = go.Figure()
-figure.add_scatter(x=temperatures, y=strength, name="as here", line_color=BLUE)
-figure.add_scatter(
-    x=temperatures,
-    y=[T**2 * g for T, g in zip(temperatures, strength, strict=True)],
-    name="with the factor T²",
-    line={"color": VERMILION, "dash": "dash"},
-)
-figure.update_traces(mode="lines+markers", marker_size=9)
-figure.data[1].marker.symbol = "square"
-figure.update_xaxes(title_text="temperature T", type="log", tickvals=temperatures)
-figure.update_yaxes(title_text="length of the gradient", type="log", exponentformat="power", dtick=1)
-figure.update_layout(
-    template=plots.TEMPLATE,
-    height=400,
-    margin_t=70,
-    title_text="<b>How strong is the push?</b>",
-    legend={"y": -0.2},
+plots.lines(
+    {"as here": strength, "with the factor T²": [T**2 * g for T, g in zip(temperatures, strength, strict=True)]},
+    temperatures,
+    title="How strong is the push?",
+    x_title="temperature T",
+    y_title="length of the gradient",
+    subtitle="of the loss in the student's logits, all new images together",
+    log="xy",
 )
 
 # %%
@@ -490,22 +455,15 @@ for constant in constants:
     on_old.append(float(hit[of_old].double().mean()))
     on_new.append(float(hit[~of_old].double().mean()))
 
-figure = go.Figure()
-figure.add_scatter(x=constants, y=on_old, name="old images named correctly", line={"color": BLUE, "width": 3})
-figure.add_scatter(
-    x=constants, y=on_new, name="new images named correctly", line={"color": VERMILION, "width": 3, "dash": "dash"}
-)
-figure.add_scatter(x=constants, y=loss, name="distillation loss", line={"color": "black", "width": 3, "dash": "dot"})
-figure.add_vline(0, line_color=GREY, line_width=1)
-figure.add_annotation(x=0, y=1, yref="paper", text="as trained", showarrow=False, xanchor="left", xshift=4)
-figure.update_xaxes(title_text="added to all old logits")
-figure.update_yaxes(title_text="share of images, and loss", range=[-0.03, 1])
-figure.update_layout(
-    template=plots.TEMPLATE,
-    height=420,
-    margin_t=70,
-    title_text="<b>The loss is blind to a shift</b>",
-    legend={"y": -0.2},
+plots.lines(
+    {"old images named correctly": on_old, "new images named correctly": on_new, "distillation loss": loss},
+    constants,
+    title="The loss is blind to a shift",
+    x_title="added to all old logits",
+    y_title="share of images, and loss",
+    subtitle="test images of both alphabets, named out of all 40 signs",
+    y_range=(-0.03, 1),
+    marks={"as trained": 0},
 )
 
 # %%
@@ -535,32 +493,15 @@ print(f"with {constants[-1]:+g}: {on_old[-1]:.2f} of the old and {on_new[-1]:.2f
 guess = "no prediction yet"  # put one of these instead: "lwf in every seed", "finetune in every seed", "it depends"
 
 # %%
-figure = go.Figure()
 ends = {
     name: [saved.run(name, seed=seed).metrics["summary"]["recall_at_1"] for seed in saved.SEEDS] for name in saved.NAMES
 }
-symbols = {
-    "finetune": ("square", VERMILION),
-    "lwf": ("triangle-up", BLUE),
-    "csd": ("circle", GREEN),
-    "joint": ("diamond", "black"),
-}
-for name, values in ends.items():
-    symbol, color = symbols[name]
-    figure.add_scatter(
-        x=values,
-        y=[name] * len(values),
-        mode="markers",
-        marker={"symbol": symbol, "size": 15, "color": color, "opacity": 0.75},
-        text=[f"seed {seed}" for seed in saved.SEEDS],
-        hovertemplate="%{text}: %{x:.3f}<extra></extra>",
-        showlegend=False,
-    )
-figure.update_xaxes(title_text="Recall@1 on all test images, after the last task", range=[0, 1])
-figure.update_yaxes(autorange="reversed", showgrid=True)
-figure.update_layout(
-    template=plots.TEMPLATE, height=290, title_text="<b>One mark for each seed</b>", margin={"l": 90, "t": 60}
-)
+plots.per_seed(
+    {"Recall@1 on all test images, after the last task": ends},
+    title="One mark for each seed",
+    seeds=saved.SEEDS,
+    subtitle="gallery of all test images; searched by the network after the last task",
+).update_xaxes(range=[0, 1])
 
 # %%
 better = sum(lwf > finetune for lwf, finetune in zip(ends["lwf"], ends["finetune"], strict=True))

@@ -30,14 +30,12 @@
 # first cell
 
 # %% tags=["setup"]
-import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
 from plotly.subplots import make_subplots
 
 from csd_edu import check, drift, metrics, plots, saved, widgets
 from csd_edu.comparison import Comparison
-from csd_edu.plots.style import finished
 
 comparison = Comparison(saved.runs("finetune", "csd"))
 labels, tasks = comparison.labels, comparison.tasks  # (N,) the class of each test image, and the task that teaches it
@@ -374,32 +372,23 @@ measures = {
     "neighbour overlap": lambda y: float(drift.neighbor_overlap(last, y).mean()),
     "Recall@1": recall_at_1,
 }
-looks = [("#D55E00", "square", "dot"), ("#0072B2", "triangle-up", "dash"), ("#E69F00", "diamond", "dashdot")]
-looks += [("#009E73", "circle", "solid")]
-
-figure, values = go.Figure(), {}
-for change, steps in changes.items():
-    for (name, measure), (colour, symbol, dash) in zip(measures.items(), looks, strict=True):
-        values[change, name] = [measure(features) for features in steps.values()]
-        line = go.Scatter(x=list(range(len(steps))), y=values[change, name], name=name, mode="lines+markers")
-        line.update(line={"color": colour, "dash": dash, "width": 2.5}, marker={"symbol": symbol, "size": 9})
-        figure.add_trace(line.update(visible=change == next(iter(changes))))
-
-
-def view(change):
-    """Return what shows one change: which lines are visible, and the horizontal axis."""
-    axis = {"title.text": change, "tickvals": list(range(len(changes[change]))), "ticktext": list(changes[change])}
-    visible = [of_line == change for of_line in changes for _ in measures]
-    return [{"visible": visible}, {f"xaxis.{key}": value for key, value in axis.items()}]
-
-
-subtitle = "features of the last CSD network, changed by hand; unchanged at the left"
-finished(figure, "Which number notices?", [subtitle], 320, legend=True)
-figure.update_layout({key.replace(".", "_"): value for key, value in view(next(iter(changes)))[1].items()})
-figure.update_yaxes(range=[-0.05, 1.05])
-buttons = [{"label": change, "method": "update", "args": view(change)} for change in changes]
-menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
-figure.update_layout(updatemenus=[menu], margin={"t": 135, "r": 20}, height=figure.layout.height + 28)
+values = {
+    change: {name: [measure(features) for features in steps.values()] for name, measure in measures.items()}
+    for change, steps in changes.items()
+}
+figures = {
+    change: plots.lines(
+        values[change],
+        list(steps),
+        title="Which number notices?",
+        x_title=change,
+        y_title="value",
+        subtitle="features of the last CSD network, changed by hand; unchanged at the left",
+        y_range=(-0.05, 1.05),
+    )
+    for change, steps in changes.items()
+}
+plots.choose(figures)
 
 # %% [markdown]
 # The same for all four changes, at the last step:
@@ -408,7 +397,7 @@ figure.update_layout(updatemenus=[menu], margin={"t": 135, "r": 20}, height=figu
 print(f"{'':<20}", *(f"{name:>17}" for name in measures), "  your prediction")
 print(f"{'unchanged':<20}", *(f"{measure(last):>17.2f}" for measure in measures.values()))
 for change in changes:
-    print(f"{change:<20}", *(f"{values[change, name][-1]:>17.2f}" for name in measures), f"  {who_sleeps.get(change)}")
+    print(f"{change:<20}", *(f"{of[-1]:>17.2f}" for of in values[change].values()), f"  {who_sleeps.get(change)}")
 
 # %% [markdown]
 # **What it means.** Each of the numbers can be fooled.
@@ -447,19 +436,16 @@ networks_lie = "together"  # your prediction: "together" or "apart"
 # %%
 maps = {kind: comparison.maps(kind)["csd"] for kind in ("pca", "umap")}
 on_map = maps["pca"].indices  # the images on the maps: a sample, equally many of each class
-colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
-symbols = ("circle", "square", "diamond", "triangle-up", "cross")
 figure = make_subplots(1, 2, subplot_titles=["PCA", "UMAP"], horizontal_spacing=0.04)
 for column, one in enumerate(maps.values(), 1):
-    for t, (points, colour, symbol) in enumerate(zip(one.points, colours, symbols, strict=True)):
-        marker = {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.7}
-        dots = go.Scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, hoverinfo="skip")
-        figure.add_trace(dots.update(name=f"after task {t}", legendgroup=t, showlegend=column == 1), 1, column)
-figure.update_xaxes(showticklabels=False, showgrid=False, showline=True, mirror=True, linecolor="#c4cad1")
-figure.update_yaxes(showticklabels=False, showgrid=False, showline=True, mirror=True, linecolor="#c4cad1")
-finished(
-    figure, "One image, five features", ["CSD: each test image under the network after each task"], 400, legend=True
-)
+    for t, points in enumerate(one.points):
+        marker = {"color": plots.turn(t).color, "symbol": plots.turn(t).symbol, "size": 5, "opacity": 0.7}
+        about = {"name": f"after task {t}", "legendgroup": t, "showlegend": column == 1, "hoverinfo": "skip"}
+        figure.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", marker=marker, **about, row=1, col=column)
+frame = {"showticklabels": False, "showgrid": False, "showline": True, "mirror": True, "linecolor": plots.GRID}
+figure.update_xaxes(frame).update_yaxes(frame)
+about = "CSD: each test image under the network after each task"
+plots.finished(figure, "One image, five features", [about], 400, legend=True)
 figure.update_layout(margin_r=20, margin_l=20, legend={"y": -0.04, "itemsizing": "constant"})
 
 # %% [markdown]
@@ -510,12 +496,12 @@ print(f"  by chance: {10 / (len(on_map) - 1):.0%}")
 correlation = 0.8  # your prediction: 1 is "one line", 0 is "nothing to do with each other", −1 "the more, the less"
 
 # %%
-figure = go.Figure()
-looks = {"finetune": ("#D55E00", "square"), "csd": ("#009E73", "circle")}
+classes = labels[tasks < T - 1].unique().tolist()
+places = {}  # of each run how far its classes have moved, and how much they have lost
 for name, run in snapshots.items():
     found = (comparison.ranks(name, "task") == 1).double()  # (T, N): searched among the images of the own alphabet
     moved, lost = [], []
-    for k in labels[tasks < T - 1].unique().tolist():
+    for k in classes:
         of_class = labels == k
         own = int(tasks[of_class][0])  # the task that teaches this class
         moved.append(drift.class_mean_displacement(run[own], run[-1], labels)[k])
@@ -523,13 +509,15 @@ for name, run in snapshots.items():
     truth = float(torch.corrcoef(torch.tensor([moved, lost]))[0, 1])
     means = f"moved {sum(moved) / len(moved):.2f} and lost {sum(lost) / len(lost):.2f} on average"
     print(f"{name:<9} {means}; correlation {truth:+.2f} over {len(moved)} classes, you guessed {correlation:+.2f}")
-    marker = {"color": looks[name][0], "symbol": looks[name][1], "size": 9, "opacity": 0.75}
-    text = [comparison.classes[k] for k in labels[tasks < T - 1].unique().tolist()]
-    figure.add_trace(go.Scatter(x=moved, y=lost, text=text, name=name, mode="markers", marker=marker))
-figure.update_xaxes(title_text="how far the class mean has turned (1 − cos)", rangemode="tozero")
-figure.update_yaxes(title_text="lost Recall@1", zeroline=True, zerolinecolor="#59636e")
-points = "one point for each class of the first four alphabets"
-finished(figure, "Did what moved farther lose more?", [points], 360, legend=True).update_layout(margin_r=20)
+    places[name] = moved, lost
+plots.points(
+    places,
+    title="Did what moved farther lose more?",
+    x_title="how far the class mean has turned (1 − cos)",
+    y_title="lost Recall@1",
+    subtitle="one point for each class of the first four alphabets",
+    texts={name: [comparison.classes[k] for k in classes] for name in places},
+)
 
 # %% [markdown]
 # **What it means.** Between the two methods the rule holds: less movement, less loss. Within a run it does not: how

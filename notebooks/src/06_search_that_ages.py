@@ -31,20 +31,17 @@
 # first cell
 
 # %% tags=["setup"]
-import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
 
 from csd_edu import check, drift, metrics, pictures, plots, saved, widgets
 from csd_edu.comparison import Comparison
-from csd_edu.plots.style import finished
 from csd_edu.retrieval import Gallery
 
 comparison = Comparison(saved.runs("finetune", "lwf", "csd"))
 labels, tasks = comparison.labels, comparison.tasks  # (N,) the class of each test image, and the task that teaches it
 snapshots = {name: [F.normalize(x, dim=1) for x in comparison.snapshots(name)] for name in comparison.runs}
 T, (N, D) = comparison.n_tasks, snapshots["csd"][0].shape  # each run has T snapshots (N, D): one after each task
-COLOURS = {"finetune": "#D55E00", "lwf": "#0072B2", "csd": "#009E73"}
 
 
 def as_it_grew(run):
@@ -204,20 +201,23 @@ plots.task_matrices(stale, title="Recall@1", protocol="stale")
 from_newest = {"finetune": 0.2, "lwf": 0.2, "csd": 0.2}  # your predictions: shares from 0 to 1
 
 # %%
-figure = go.Figure()
-for name, symbol in (("finetune", "/"), ("lwf", "x"), ("csd", "")):
-    run = snapshots[name]
+shares = {}  # of each run, for each task but the last
+for name, run in snapshots.items():
     similarity = run[-1] @ as_it_grew(run).T  # (N, N)
     nearest = similarity.fill_diagonal_(-torch.inf).argmax(dim=1)
     newest = (tasks[nearest] == T - 1).double()  # (N,)
     truth = float(newest[tasks < T - 1].mean())
     print(f"{name:<9} {truth:>5.0%} of the old alphabets' queries; you guessed {from_newest[name]:.0%}")
-    shares = [float(newest[tasks == t].mean()) for t in range(T - 1)]
-    bar = go.Bar(x=[f"task {t}" for t in range(T - 1)], y=shares, name=name, marker_color=COLOURS[name])
-    figure.add_trace(bar.update(marker_pattern_shape=symbol, texttemplate="%{y:.0%}", textposition="outside"))
-figure.update_yaxes(range=[0, 1.12], tickformat=".0%", dtick=0.2).update_xaxes(title_text="queries of")
-question = "share of queries whose nearest stored feature was made by the newest network"
-finished(figure, "The newest features attract everyone", [question], 300, legend=True).update_layout(margin_r=20)
+    shares[name] = [float(newest[tasks == t].mean()) for t in range(T - 1)]
+plots.bars(
+    shares,
+    [f"queries of task {t}" for t in range(T - 1)],
+    title="The newest features attract everyone",
+    y_title="share of queries",
+    subtitle="share of queries whose nearest stored feature was made by the newest network",
+    form=".0%",
+    top=1.12,
+)
 
 # %% [markdown]
 # Each network has a dialect. A query by the newest network is nearest to what the newest network has stored, whatever
@@ -336,24 +336,24 @@ orders = {  # for each share of the old images, which ones
     "most recent first": lambda n: old[(-tasks[old]).argsort(stable=True)[:n]],
     "some of each class": lambda n: old[drift.balanced_sample(labels[old], n)] if n else old[:0],
 }
-looks = [("#D55E00", "square", "dot"), ("#0072B2", "triangle-up", "dash"), ("#009E73", "circle", "solid")]
-run, figure, halfway = snapshots["csd"], go.Figure(), {}
-for (name, chosen), (colour, symbol, dash) in zip(orders.items(), looks, strict=True):
-    values = []
+run, curves = snapshots["csd"], {}
+for name, chosen in orders.items():
+    curves[name] = []
     for share in shares:
         gallery, again = as_it_grew(run), chosen(round(share * len(old)))
         gallery[again] = run[-1][again]  # these images go through the newest network
-        values.append(recall_at_1(run[-1], gallery))
-    halfway[name] = values[shares.index(0.2)]
-    line = go.Scatter(x=shares, y=values, name=name, mode="lines+markers", line={"color": colour, "dash": dash})
-    figure.add_trace(line.update(marker={"symbol": symbol, "size": 9}))
+        curves[name].append(recall_at_1(run[-1], gallery))
 print(f"You guessed {best_order!r}. With a fifth of the old images indexed again, Recall@1 is")
-for name, value in halfway.items():
-    print(f"  {name:<19} {value:.3f}")
-figure.update_xaxes(title_text="share of the old images indexed again", tickformat=".0%")
-figure.update_yaxes(title_text="Recall@1", rangemode="tozero", tickformat=".1f", dtick=0.1)
-finished(figure, "A little goes a long way", ["CSD, after the last task, all queries"], 320, legend=True)
-figure.update_layout(margin_r=20)
+for name, values in curves.items():
+    print(f"  {name:<19} {values[shares.index(0.2)]:.3f}")
+plots.lines(
+    curves,
+    shares,
+    title="A little goes a long way",
+    x_title="share of the old images indexed again",
+    y_title="Recall@1",
+    subtitle="CSD, after the last task, all queries",
+).update_xaxes(tickformat=".0%").update_yaxes(rangemode="tozero")
 
 # %% [markdown]
 # **What it means.** One fresh image of a class can be enough to answer the queries of that class. So a few of each
@@ -439,15 +439,13 @@ way = {
     for name in snapshots
 }
 print(f"You guessed {share_of_the_way:.0%} of the way with CSD. It is {way['csd']:.0%}.")
-figure = go.Figure()
-for (kind, values), (colour, shape) in zip(
-    results.items(), (("#D55E00", "/"), ("#E69F00", "x"), ("#009E73", "")), strict=True
-):
-    bar = go.Bar(x=list(values), y=list(values.values()), name=kind, marker_color=colour, marker_pattern_shape=shape)
-    figure.add_trace(bar.update(texttemplate="%{y:.2f}", textposition="outside"))
-figure.update_yaxes(title_text="Recall@1", range=[0, 0.6], tickformat=".1f", dtick=0.1)
-finished(figure, "An old index, translated", ["after the last task, all queries"], 320, legend=True)
-figure.update_layout(margin_r=20)
+plots.bars(
+    {kind: list(values.values()) for kind, values in results.items()},
+    list(snapshots),
+    title="An old index, translated",
+    y_title="Recall@1",
+    subtitle="after the last task, all queries",
+)
 
 # %% [markdown]
 # **What it means.** A matrix of 64 × 64 numbers, learnt from images of *another* alphabet, brings a part of the old
@@ -487,21 +485,19 @@ tables = {
     "galleries as they are": [[recall_at_1(last[q], last[g], rest) for g in names] for q in names],
     "galleries translated": [[recall_at_1(last[q], for_queries_of(q, g), rest) for g in names] for q in names],
 }
-figure = go.Figure()
-for k, table in enumerate(tables.values()):
-    pale = [[0, "#ffffff"], [1, "#56B4E9"]]  # black text is legible on all of it
-    layer = go.Heatmap(z=table, x=names, y=names, zmin=0, zmax=1, colorscale=pale, showscale=False, visible=k == 0)
-    figure.add_trace(layer.update(texttemplate="%{z:.2f}", textfont_color="black", xgap=2, ygap=2))
-figure.update_xaxes(title_text="gallery by", showgrid=False)
-figure.update_yaxes(title_text="queries by", autorange="reversed", showgrid=False)
-finished(
-    figure, "Who understands whom?", ["Recall@1 of the last networks, on the images of all alphabets but the last"], 300
-)
-buttons = [
-    {"label": kind, "method": "restyle", "args": [{"visible": [kind == other for other in tables]}]} for kind in tables
-]
-menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom"}
-figure.update_layout(updatemenus=[menu], margin={"l": 120, "t": 140}, height=figure.layout.height + 33)
+figures = {
+    kind: plots.task_matrices(
+        {kind: table},
+        title="Who understands whom?",
+        protocol="Recall@1 of the last networks, on the images of all alphabets but the last",
+        formula="row: the network that asks; column: the network that has stored the gallery",
+        task_names=names,
+    )
+    for kind, table in tables.items()
+}
+for figure in figures.values():
+    figure.update_xaxes(title_text="gallery by").update_yaxes(title_text="queries by")
+plots.choose(figures)
 
 # %%
 one_of_class = int((labels == labels[0]).sum()) - 1

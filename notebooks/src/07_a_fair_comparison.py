@@ -41,10 +41,8 @@ from scipy import stats
 
 import csd_edu as csd
 from csd_edu import check, plots, saved
-from csd_edu.plots.style import GREY, INK, finished
 
 QUANTITIES = {"recall_at_1": "Recall@1", "forgetting": "forgetting", "head_accuracy": "head accuracy"}
-mine = {}  # your functions, once they have passed
 
 
 def final(quantity):
@@ -68,33 +66,6 @@ def library_difference(a, b):
 def about_zero(low, high):
     """Return in words whether an interval contains 0."""
     return "contains 0" if low <= 0 <= high else "excludes 0"
-
-
-def draw_intervals(rows, *, title, subtitle, axis, seeds=saved.SEEDS, zero=False):
-    """Return a figure with a row for each name in rows = {name: (values, low, high)}: values, their mean, its interval.
-
-    values: (n,), one for each seed. zero: draw a line at 0, where there is no difference.
-    """
-    figure, places = go.Figure(), np.arange(len(rows))
-    values, low, high = (np.array(column) for column in zip(*rows.values(), strict=True))  # (rows, n), (rows,), (rows,)
-    mean = values.mean(axis=1)
-    for k, (seed, symbol) in enumerate(zip(seeds, ("circle", "square", "triangle-up"), strict=False)):
-        marker = {"symbol": f"{symbol}-open", "size": 11, "color": GREY, "line_width": 2}
-        dots = go.Scatter(
-            x=values[:, k], y=places - 0.33 + 0.17 * k, mode="markers", marker=marker, name=f"seed {seed}"
-        )
-        figure.add_trace(dots.update(hovertemplate="%{x:.3f}"))
-    bar = {"type": "data", "symmetric": False, "array": high - mean, "arrayminus": mean - low}
-    look = {"mode": "markers", "marker": {"symbol": "diamond", "size": 11, "color": INK}}
-    dots = go.Scatter(x=mean, y=places + 0.25, error_x={**bar, "color": INK, "thickness": 3, "width": 8}, **look)
-    hover = "%{x:.3f}, from %{customdata[0]:.3f} to %{customdata[1]:.3f}"
-    dots.update(name="mean, 95 % t-interval", customdata=np.stack([low, high], axis=1), hovertemplate=hover)
-    figure.add_trace(dots)
-    if zero:
-        figure.add_vline(x=0, line={"color": GREY, "dash": "dot", "width": 2})
-    figure.update_yaxes(tickvals=places, ticktext=[f"{name} " for name in rows], automargin=True, showgrid=False)
-    figure.update_yaxes(range=[len(rows) - 0.4, -0.6]).update_xaxes(title_text=axis)
-    return finished(figure, title, [subtitle], 74 * len(rows), legend=True).update_layout(margin_r=20)
 
 
 # %% [markdown] minutes=5
@@ -178,9 +149,7 @@ def t_interval(values):
 
 
 # %% tags=["check"]
-verdict = check.t_interval(t_interval)
-mine["t_interval"] = t_interval if verdict.passed else None
-verdict
+check.t_interval(t_interval)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
@@ -194,16 +163,16 @@ verdict
 
 # %%
 recall = final("recall_at_1")
-interval = mine.get("t_interval") or library_interval
-print("by your t_interval:" if mine.get("t_interval") else "by scipy, as your t_interval has not passed its check:")
+interval = check.yours_or_ours("t_interval", ours=library_interval)
 for name, values in recall.items():
     (low, high), (scipys_low, scipys_high) = interval(values), library_interval(values)
     print(f"{name:9} mean {values.mean():.3f}, {low:.3f} to {high:.3f}; scipy: {scipys_low:.3f} to {scipys_high:.3f}")
-draw_intervals(
-    {name: (values, *interval(values)) for name, values in recall.items()},
+plots.per_seed(
+    {"Recall@1, gallery of all classes": recall},
+    intervals={name: interval(values) for name, values in recall.items()},
     title="Recall@1 after five alphabets",
-    subtitle="one point for each seed, below them their mean",
-    axis="Recall@1, gallery of all classes",
+    subtitle="one mark for each seed, below them their mean",
+    seeds=saved.SEEDS,
 )
 
 # %%
@@ -282,9 +251,7 @@ def paired_difference(a, b):
 
 
 # %% tags=["check"]
-verdict = check.paired_difference(paired_difference)
-mine["paired_difference"] = paired_difference if verdict.passed else None
-verdict
+check.paired_difference(paired_difference)
 
 # %% [markdown] tags=["hint"]
 # ### Hint
@@ -293,22 +260,22 @@ verdict
 # `.mean()`, and you have written their interval already. For more, run `check.hint("paired_difference")` in a new cell.
 
 # %%
-difference = mine.get("paired_difference") or library_difference
-by = "your paired_difference" if mine.get("paired_difference") else "scipy, as your paired_difference has not passed"
-print(f"by {by}:")
-rows = {}
+difference = check.yours_or_ours("paired_difference", ours=library_difference)
+rows, intervals = {}, {}
 for (quantity, a, b), guess in guess_clear.items():
     values = final(quantity)
     mean, low, high = difference(values[a], values[b])
-    rows[f"{QUANTITIES[quantity]}: {a} − {b}"] = (values[a] - values[b], low, high)
+    row = f"{QUANTITIES[quantity]}: {a} − {b}"
+    rows[row], intervals[row] = values[a] - values[b], (low, high)
     right = "as you said" if guess == (about_zero(low, high) == "excludes 0") else "not as you said"
     print(f"{QUANTITIES[quantity]:13} {a:4} − {b:9}{mean:+.3f}, {low:+.3f} to {high:+.3f}", end=" ")
     print(f"{about_zero(low, high)}, {right}")
-draw_intervals(
-    rows,
+plots.per_seed(
+    {"difference after five alphabets (dotted: none)": rows},
+    intervals=intervals,
     title="Paired differences over three seeds",
-    subtitle="one point for each seed, below them their mean",
-    axis="difference after five alphabets (dotted: none)",
+    subtitle="one mark for each seed, below them their mean",
+    seeds=saved.SEEDS,
     zero=True,
 )
 
@@ -389,26 +356,22 @@ def all_leads(winner, loser):
     return sorted(cases)
 
 
-figure, buttons, boasts = go.Figure(), [], []
-rivals = list(itertools.permutations(("lwf", "finetune", "csd"), 2))
-for winner, loser in rivals:
+figures = {}
+for winner, loser in itertools.permutations(("lwf", "finetune", "csd"), 2):
     leads, words = zip(*all_leads(winner, loser), strict=True)
     boast = f"“{winner} beats {loser} by {leads[-1]:.3f}” ({words[-1]})"
-    boasts.append(boast if leads[-1] > 0 else f"{winner} is nowhere ahead of {loser}")
-    colours = ["#9aa4af"] * (len(leads) - 1) + [INK]
+    boast = boast if leads[-1] > 0 else f"{winner} is nowhere ahead of {loser}"
+    colours = [plots.GREY] * (len(leads) - 1) + [plots.VERMILION]
     bars = go.Bar(x=np.arange(len(leads)), y=leads, marker_color=colours, name="", hovertext=words)
-    figure.add_trace(bars.update(hovertemplate="%{y:+.3f}: %{hovertext}", visible=not buttons))
-    args = [{"visible": [rival == (winner, loser) for rival in rivals]}, {"title.subtitle.text": boasts[-1]}]
-    buttons.append({"label": f"{winner} beats {loser}", "method": "update", "args": args})
+    figure = go.Figure(bars.update(hovertemplate="%{y:+.3f}: %{hovertext}"))
+    figure.update_xaxes(title_text="all cases, in order; the last one is reported", showticklabels=False)
+    figure.update_yaxes(title_text="lead")
+    figures[f"{winner} beats {loser}"] = plots.finished(figure, "The best case of many", [boast], 280)
     ahead, behind = sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads)
     said = f" (you said {guess_cases[winner, loser]})" if (winner, loser) in guess_cases else ""
     print(f"{winner} − {loser}: ahead in {ahead}{said}, behind in {behind} of {len(leads)} cases;", end=" ")
-    print(f"median lead {np.median(leads):+.3f}\n    {boasts[-1]}")
-figure.update_xaxes(title_text="all cases, in order; the last one is reported", showticklabels=False, showgrid=False)
-figure.update_yaxes(title_text="lead")
-finished(figure, "The best case of many", boasts[:1], 280)
-menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
-figure.update_layout(updatemenus=[menu], margin_t=135, height=figure.layout.height + 28)
+    print(f"median lead {np.median(leads):+.3f}\n    {boast}")
+plots.choose(figures)
 
 # %% [markdown]
 # Choose the other pairs in the list above the picture. LwF beats fine-tuning, and fine-tuning beats LwF, if they may
@@ -473,11 +436,11 @@ for race, values in (("short race", short), ("long race", long)):
     print(f"{race:10}  mean Recall@1: {told}; lead of CSD:", " ".join(f"{lead:+.3f}" for lead in leads[race]))
 mean, low, high = library_difference(leads["long race"], leads["short race"])
 print(f"The lead changes by {mean:+.3f} ({low:+.3f} to {high:+.3f}, paired by seed). You said: {guess_lead}.")
-draw_intervals(
-    {race: (lead, *library_interval(lead)) for race, lead in leads.items()},
+plots.per_seed(
+    {"Recall@1 of CSD − Recall@1 of fine-tuning": leads},
+    intervals={race: library_interval(lead) for race, lead in leads.items()},
     title="CSD's lead over fine-tuning, after three alphabets",
     subtitle="long race: " + ", ".join(f"{name} = {value}" for name, value in CHANGE.items()),
-    axis="Recall@1 of CSD − Recall@1 of fine-tuning",
     seeds=SEEDS,
     zero=True,
 )

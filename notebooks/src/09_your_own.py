@@ -43,24 +43,19 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageOps
-from plotly.subplots import make_subplots
 from scipy import stats
 
 import csd_edu as csd
 from csd_edu import check, pictures, plots, saved, widgets
 from csd_edu.batches import Batches
 from csd_edu.comparison import Comparison
-from csd_edu.plots.style import METHODS, finished, styles
 from csd_edu.report import write_report
 from csd_edu.retrieval import Gallery
 from csd_edu.runtime import pick_precision
 from csd_edu.train import Learner, embed
-
-mine = {}  # your functions, once they have passed
 
 
 def ready_distance(student, teacher):
@@ -284,7 +279,7 @@ print(f"Recall@1 of a folder with six images a class: {recall}")
 
 # %%
 rng = np.random.RandomState(3)
-panorama, tiny, tall = (Image.new("RGB", size, "#f2e9d8") for size in ((480, 96), (9, 9), (96, 288)))
+panorama, tiny, tall = (Image.new("RGB", size, "linen") for size in ((480, 96), (9, 9), (96, 288)))
 panorama.paste(draw("leaves", "heart", rng), (0, 0))
 tiny.paste(draw("leaves", "heart", rng).resize((9, 9)))
 tall.paste(draw("leaves", "heart", rng), (0, 96))
@@ -433,9 +428,7 @@ def feature_distance(student, teacher):
 
 
 # %% tags=["check"]
-verdict = check.feature_distance(feature_distance)
-mine["feature_distance"] = feature_distance if verdict.passed else None
-verdict
+check.feature_distance(feature_distance)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -448,8 +441,7 @@ verdict
 # `"feature"`: the weight times the distance.
 
 # %%
-distance = mine.get("feature_distance") or ready_distance
-print("with your feature_distance" if mine.get("feature_distance") else "with a ready distance, until yours has passed")
+distance = check.yours_or_ours("feature_distance", ours=ready_distance)
 
 
 # %% tags=["exercise"] minutes=5 difficulty=1
@@ -464,9 +456,7 @@ def feature_distillation(step, weight=3.0):
 
 
 # %% tags=["check"]
-verdict = check.feature_distillation(feature_distillation)
-mine["feature_distillation"] = feature_distillation if verdict.passed else None
-verdict
+check.feature_distillation(feature_distillation)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -517,9 +507,7 @@ def relation_distance(student, teacher):
 
 
 # %% tags=["check"]
-verdict = check.relation_distance(relation_distance)
-mine["relation_distance"] = relation_distance if verdict.passed else None
-verdict
+check.relation_distance(relation_distance)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -528,16 +516,13 @@ verdict
 # more, run `check.hint("relation_distance")` in a new cell.
 
 # %%
-if mine.get("relation_distance"):
-    seeded = torch.Generator().manual_seed(0)
-    features = torch.rand(20, 8, generator=seeded)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=seeded)).Q  # (8, 8)
-    for name, loss in (("feature", ready_distance), ("relation", relation_distance)):
-        print(f"{name:9} turned by a rotation {abs(float(loss(features @ rotation, features))):.4f}", end=", ")
-        print(f"the images in another order {float(loss(features.roll(1, dims=0), features)):.4f}")
-    print(f"You said: {guess}.")
-else:
-    print("This experiment needs your relation_distance, checked above.")
+seeded = torch.Generator().manual_seed(0)
+features = torch.rand(20, 8, generator=seeded)
+rotation = torch.linalg.qr(torch.randn(8, 8, generator=seeded)).Q  # (8, 8)
+for name, loss in (("feature", ready_distance), ("relation", check.yours_or_ours("relation_distance"))):
+    print(f"{name:9} turned by a rotation {abs(float(loss(features @ rotation, features))):.4f}", end=", ")
+    print(f"the images in another order {float(loss(features.roll(1, dims=0), features)):.4f}")
+print(f"You said: {guess}.")
 
 # %% [markdown]
 # **What it means.** A rotation leaves all distances as they are, and the relational loss does not mind it. So it
@@ -567,9 +552,7 @@ def my_method(step):
 
 
 # %% tags=["check"]
-verdict = check.my_method(my_method)
-mine["my_method"] = my_method if verdict.passed else None
-verdict
+check.my_method(my_method)
 
 # %% [markdown] tags=["hint"]
 # ### A hint
@@ -598,11 +581,9 @@ guess = {
 SEEDS = (0, 1)  # with more of them you know more, and wait longer
 
 methods = {name: csd.methods.NAMED[name] for name in ("finetune", "lwf", "csd")}
-for name, where in (("feature_distillation", "section 4"), ("my_method", "section 5")):
-    if mine.get(name):
-        methods[name] = mine[name]
-    else:
-        print(f"without {name}: it is not written yet, or has not passed its check ({where})")
+for name in ("feature_distillation", "my_method"):
+    if method := check.yours_or_ours(name, ours=None):
+        methods[name] = method
 
 
 def three_alphabets(seed, n_test=10):
@@ -635,59 +616,44 @@ for seed in SEEDS:
 
 # %%
 runners = [name for name in methods if all(name in comparison.runs for comparison in comparisons.values())]
-ends = {  # of each method (seeds,), one value for each seed
-    name: {
-        quantity: np.array([comparison.runs[name].metrics["summary"][key] for comparison in comparisons.values()])
-        for quantity, key in (("Recall@1", "recall_at_1"), ("forgetting", "forgetting"))
+ends = {  # of both quantities, for each method (seeds,), one value for each seed
+    quantity: {
+        name: np.array([comparison.runs[name].metrics["summary"][key] for comparison in comparisons.values()])
+        for name in runners
     }
-    for name in runners
+    for quantity, key in (("Recall@1", "recall_at_1"), ("forgetting", "forgetting"))
 }
-figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06)
-looks, symbols = styles(runners, METHODS), ("circle", "square-open", "diamond", "triangle-up-open", "star")
-for column, quantity in enumerate(("Recall@1", "forgetting"), 1):
-    for row, name in enumerate(runners):
-        values, color = ends[name][quantity], looks[name].color
-        both = {"mode": "lines", "line": {"color": color, "width": 2}, "name": "", "hoverinfo": "skip"}
-        figure.add_scatter(x=values, y=[row] * len(values), row=1, col=column, showlegend=False, **both)
-        for k, (seed, value) in enumerate(zip(SEEDS, values, strict=True)):
-            marker = {"color": color, "symbol": symbols[k % 5], "size": 13, "line": {"width": 2, "color": color}}
-            shown = {"name": f"seed {seed}", "legendgroup": str(seed), "showlegend": row == 0 and column == 1}
-            hover = f"{plots.label(name)}, seed {seed}: %{{x:.3f}}<extra></extra>"
-            dot = go.Scatter(x=[value], y=[row], mode="markers", marker=marker, hovertemplate=hover, **shown)
-            figure.add_trace(dot, row=1, col=column)
-    figure.update_xaxes(title_text=quantity, row=1, col=column)
-names = [plots.label(name).replace("_", "<br>") for name in runners]
-figure.update_yaxes(
-    tickvals=list(range(len(runners))), ticktext=names, range=[len(runners) - 0.5, -0.5], automargin=True
+plots.per_seed(
+    ends,
+    title="After three alphabets, one mark for each seed",
+    subtitle=["right is good in the left panel, left is good in the right one", "line: from one seed to the other"],
+    seeds=SEEDS,
 )
-figure.update_yaxes(showgrid=False)
-subtitle = ["right is good in the left panel, left is good in the right one", "line: from one seed to the other"]
-finished(figure, "After three alphabets, one mark for each seed", subtitle, 62 * len(runners), legend=True)
 
 # %%
 print(f"{'Recall@1':22}" + "".join(f"seed {seed}".rjust(9) for seed in SEEDS) + "     mean    queries lost, kept, won")
 for name in runners:
-    values = ends[name]["Recall@1"]
+    values = ends["Recall@1"][name]
     changes = [comparison.changes(name) for comparison in comparisons.values()]
     told = " | ".join(", ".join(str(int(of[what].sum())) for what in ("lost", "kept", "won")) for of in changes)
     print(f"{name:22}" + "".join(f"{value:9.3f}" for value in values) + f"{values.mean():9.3f}    {told}")
 print()
 for name in runners[3:]:
     for rival in ("csd", "finetune"):
-        d = ends[name]["Recall@1"] - ends[rival]["Recall@1"]  # (seeds,): same seed, same first network
+        d = ends["Recall@1"][name] - ends["Recall@1"][rival]  # (seeds,): same seed, same first network
         print(f"{name} − {rival}: " + ", ".join(f"{value:+.3f}" for value in d), end="")
         if len(d) > 2:
             margin = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
             print(f"; mean {d.mean():+.3f} ± {margin:.3f} (95 % t-interval)", end="")
         print()
-always = [name for name in runners[1:] if (ends[name]["Recall@1"] > ends["finetune"]["Recall@1"]).all()]
+always = [name for name in runners[1:] if (ends["Recall@1"][name] > ends["Recall@1"]["finetune"]).all()]
 print(f"Ahead of finetune with every seed: {', '.join(always) or 'none'}.")
-recalls = np.array([of["Recall@1"] for of in ends.values()])  # (methods, seeds)
+recalls = np.array(list(ends["Recall@1"].values()))  # (methods, seeds)
 n_queries = len(comparisons[SEEDS[0]].labels)
 print(f"\nTwo seeds of one method are up to {np.ptp(recalls, axis=1).max():.3f} apart,", end=" ")
 print(f"the means of two methods up to {np.ptp(recalls.mean(axis=1)):.3f}.")
 print(f"{n_queries} queries alone give a single value a margin of ± {1.96 * math.sqrt(0.25 / n_queries):.3f} at most.")
-best = max(runners, key=lambda name: ends[name]["Recall@1"].mean())
+best = max(runners, key=lambda name: ends["Recall@1"][name].mean())
 print(f"\nYou predicted {guess}. Highest mean: {best}.")
 
 # %%
@@ -750,8 +716,7 @@ guess = {"old alphabet": "?", "new alphabet": "?"}  # put "rises", "stays" or "f
 # %% tags=["break"]
 weights = (0.0, 1.0, 10.0, 100.0, 1000.0)  # try others; each takes two or three seconds
 
-distance = mine.get("feature_distance") or ready_distance
-print("with your feature_distance" if mine.get("feature_distance") else "with a ready distance, until yours has passed")
+distance = check.yours_or_ours("feature_distance", ours=ready_distance)
 run, cpu = saved.run("finetune"), torch.device("cpu")
 images, labels, tasks = (run.test()[name][run.test()["tasks"] < 2] for name in ("images", "labels", "tasks"))
 stream = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0)
@@ -786,19 +751,16 @@ before = measure(run.network(0))
 results = [measure(learn_second_alphabet(weight)) for weight in weights]
 
 # %%
-figure = go.Figure()
-for k, (name, color, symbol, dash) in enumerate(
-    (("old alphabet", "#0072B2", "circle", "solid"), ("new alphabet", "#D55E00", "square", "dash"))
-):
-    line, marker = {"color": color, "width": 3, "dash": dash}, {"symbol": symbol, "size": 12}
-    y = [of[k] for of in results]
-    figure.add_scatter(x=[f"{w:g}" for w in weights], y=y, mode="lines+markers", line=line, marker=marker, name=name)
-    text = {"annotation_text": f"{name}, before", "annotation_position": "top left" if k == 0 else "bottom left"}
-    figure.add_hline(before[k], line={"color": color, "dash": "dot", "width": 1}, annotation_font_color=color, **text)
-figure.update_xaxes(title_text="weight of feature distillation", type="category")
-figure.update_yaxes(title_text="Recall@1, gallery of both", rangemode="tozero")
-subtitle = ["after the second alphabet; dotted: before it"]
-finished(figure, "Held too loosely, held too tightly", subtitle, 320, legend=True)
+alphabets = ("old alphabet", "new alphabet")
+plots.lines(
+    {name: [of[k] for of in results] for k, name in enumerate(alphabets)},
+    [f"{weight:g}" for weight in weights],
+    title="Held too loosely, held too tightly",
+    x_title="weight of feature distillation",
+    y_title="Recall@1, gallery of both",
+    subtitle="after the second alphabet; dotted: before it",
+    levels={f"{name}, before": before[k] for k, name in enumerate(alphabets)},
+).update_yaxes(rangemode="tozero")
 
 # %%
 print(f"{'weight':>8}{'old alphabet':>15}{'new alphabet':>15}{'old features turned':>22}")
