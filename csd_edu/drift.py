@@ -45,12 +45,6 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     return _cka(_centred(x, "x"), _centred(y, "y"))
 
 
-def cka_matrix(snapshots: Sequence[Tensor]) -> Tensor:
-    """Return the linear CKA of each snapshot (N, D_t) with each other: (T, T) float64; raises as `linear_cka` does."""
-    centred = [_centred(x, f"snapshot {t}") for t, x in enumerate(checked_snapshots(snapshots, same_size=False))]
-    return torch.tensor([[_cka(x, y) for y in centred] for x in centred], dtype=torch.float64)
-
-
 def cosine_displacement(x: Tensor, y: Tensor) -> Tensor:
     """Return how far each image's feature has turned: 1 − cos(x, y).
 
