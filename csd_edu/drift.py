@@ -1,4 +1,4 @@
-"""How far features drift: numbers between two snapshots of the same images; `csd_edu.maps` has pictures.
+"""How far features drift: numbers between two snapshots of the same images. Where they lie is told by `csd_edu.maps`.
 
 A snapshot is an (N, D) tensor: the features of N probe images under the network after one task. A run has them as
 `[run.features(t) for t in range(run.tasks_learnt)]`. Features are compared by direction, as the search compares them.
