@@ -1,4 +1,4 @@
-"""How far features drift: numbers between two snapshots of the same images; `csd_edu.maps` has pictures.
+"""How far features drift: numbers between two snapshots of the same images. Where they lie is told by `csd_edu.maps`.
 
 A snapshot is an (N, D) tensor: the features of N probe images under the network after one task. A run has them as
 `[run.features(t) for t in range(run.tasks_learnt)]`. Features are compared by direction, as the search compares them.
@@ -43,12 +43,6 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     """
     x, y = checked_snapshots([x, y], same_size=False)
     return _cka(_centred(x, "x"), _centred(y, "y"))
-
-
-def cka_matrix(snapshots: Sequence[Tensor]) -> Tensor:
-    """Return the linear CKA of each snapshot (N, D_t) with each other: (T, T) float64; raises as `linear_cka` does."""
-    centred = [_centred(x, f"snapshot {t}") for t, x in enumerate(checked_snapshots(snapshots, same_size=False))]
-    return torch.tensor([[_cka(x, y) for y in centred] for x in centred], dtype=torch.float64)
 
 
 def cosine_displacement(x: Tensor, y: Tensor) -> Tensor:

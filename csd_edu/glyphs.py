@@ -287,27 +287,6 @@ def _interleave(images: list[Images]) -> tuple[Images, Labels]:
     return x.reshape(-1, *x.shape[2:]), np.tile(np.arange(x.shape[1]), x.shape[0])
 
 
-def prototypes(*, seed: int = 0, size: int = 32, alphabets: int = 5, glyphs_per_alphabet: int = 20) -> Images:
-    """The form behind each class: its glyph before any variation, black on white.
-
-    Args:
-        seed, size, alphabets, glyphs_per_alphabet: as for `generate`.
-
-    Returns:
-        Images uint8 (classes, size, size), in the order of the labels.
-
-    Raises:
-        ValueError: if an argument is not a whole number in its range.
-    """
-    _check(seed=seed, size=size, alphabets=alphabets, glyphs_per_alphabet=glyphs_per_alphabet)
-    ink = [
-        _draw(0.7 * glyph[None], np.array([style.pen]), style, size)
-        for a, style in enumerate(ALPHABETS[:alphabets])
-        for glyph in _glyphs(seed, a, glyphs_per_alphabet)
-    ]
-    return (255 - 255 * np.concatenate(ink)).round().astype(np.uint8)
-
-
 def generate(
     *,
     seed: int = 0,

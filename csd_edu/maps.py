@@ -176,11 +176,6 @@ def umap_map(
     return _map("umap", points, units, note)
 
 
-def cached_map(run: Run, kind: str = "umap", *, per_class: int = 5, seed: int = 0, progress: bool = True) -> Map:
-    """Return the map of one run's snapshots, kept in its folder: `cached_maps` of that run alone."""
-    return cached_maps([run], kind, per_class=per_class, seed=seed, progress=progress)[0]
-
-
 def cached_maps(
     runs: Sequence[Run], kind: str = "umap", *, per_class: int = 5, seed: int = 0, progress: bool = True
 ) -> list[Map]:

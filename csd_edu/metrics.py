@@ -52,7 +52,6 @@ def first_positive_ranks(
     gallery_labels: Tensor,
     *,
     exclude_self: bool = False,
-    chunk: int = CHUNK,
 ) -> Tensor:
     """Return for each query the rank, by cosine similarity, of the first gallery item of its class.
 
@@ -64,7 +63,6 @@ def first_positive_ranks(
         gallery: (G, D) floats.
         gallery_labels: (G,) integers.
         exclude_self: queries and gallery are the same rows, and query i must not find item i.
-        chunk: queries compared at once; bounds the memory at chunk × G floats.
 
     Returns:
         (Q,) int64: 1 for a right nearest neighbour; 0 for a query without any positive in the gallery.
@@ -73,7 +71,7 @@ def first_positive_ranks(
         ValueError: if shapes don't fit, features are not finite, or `exclude_self` is set for different rows.
     """
     itself = _itself(query_labels, gallery_labels, exclude_self)
-    return _first_ranks(queries, query_labels, gallery, gallery_labels, itself, chunk)
+    return _first_ranks(queries, query_labels, gallery, gallery_labels, itself)
 
 
 def recall_at_k(
@@ -115,7 +113,6 @@ def map_at_r(
     gallery_labels: Tensor,
     *,
     exclude_self: bool = False,
-    chunk: int = CHUNK,
 ) -> float:
     """Return the mean average precision at R: how many of the R nearest are right, and how far in front they stand.
 
@@ -130,7 +127,6 @@ def map_at_r(
         gallery: (G, D) floats.
         gallery_labels: (G,) integers.
         exclude_self: queries and gallery are the same rows, and a query must not find itself.
-        chunk: queries compared at once.
 
     Returns:
         A number from 0 to 1; NaN if no query has a positive.
@@ -141,7 +137,7 @@ def map_at_r(
     Source: Musgrave, Belongie & Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2.
     """
     search = (queries, query_labels, gallery, gallery_labels)
-    return recall_and_map(*search, ks=(), exclude_self=exclude_self, chunk=chunk)[1]
+    return recall_and_map(*search, ks=(), exclude_self=exclude_self)[1]
 
 
 def recall_and_map(
@@ -152,7 +148,6 @@ def recall_and_map(
     *,
     ks: Sequence[int] = (1, 5, 10),
     exclude_self: bool = False,
-    chunk: int = CHUNK,
 ) -> tuple[dict[int, float], float]:
     """Return what `recall_at_k` and `map_at_r` return, from one pass over the similarities.
 
@@ -166,7 +161,6 @@ def recall_and_map(
         gallery_labels: (G,) integers.
         ks: the values of K, each at least 1.
         exclude_self: queries and gallery are the same rows, and a query must not find itself.
-        chunk: queries compared at once.
 
     Returns:
         Recall@K for each K, and MAP@R; NaN if no query has a positive.
@@ -177,7 +171,7 @@ def recall_and_map(
     _check_ks(ks)
     itself = _itself(query_labels, gallery_labels, exclude_self)
     first_ranks, precisions = [torch.empty(0)], [torch.empty(0)]
-    for _, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself, chunk):
+    for _, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself):
         n_positives = (positives > -torch.inf).sum(dim=1, keepdim=True)  # (c, 1)
         # Further down than this no rank counts, and so no more than this many others are looked at.
         deepest = min(max([int(n_positives.max()), *ks]), others.shape[1])
@@ -615,7 +609,7 @@ def _searched_together(tasks: Tensor, task: int, protocol: str) -> list[Tensor]:
 def _ranks_among(images: Tensor, queries: Tensor, features: Tensor, gallery: Tensor, labels: Tensor) -> Tensor:
     """Return the ranks (q,) of queries that look, with their features (N, D), among these images of the gallery."""
     itself = torch.searchsorted(images, queries)
-    return _first_ranks(features[queries], labels[queries], gallery[images], labels[images], itself, CHUNK)
+    return _first_ranks(features[queries], labels[queries], gallery[images], labels[images], itself)
 
 
 def _first_ranks(
@@ -624,11 +618,10 @@ def _first_ranks(
     gallery: Tensor,
     gallery_labels: Tensor,
     itself: Tensor | None,
-    chunk: int,
 ) -> Tensor:
     """Return (Q,) what `first_positive_ranks` does; query i does not find the item itself[i]."""
     ranks = torch.zeros(len(queries), dtype=torch.int64)
-    for rows, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself, chunk):
+    for rows, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself):
         best = positives.amax(dim=1, keepdim=True)  # (c, 1)
         ranks[rows] = 1 + (others >= best - TIE).sum(dim=1)
     return ranks
@@ -640,9 +633,8 @@ def _compare(
     gallery: Tensor,
     gallery_labels: Tensor,
     itself: Tensor | None,
-    chunk: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield, a chunk of queries at a time, their rows (c,), and similarities to positives (c, R) and to others (c, G).
+    """Yield, `CHUNK` queries at a time, their rows (c,), and similarities to positives (c, R) and to others (c, G).
 
     `itself` (Q,) is the item that a query must not find. Queries without a positive are left out; similarities are
     −inf where a query has fewer than R positives, and among the others at its positives and at itself.
@@ -657,8 +649,8 @@ def _compare(
     end = torch.searchsorted(of_item, of_query, right=True)  # (Q,)
     excluded = torch.full_like(start, -1) if itself is None else order.argsort()[itself]  # (Q,)
     asking = (end - start > (excluded >= 0)).nonzero()[:, 0]
-    for first in range(0, len(asking), chunk):
-        rows = asking[first : first + chunk]  # (c,)
+    for first in range(0, len(asking), CHUNK):
+        rows = asking[first : first + CHUNK]  # (c,)
         with torch.autocast("cpu", enabled=False):
             similarity = queries[rows] @ gallery.T  # (c, G)
         from_start = torch.arange(int((end - start)[rows].max()))  # (R,)

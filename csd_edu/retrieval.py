@@ -297,8 +297,12 @@ def _integers(name: str, values: Tensor | Sequence[int], n: int | None = None) -
 
 
 def _import_faiss() -> Any:
+    """Return the module; only here is it imported."""
     try:
         import faiss
     except ImportError as error:
-        raise ImportError(f"this index needs faiss ({error}): pip install faiss-cpu, or use index='torch'") from None
+        raise ImportError(
+            f"this index needs faiss, which is not here ({error}): pip install faiss-cpu, or use index='torch', which "
+            "searches exactly without it"
+        ) from None
     return faiss

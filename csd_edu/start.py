@@ -19,6 +19,9 @@ REPOSITORY = ""
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "umap-learn": "umap", "faiss-cpu": "faiss"}
 """Modules that have another name than their package."""
 
+OPTIONAL = {"faiss-cpu": "optional: without it a Gallery searches exactly, with torch"}
+"""What the kit does without, and how."""
+
 COLABS_OWN = ("torch", "torchvision", "numpy", "ipywidgets")
 """What must stay on Colab as it is: other packages there, and its front end, are built for these versions."""
 
@@ -79,7 +82,8 @@ def advise(misfits: dict[str, str], bounds: dict[str, str], *, colab: bool) -> s
         bounds: the lowest version of each package.
         colab: whether this is Colab, where `COLABS_OWN` must not be installed.
     """
-    found = "; ".join(f"{package} {what}" for package, what in misfits.items())
+    notes = {package: f" ({note})" for package, note in OPTIONAL.items()}
+    found = "; ".join(f"{package} {what}{notes.get(package, '')}" for package, what in misfits.items())
     fixed = [package for package in misfits if colab and package in COLABS_OWN]
     wanted = " ".join(f'"{package}>={bounds[package]}"' for package in misfits if package not in fixed)
     steps = []
@@ -87,7 +91,8 @@ def advise(misfits: dict[str, str], bounds: dict[str, str], *, colab: bool) -> s
         steps.append("choose the latest version under Runtime > Change runtime type")
     if wanted:
         steps.append(f"run  %pip install {'--no-deps ' * colab}{wanted}  in a cell and restart the kernel")
-    return f"{found}. What to do: {'; then '.join(steps)}."
+    purpose = "If you want it" if misfits.keys() <= OPTIONAL.keys() else "What to do"
+    return f"{found}. {purpose}: {'; then '.join(steps)}."
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -146,7 +146,7 @@ def run(tmp_path):
 
 
 def test_cached_map_is_computed_once(run, monkeypatch):
-    made = maps.cached_map(run, "pca", per_class=4)
+    made = maps.cached_maps([run], "pca", per_class=4)[0]
     assert run.test()["labels"][made.indices].tolist() == [0] * 4 + [1] * 4 + [2] * 3 + [3] * 4
     assert torch.equal(made.points, maps.pca_map([run.features(t)[made.indices] for t in range(2)]).points)
     assert made.note.startswith("15 of 33 test images; PCA of 2 × 15")
@@ -154,25 +154,25 @@ def test_cached_map_is_computed_once(run, monkeypatch):
 
     real, calls = maps.pca_map, []
     monkeypatch.setattr(maps, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
-    again = maps.cached_map(run, "pca", per_class=4)
+    again = maps.cached_maps([run], "pca", per_class=4)[0]
     assert not calls
     assert (again.kind, again.note) == (made.kind, made.note)
     for name in ("points", "trustworthiness", "neighbors_kept", "indices"):
         assert torch.equal(getattr(again, name), getattr(made, name))
 
     path.write_bytes(path.read_bytes()[:-1])  # damaged
-    assert torch.equal(maps.cached_map(run, "pca", per_class=4).points, made.points)
+    assert torch.equal(maps.cached_maps([run], "pca", per_class=4)[0].points, made.points)
     assert len(calls) == 1
     assert torch.equal(read_tensors(path)[0]["points"], made.points)  # whole again
     write_tensors(run.task_file(1, "features"), {"features": random(33, 8, seed=9).float()})  # other features
-    assert not torch.equal(maps.cached_map(run, "pca", per_class=4).points, made.points)
+    assert not torch.equal(maps.cached_maps([run], "pca", per_class=4)[0].points, made.points)
     assert len(calls) == 2
 
 
 def test_cached_map_in_a_read_only_folder(run):
     run.path.chmod(0o555)
     try:
-        made = maps.cached_map(run, "pca", per_class=2)
+        made = maps.cached_maps([run], "pca", per_class=2)[0]
     finally:
         run.path.chmod(0o755)
     check_map(maps.pca_map(list(made.points.double())), 2, 8)
@@ -181,12 +181,12 @@ def test_cached_map_in_a_read_only_folder(run):
 
 def test_cached_map_refuses(run):
     with pytest.raises(ValueError, match="'tsne'; expected 'pca' or 'umap'"):
-        maps.cached_map(run, "tsne")
+        maps.cached_maps([run], "tsne")
     with pytest.raises(ValueError, match="expected at least 1"):
-        maps.cached_map(run, "pca", per_class=0)
+        maps.cached_maps([run], "pca", per_class=0)
     (run.path / "metrics.json").unlink()
     with pytest.raises(ValueError, match="no features yet"):
-        maps.cached_map(run)
+        maps.cached_maps([run])
 
 
 @pytest.mark.parametrize("moved", [0, 3, 7])
@@ -241,7 +241,7 @@ def test_runs_that_start_from_the_same_network_are_fitted_together(family):
     assert torch.equal(csd.trustworthiness, together.trustworthiness[[0, 3]])
     assert torch.equal(csd.neighbors_kept, together.neighbors_kept[[0, 3]])
     assert torch.equal(lwf.points, together.points[:1])
-    alone = maps.cached_map(family[1], "pca", per_class=6)
+    alone = maps.cached_maps([family[1]], "pca", per_class=6)[0]
     assert torch.equal(joint.points, alone.points)
     assert joint.plane == alone.plane
     assert all(torch.equal(made.indices, indices) for made in (joint, csd, lwf))
@@ -254,14 +254,14 @@ def test_runs_that_start_from_the_same_network_are_fitted_together(family):
 
 def test_maps_of_a_plane_are_kept_with_its_first_run(family, monkeypatch):
     made = maps.cached_maps(family, "pca")
-    single = maps.cached_map(family[0], "pca")  # another plane, beside the common one
+    single = maps.cached_maps([family[0]], "pca")[0]  # another plane, beside the common one
     assert single.plane != made[0].plane
     files = sorted(path.parent.name for run in family for path in run.path.glob("map-*"))
     assert files == ["finetune", "finetune", "joint"]
     real, calls = maps.pca_map, []
     monkeypatch.setattr(maps, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
     again = maps.cached_maps(family, "pca")
-    assert maps.cached_map(family[0], "pca").plane == single.plane
+    assert maps.cached_maps([family[0]], "pca")[0].plane == single.plane
     assert not calls
     for before, after in zip(made, again, strict=True):
         assert (before.kind, before.note, before.plane) == (after.kind, after.note, after.plane)
@@ -330,10 +330,10 @@ def test_maps_of_runs_without_features_or_with_diverged_ones(family, monkeypatch
         maps.cached_maps(family)
     write_tensors(family[1].task_file(0, "features"), {"features": diverged / 0})
     with pytest.raises(ValueError, match="joint holds NaN or infinite features after task 0"):
-        maps.cached_map(family[1])
+        maps.cached_maps([family[1]])
     write_tensors(family[0].task_file(1, "features"), {"features": random(40, 5).float()})
     with pytest.raises(ValueError, match=r"snapshot 1 has shape \(20, 5\)"):
-        maps.cached_map(family[0])
+        maps.cached_maps([family[0]])
     (family[3].path / "metrics.json").unlink()
     with pytest.raises(ValueError, match="lwf has no features yet"):
         maps.cached_maps([family[0], family[3]])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ def test_ranks_equal_brute_force(seed, n_queries, n_gallery, n_classes, coarse, 
         if exclude_self
         else (draw(n_queries), torch.randint(n_classes, (n_queries,), generator=g))
     )
-    got = metrics.first_positive_ranks(queries, labels, gallery, gallery_labels, exclude_self=exclude_self, chunk=chunk)
+    with mock.patch.object(metrics, "CHUNK", chunk):
+        got = metrics.first_positive_ranks(queries, labels, gallery, gallery_labels, exclude_self=exclude_self)
     assert got.tolist() == brute_force_ranks(queries, labels, gallery, gallery_labels, exclude_self).tolist()
 
 
@@ -94,7 +96,8 @@ def test_map_at_r_equals_brute_force(seed, n, n_classes, coarse, exclude_self, c
     )
     labels, other = torch.randint(n_classes, (n,), generator=g), torch.randint(n_classes, (9,), generator=g)
     gallery, gallery_labels = (x, labels) if exclude_self else (y, other)
-    got = metrics.map_at_r(x, labels, gallery, gallery_labels, exclude_self=exclude_self, chunk=chunk)
+    with mock.patch.object(metrics, "CHUNK", chunk):
+        got = metrics.map_at_r(x, labels, gallery, gallery_labels, exclude_self=exclude_self)
     expected = brute_force_map_at_r(x, labels, gallery, gallery_labels, exclude_self)
     assert got == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
@@ -121,7 +124,9 @@ def test_one_pass_equals_brute_force_and_the_separate_measures(
 
     gallery = draw(n_gallery)
     search = (*(gallery if exclude_self else draw(n_queries)), *gallery)
-    recall, precision = metrics.recall_and_map(*search, ks=ks, exclude_self=exclude_self, chunk=chunk)
+    with mock.patch.object(metrics, "CHUNK", chunk):
+        recall, precision = metrics.recall_and_map(*search, ks=ks, exclude_self=exclude_self)
+        alone = metrics.map_at_r(*search, exclude_self=exclude_self)
     ranks = brute_force_ranks(*search, exclude_self)
     found = ranks[ranks > 0]
     expected = {k: float((found <= k).double().mean()) for k in ks}
@@ -129,7 +134,6 @@ def test_one_pass_equals_brute_force_and_the_separate_measures(
     assert precision == pytest.approx(brute_force_map_at_r(*search, exclude_self), abs=1e-6, nan_ok=True)
     separate = metrics.recall_at_k(*search, ks=ks, exclude_self=exclude_self)
     assert recall == pytest.approx(separate, abs=0, nan_ok=True)
-    alone = metrics.map_at_r(*search, exclude_self=exclude_self, chunk=chunk)
     assert precision == pytest.approx(alone, abs=0, nan_ok=True)
 
 

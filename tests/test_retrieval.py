@@ -361,7 +361,7 @@ def test_an_emptied_gallery_is_empty():
 
 def test_without_faiss_the_message_names_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match="pip install faiss-cpu, or use index='torch'"):
+    with pytest.raises(ImportError, match="pip install faiss-cpu, or use index='torch', which searches exactly"):
         Gallery(4, index="flat")
     gallery = Gallery(4)
     gallery.add(torch.eye(4))

@@ -286,6 +286,25 @@ def test_advice_leaves_colabs_own_packages_alone():
     assert '"numpy>=2.0"' in start.advise(misfits, bounds, colab=False)
 
 
+def test_faiss_is_optional(monkeypatch, capsys):
+    def version(name: str) -> str:
+        if name == "faiss-cpu":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "9999"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "faiss", None)  # importing it now fails
+    start.check_set_up()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("widgets: ready")
+    assert second == (
+        "faiss-cpu is missing (optional: without it a Gallery searches exactly, with torch). If you want it: "
+        'run  %pip install "faiss-cpu>=1.9"  in a cell and restart the kernel.'
+    )
+    both = start.advise({"faiss-cpu": "is missing", "tqdm": "is missing"}, start.requirements(), colab=False)
+    assert "tqdm is missing. What to do: run" in both
+
+
 @pytest.mark.parametrize("installed", [True, False])
 def test_requirements_are_those_of_the_project(monkeypatch, installed):
     if not installed:

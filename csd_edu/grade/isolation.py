@@ -83,7 +83,7 @@ class Outcome:
     trouble: str = ""
 
 
-def run_notebook(notebook: Notebook, *, seconds: float = SECONDS, memory: int = MEMORY) -> Outcome:
+def run_notebook(notebook: Notebook, *, seconds: float = SECONDS) -> Outcome:
     """Check the functions of a notebook in another process.
 
     Where the process ends before its time, the exercise that it was at could not be run, and another process goes on
@@ -92,7 +92,6 @@ def run_notebook(notebook: Notebook, *, seconds: float = SECONDS, memory: int = 
     Args:
         notebook: only its code cells are used, and of them only what the checked functions need.
         seconds: for the code of each process.
-        memory: bytes for the code of each process.
 
     Returns:
         What came of it; nothing that the code does is raised.
@@ -100,7 +99,7 @@ def run_notebook(notebook: Notebook, *, seconds: float = SECONDS, memory: int = 
     results: dict[str, Result] = {}
     held: frozenset[str] | None = None
     while True:
-        session = _run(notebook.cells, tuple(results), seconds, memory)
+        session = _run(notebook.cells, tuple(results), seconds)
         held = session.held if held is None or session.held is None else held & session.held
         results |= session.results
         if session.found is None:
@@ -139,7 +138,7 @@ class _Session:
     ended: str = ""
 
 
-def _run(cells: Sequence[str], settled: Sequence[str], seconds: float, memory: int) -> _Session:
+def _run(cells: Sequence[str], settled: Sequence[str], seconds: float) -> _Session:
     session, nonce = _Session(), secrets.token_hex(16)
     options = _namespaces()
     with tempfile.TemporaryDirectory(prefix="csd_edu-grade-", ignore_cleanup_errors=True) as folder:
@@ -150,7 +149,7 @@ def _run(cells: Sequence[str], settled: Sequence[str], seconds: float, memory: i
             "settled": list(settled),
             "path": _path(),
             "seconds": seconds,
-            "memory": memory,
+            "memory": MEMORY,
             "namespaces": "--mount" in options,
         }
         process = subprocess.Popen(

@@ -379,4 +379,4 @@ def _filled(template: str, **content: object) -> str:
 
 
 def _read(name: str) -> str:
-    return importlib.resources.files("csd_edu.report").joinpath(name).read_text(encoding="utf-8")
+    return importlib.resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
