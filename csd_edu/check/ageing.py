@@ -10,6 +10,7 @@ from torch import Tensor
 
 from csd_edu import metrics
 from csd_edu.check.answers import Number, Rows
+from csd_edu.check.inputs import PAIRS, QUARTER_TURN, random
 from csd_edu.check.running import Case, Exercise, table
 
 
@@ -61,47 +62,46 @@ STALE_RECALL = Exercise(
     cases=(
         Case(
             "four images, two tasks, and the network has swapped its axes",
-            ([_OLD, _NEW], torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 1])),
+            [_OLD, _NEW],
+            PAIRS,
+            PAIRS,
         ),
-        Case("ten images, two tasks of four and six", _drifting((4, 6), 1)),
-        Case("fourteen images, three tasks", _drifting((6, 4, 4), 2)),
-        Case("twenty-four images, three tasks of uneven size", _drifting((4, 8, 12), 3)),
+        Case("ten images, two tasks of four and six", *_drifting((4, 6), 1)),
+        Case("fourteen images, three tasks", *_drifting((6, 4, 4), 2)),
+        Case("twenty-four images, three tasks of uneven size", *_drifting((4, 8, 12), 3)),
     ),
     mistakes=table("""
-        gallery indexed again | F.normalize(gallery => F.normalize(snapshots[-1]
-            Your gallery holds the newest network's features. That is a gallery that was indexed again; a stale one
-            keeps each image as the network of its own task left it.
-        queries by the old networks | F.normalize(snapshots[-1] => F.normalize(gallery
-            Your queries are old features too. Who searches today has the newest network: only the gallery is stale.
-        queries and gallery swapped
-            | normalize(snapshots[-1], dim=1) @ F.normalize(gallery
-            => normalize(gallery, dim=1) @ F.normalize(snapshots[-1]
-            Queries and gallery are swapped: your old features search among new ones.
-        gallery from the first network | F.normalize(gallery => F.normalize(snapshots[0]
-            Your whole gallery comes from the first network. It had not seen the later tasks; each image was indexed by
-            the network of its own task.
-        gallery one task too old | = features => = snapshots[max(0, task - 1)]
-            Your gallery is one task too old: images of task t were indexed after task t, by snapshots[t].
-        the query itself counted as a hit | .fill_diagonal_(-torch.inf) =>
-            You counted the query itself as a hit. Its old feature lies in the gallery, and the newest task's is even
-            identical: leave out item i for query i.
-        only the last task's queries | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks == tasks.max()]
-            You ask with the last task's images only. Those of earlier tasks are the interesting ones: all N images ask.
-        only the earlier tasks' queries
-            | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks < tasks.max()]
-            You leave out the queries of the last task. All N images ask.
-        searched within the own task
-            | .fill_diagonal_(-torch.inf)
-            => .fill_diagonal_(-torch.inf).masked_fill_(tasks[:, None] != tasks, -torch.inf)
-            You search among the images of the query's own task. The gallery holds those of all tasks, and to be
-            mistaken for a class of another task is what goes wrong.
-        mean of the tasks' recalls | return ( => hit = (
-            | .mean().item() => ; return sum(hit[tasks == t].mean() for t in tasks.unique()) / len(tasks.unique())
-            You average each task's recall. Tasks are of uneven size, and each query counts the same: one mean over all.
-        dot product instead of cosine
-            | F.normalize(snapshots[-1], dim=1) @ F.normalize(gallery, dim=1).T => snapshots[-1] @ gallery.T
-            You compare by the dot product: networks differ in how long their features are, and the longest would win.
-            Scale to length 1.
+    gallery indexed again | F.normalize(gallery => F.normalize(snapshots[-1]
+        Your gallery holds the newest network's features. That is a gallery that was indexed again; a stale one keeps
+        each image as the network of its own task left it.
+    queries by the old networks | F.normalize(snapshots[-1] => F.normalize(gallery
+        Your queries are old features too. Who searches today has the newest network: only the gallery is stale.
+    queries and gallery swapped
+        | normalize(snapshots[-1], dim=1) @ F.normalize(gallery => normalize(gallery, dim=1) @ F.normalize(snapshots[-1]
+        Queries and gallery are swapped: your old features search among new ones.
+    gallery from the first network | F.normalize(gallery => F.normalize(snapshots[0]
+        Your whole gallery comes from the first network. It had not seen the later tasks; each image was indexed by the
+        network of its own task.
+    gallery one task too old | = features => = snapshots[max(0, task - 1)]
+        Your gallery is one task too old: images of task t were indexed after task t, by snapshots[t].
+    the query itself counted as a hit | .fill_diagonal_(-torch.inf) =>
+        You counted the query itself as a hit. Its old feature lies in the gallery, and the newest task's is even
+        identical: leave out item i for query i.
+    only the last task's queries | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks == tasks.max()]
+        You ask with the last task's images only. Those of earlier tasks are the interesting ones: all N images ask.
+    only the earlier tasks' queries | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks < tasks.max()]
+        You leave out the queries of the last task. All N images ask.
+    searched within the own task
+        | .fill_diagonal_(-torch.inf) => .fill_diagonal_(-torch.inf).masked_fill_(tasks[:, None] != tasks, -torch.inf)
+        You search among the images of the query's own task. The gallery holds those of all tasks, and to be mistaken
+        for a class of another task is what goes wrong.
+    mean of the tasks' recalls | return ( => hit = (
+        | .mean().item() => ; return sum(hit[tasks == t].mean() for t in tasks.unique()) / len(tasks.unique())
+        You average each task's recall. Tasks are of uneven size, and each query counts the same: one mean over all.
+    dot product instead of cosine
+        | F.normalize(snapshots[-1], dim=1) @ F.normalize(gallery, dim=1).T => snapshots[-1] @ gallery.T
+        You compare by the dot product: networks differ in how long their features are, and the longest would win. Scale
+        to length 1.
     """),
     hints=(
         "snapshots[t] holds all images under the network after task t. Which of its rows were put into the gallery "
@@ -136,9 +136,9 @@ def _dictionary(m: int, d: int, seed: int, noise: float, shift: float) -> tuple[
     return old, (old @ turn) * stretch + shift + noise * torch.randn(m, d, generator=generator)
 
 
-_PAIRS = torch.tensor([[1.0, 0.0], [3.0, 1.0], [2.0, 4.0]])
-_QUARTER_TURN = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
-_THREE_TO_TRANSLATE = torch.randn(3, 3, generator=torch.Generator().manual_seed(5)) + 1
+_STORED = torch.tensor([[2.0, 0.0]])
+_DICTIONARY = torch.tensor([[1.0, 0.0], [3.0, 1.0], [2.0, 4.0]])
+_TURNED = 2 * _DICTIONARY @ QUARTER_TURN + 1
 
 TRANSLATE = Exercise(
     translate,
@@ -152,55 +152,57 @@ TRANSLATE = Exercise(
     cases=(
         Case(
             "one feature; the new network has turned and shifted everything; no penalty",
-            (torch.tensor([[2.0, 0.0]]), _PAIRS, 2 * _PAIRS @ _QUARTER_TURN + 1, 0.0),
+            _STORED,
+            _DICTIONARY,
+            _TURNED,
+            0.0,
         ),
-        Case("one feature, and λ = 2", (torch.tensor([[2.0, 0.0]]), _PAIRS, 2 * _PAIRS @ _QUARTER_TURN + 1, 2.0)),
-        Case("three features, noisy pairs", (_THREE_TO_TRANSLATE, *_dictionary(8, 3, 1, 0.3, 2.0), 0.5)),
+        Case("one feature, and λ = 2", _STORED, _DICTIONARY, _TURNED, 2.0),
+        Case("three features, noisy pairs", random(3, 3, 5) + 1, *_dictionary(8, 3, 1, 0.3, 2.0), 0.5),
         Case(
             "two features of four dimensions, a small dictionary",
-            (torch.eye(4)[:2], *_dictionary(7, 4, 2, 0.1, -1.0), 0.1),
+            torch.eye(4)[:2],
+            *_dictionary(7, 4, 2, 0.1, -1.0),
+            0.1,
         ),
     ),
     mistakes=table("""
-        no means taken away | old.mean(dim=0), new.mean(dim=0) => 0, 0
-            You do not take the means away. W can turn and stretch, but it cannot shift: what has moved as a whole must
-            be taken away before and added after.
-        means taken away only to find W | (gallery - mean_old) @ W + mean_new => gallery @ W
-            You find W from centred features, and then apply it to the gallery as it is. Take the old mean away first,
-            and add the new one in the end.
-        W found without taking the means away | old - mean_old, new - mean_new => old, new
-            You find W from features whose means are still there. Take from `old` and from `new` its own mean, then
-            solve.
-        new mean not added | + mean_new =>
-            The new mean is missing: your features lie around 0, and those of the new network elsewhere. Add it last.
-        old mean not taken from the gallery | (gallery - mean_old) => gallery
-            You do not take the old mean from the gallery. W was made for centred features.
-        gallery's own mean taken away | gallery - mean_old => gallery - gallery.mean(dim=0)
-            You take away the gallery's own mean. The gallery shows other images than the dictionary; only the
-            dictionary says what becomes of a mean: take away old.mean(dim=0).
-        old mean added in the end | + mean_new => + mean_old
-            In the end you add the old mean again. Translated features belong around the new mean.
-        one mean for all dimensions | mean(dim=0) => mean() (twice)
-            You take the mean of all entries, one number. Each dimension has its own mean: old.mean(dim=0).
-        translated backwards | a, b = => b, a =
-            Your W goes from new to old. The gallery is old and must become new: A is the old side, B the new one.
-        W transposed | @ W => @ W.T
-            You apply W transposed. A stored feature is a row, so W stands on its right: gallery @ W.
-        λ left out | ridge * torch => 0 * torch
-            You leave λ out. Where the dictionary says little, W then takes any value; ridge * torch.eye(D) belongs to
-            AᵀA.
-        λ added to every entry | ridge * torch.eye(a.shape[1]) => ridge
-            You add λ to every entry of AᵀA. It belongs on the diagonal only: ridge * torch.eye(D).
-        λ times the number of images | ridge * torch => ridge * len(a) * torch
-            You multiply λ by the number of images. That would be right if the errors were averaged; here they are
-            summed.
-        λ squared | ridge * torch => ridge**2 * torch
-            You square λ. As a term of AᵀA it stands there as it is; its square root is needed only where the penalty is
-            written as more rows of A.
-        multiplied instead of solved | torch.linalg.solve( => ( | a.shape[1]), a.T @ b => a.shape[1])) @ (a.T @ b
-            You multiply by AᵀA + λI. Its inverse is needed: torch.linalg.solve(M, R) returns M⁻¹R.
-        a rotation only | translated: => u, _, v = torch.linalg.svd(a.T @ b); W = u @ v; translated:
-            You look for the best rotation. W may stretch and shear as well: the formula has no such condition.
+    no means taken away | old.mean(dim=0), new.mean(dim=0) => 0, 0
+        You do not take the means away. W can turn and stretch, but it cannot shift: what has moved as a whole must be
+        taken away before and added after.
+    means taken away only to find W | (gallery - mean_old) @ W + mean_new => gallery @ W
+        You find W from centred features, and then apply it to the gallery as it is. Take the old mean away first, and
+        add the new one in the end.
+    W found without taking the means away | old - mean_old, new - mean_new => old, new
+        You find W from features whose means are still there. Take from `old` and from `new` its own mean, then solve.
+    new mean not added | + mean_new =>
+        The new mean is missing: your features lie around 0, and those of the new network elsewhere. Add it last.
+    old mean not taken from the gallery | (gallery - mean_old) => gallery
+        You do not take the old mean from the gallery. W was made for centred features.
+    gallery's own mean taken away | gallery - mean_old => gallery - gallery.mean(dim=0)
+        You take away the gallery's own mean. The gallery shows other images than the dictionary; only the dictionary
+        says what becomes of a mean: take away old.mean(dim=0).
+    old mean added in the end | + mean_new => + mean_old
+        In the end you add the old mean again. Translated features belong around the new mean.
+    one mean for all dimensions | mean(dim=0) => mean() (twice)
+        You take the mean of all entries, one number. Each dimension has its own mean: old.mean(dim=0).
+    translated backwards | a, b = => b, a =
+        Your W goes from new to old. The gallery is old and must become new: A is the old side, B the new one.
+    W transposed | @ W => @ W.T
+        You apply W transposed. A stored feature is a row, so W stands on its right: gallery @ W.
+    λ left out | ridge * torch => 0 * torch
+        You leave λ out. Where the dictionary says little, W then takes any value; ridge * torch.eye(D) belongs to AᵀA.
+    λ added to every entry | ridge * torch.eye(a.shape[1]) => ridge
+        You add λ to every entry of AᵀA. It belongs on the diagonal only: ridge * torch.eye(D).
+    λ times the number of images | ridge * torch => ridge * len(a) * torch
+        You multiply λ by the number of images. That would be right if the errors were averaged; here they are summed.
+    λ squared | ridge * torch => ridge**2 * torch
+        You square λ. As a term of AᵀA it stands there as it is; its square root is needed only where the penalty is
+        written as more rows of A.
+    multiplied instead of solved | torch.linalg.solve( => ( | a.shape[1]), a.T @ b => a.shape[1])) @ (a.T @ b
+        You multiply by AᵀA + λI. Its inverse is needed: torch.linalg.solve(M, R) returns M⁻¹R.
+    a rotation only | translated: => u, _, v = torch.linalg.svd(a.T @ b); W = u @ v; translated:
+        You look for the best rotation. W may stretch and shear as well: the formula has no such condition.
     """),
     hints=(
         "First the dictionary: take from `old` its mean, old.mean(dim=0) of shape (D,), and from `new` its own. These "

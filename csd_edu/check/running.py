@@ -53,9 +53,8 @@ IMPORTS = {
 """What a solution may need to run in a cell of its own, by the name that it uses (a regular expression)."""
 
 
-@dataclass(frozen=True, eq=False)
 class Case:
-    """One input of an exercise.
+    """One input of an exercise: Case("two tasks, the first of them", matrix, 0).
 
     Attributes:
         about: what is special about it, as words in brackets.
@@ -63,9 +62,8 @@ class Case:
         shows: for a corner case, the name of the mistake that who fails here, but on no plain case, has made.
     """
 
-    about: str
-    arguments: tuple[Any, ...]
-    shows: str | None = None
+    def __init__(self, about: str, *arguments: Any, shows: str | None = None) -> None:
+        self.about, self.arguments, self.shows = about, arguments, shows
 
 
 @dataclass(frozen=True, eq=False)
