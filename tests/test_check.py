@@ -843,7 +843,7 @@ def test_a_teacher_that_receives_a_gradient(name):
     verdict = checked(name, edited(RIGHT[name], ".detach()", ""))
     assert verdict.mistake == "teacher gradient"
     assert "The teacher received a gradient" in verdict.message
-    frozen = check.EXERCISES[name].frozen
+    frozen = check.EXERCISES[name].answer.frozen
     assert f"'{frozen}'" in verdict.message
 
 
@@ -853,7 +853,7 @@ def test_a_loss_without_a_gradient(name):
     for cut in (lambda *a: right(*a).detach(), torch.no_grad()(right), lambda *a: torch.tensor(right(*a).item())):
         verdict = checked(name, cut)
         assert verdict.mistake == "detached"
-        assert f"'{check.EXERCISES[name].learns}'" in verdict.message
+        assert f"'{check.EXERCISES[name].answer.learns}'" in verdict.message
 
 
 def test_a_part_of_the_gradient_is_cut():

@@ -769,7 +769,7 @@ def test_other_parameters(name):
 def test_a_teacher_that_receives_a_gradient(name):
     verdict = checked(name, edited(RIGHT[name], ".detach()", ""))
     assert verdict.mistake == "teacher gradient"
-    assert f"'{check.EXERCISES[name].frozen}'" in verdict.message
+    assert f"'{check.EXERCISES[name].answer.frozen}'" in verdict.message
 
 
 @pytest.mark.parametrize("name", ["feature_distance", "relation_distance"])

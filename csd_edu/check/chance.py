@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from csd_edu.check.running import Case, Exercise, Mistake
+from csd_edu.check.answers import Number
+from csd_edu.check.running import Case, Exercise, table
 
 
 def chance_recall(n_right: int, n_gallery: int, k: int) -> float:
@@ -18,86 +19,56 @@ def _one_by_one(n_right: int, n_gallery: int, k: int) -> float:
     return 1 - math.prod(max(0, n_wrong - i) / (n_gallery - i) for i in range(k))
 
 
-def _exactly_one(n_right: int, n_gallery: int, k: int) -> float:
-    return n_right * math.comb(n_gallery - n_right, k - 1) / math.comb(n_gallery, k)
-
-
 CHANCE_RECALL = Exercise(
-    name="chance_recall",
+    chance_recall,
     title="Recall@K by chance",
-    solution=chance_recall,
+    doc="Check f(n_right, n_gallery, k) -> float, Recall@K of a search that shows the items in random order.",
     truth=_one_by_one,
-    answer="number",
+    answer=Number(),
     cases=(
-        Case("one item is shown", (3, 12, 1)),
-        Case("two items are shown", (3, 12, 2)),
-        Case("one right item, five shown", (1, 20, 5)),
-        Case("nine right items of 999, as in the saved runs", (9, 999, 10)),
-        Case("more right items than are shown", (6, 10, 3)),
-        Case("more items are shown than there are wrong ones", (3, 5, 4), "more items shown than there are wrong ones"),
-    ),
-    mistakes=(
-        Mistake(
-            "R / G for every k",
-            "You return R / G, which is right for k = 1 only. The more items are shown, the surer a hit.",
-            lambda n_right, n_gallery, _: n_right / n_gallery,
-        ),
-        Mistake(
-            "k times R / G",
-            "You multiply R / G by k. That is the mean number of right items among the k; it counts a search with "
-            "two hits twice, and can become larger than 1.",
-            lambda n_right, n_gallery, k: k * n_right / n_gallery,
-        ),
-        Mistake(
-            "k times R / G, at most 1",
-            "You multiply R / G by k and cut at 1. A search with two right items among the k is one hit, not two; "
-            "before the cut it is already too much.",
-            lambda n_right, n_gallery, k: min(1.0, k * n_right / n_gallery),
-        ),
-        Mistake(
-            "drawn with replacement",
-            "You take the k items as independent: 1 − (1 − R/G)^k. But no item is shown twice: after a wrong one, "
-            "fewer wrong ones are left. Count the choices, with math.comb.",
-            lambda n_right, n_gallery, k: 1 - (1 - n_right / n_gallery) ** k,
-        ),
-        Mistake(
-            "chance of no hit",
-            "This is the chance that all k items are wrong. Recall@K is the chance of the opposite: one minus it.",
-            lambda n_right, n_gallery, k: math.comb(n_gallery - n_right, k) / math.comb(n_gallery, k),
-        ),
-        Mistake(
-            "all k must be right",
-            "This is the chance that all k items are right. For a hit, one of them is enough.",
-            lambda n_right, n_gallery, k: math.comb(n_right, k) / math.comb(n_gallery, k),
-        ),
-        Mistake(
-            "one minus all right",
-            "You subtract the choices of only right items. A miss is a choice of only wrong ones: k out of G − R.",
-            lambda n_right, n_gallery, k: 1 - math.comb(n_right, k) / math.comb(n_gallery, k),
-        ),
-        Mistake(
-            "exactly one right item",
-            "This is the chance of exactly one right item among the k. At least one is asked for; two are a hit, too.",
-            _exactly_one,
-        ),
-        Mistake(
-            "the query taken out once more",
-            "You take the query out of the gallery: G − 1 items, of which R − 1 are right. It is left out already: G "
-            "and R count the others only.",
-            lambda n_right, n_gallery, k: 1 - math.comb(n_gallery - n_right, k) / max(1, math.comb(n_gallery - 1, k)),
-        ),
-        Mistake(
-            "percent instead of a share",
-            "You return percent. Recall@K is a share, from 0 to 1.",
-            lambda n_right, n_gallery, k: 100 * chance_recall(n_right, n_gallery, k),
-        ),
-        Mistake(
-            "more items shown than there are wrong ones",
-            "If more items are shown than there are wrong ones, one of them must be right: the result is 1. math.comb "
-            "gives 0 choices then; factorials of negative numbers do not exist.",
-            lambda *_: math.nan,
+        Case("one item is shown", 3, 12, 1),
+        Case("two items are shown", 3, 12, 2),
+        Case("one right item, five shown", 1, 20, 5),
+        Case("nine right items of 999, as in the saved runs", 9, 999, 10),
+        Case("more right items than are shown", 6, 10, 3),
+        Case(
+            "more items are shown than there are wrong ones",
+            3,
+            5,
+            4,
+            shows="more items shown than there are wrong ones",
         ),
     ),
+    mistakes=table("""
+    R / G for every k | 1 - math.comb(n_wrong, k) / math.comb(n_gallery, k) => n_right / n_gallery
+        You return R / G, which is right for k = 1 only. The more items are shown, the surer a hit.
+    k times R / G | 1 - math.comb(n_wrong, k) / math.comb(n_gallery, k) => k * n_right / n_gallery
+        You multiply R / G by k. That is the mean number of right items among the k; it counts a search with two hits
+        twice, and can become larger than 1.
+    k times R / G, at most 1 | 1 - math.comb(n_wrong, k) / math.comb(n_gallery, k) => min(1, k * n_right / n_gallery)
+        You multiply R / G by k and cut at 1. A search with two right items among the k is one hit, not two; before the
+        cut it is already too much.
+    drawn with replacement | 1 - math.comb(n_wrong, k) / math.comb(n_gallery, k) => 1 - (1 - n_right / n_gallery) ** k
+        You take the k items as independent: 1 − (1 − R/G)^k. But no item is shown twice: after a wrong one, fewer wrong
+        ones are left. Count the choices, with math.comb.
+    chance of no hit | 1 - =>
+        This is the chance that all k items are wrong. Recall@K is the chance of the opposite: one minus it.
+    all k must be right | 1 - math.comb(n_wrong => math.comb(n_right
+        This is the chance that all k items are right. For a hit, one of them is enough.
+    one minus all right | comb(n_wrong => comb(n_right
+        You subtract the choices of only right items. A miss is a choice of only wrong ones: k out of G − R.
+    exactly one right item | 1 - math.comb(n_wrong, k) => n_right * math.comb(n_wrong, k - 1)
+        This is the chance of exactly one right item among the k. At least one is asked for; two are a hit, too.
+    the query taken out once more | comb(n_gallery, k) => comb(n_gallery - 1, k)
+        You take the query out of the gallery: G − 1 items, of which R − 1 are right. It is left out already: G and R
+        count the others only.
+    percent instead of a share | 1 - => 100 - 100 *
+        You return percent. Recall@K is a share, from 0 to 1.
+    more items shown than there are wrong ones
+        | math.comb(n_wrong, k) => math.factorial(n_wrong) // math.factorial(k) // math.factorial(n_wrong - k)
+        If more items are shown than there are wrong ones, one of them must be right: the result is 1. math.comb gives 0
+        choices then; factorials of negative numbers do not exist.
+    """),
     hints=(
         "Begin with k = 1: the result is R / G. For more items, ask first for the chance that all k are wrong.",
         "There are math.comb(G, k) choices of k items, all alike. How many of them have only wrong items?",

@@ -1,16 +1,15 @@
-"""Exercises on losses that pull and push features: the batch-hard triplet loss, and CSD."""
+"""Exercises on losses that pull and push features: the batch-hard triplet loss, CSD, and which pairs CSD compares."""
 
 from __future__ import annotations
-
-from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu import losses
-from csd_edu.check.running import Case, Exercise, Mistake
+from csd_edu.check.answers import Loss, Masks
+from csd_edu.check.inputs import APART, PAIRS, random
+from csd_edu.check.running import Case, Exercise, table
 
 
 def triplet(features: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -22,6 +21,13 @@ def triplet(features: Tensor, labels: Tensor, margin: float) -> Tensor:
     nearest_negative = similarity.masked_fill(same_class, -torch.inf).amax(dim=1)  # (B,)
     loss = F.relu(nearest_negative - farthest_positive + margin)  # (B,), 0 where a positive or a negative is missing
     return loss.sum() / (loss > 0).sum().clamp_min(1)
+
+
+def contrast_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
+    itself = torch.eye(len(labels), dtype=torch.bool)  # (B, B)
+    itself = torch.cat([itself, torch.zeros_like(itself)], dim=1)  # (B, 2B): among the students, not the teachers
+    same_class = (labels[:, None] == labels[None, :]).repeat(1, 2)  # (B, 2B)
+    return ~itself, same_class & ~itself
 
 
 def csd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -36,171 +42,79 @@ def csd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) ->
     return (-log_probability.sum(dim=1) / positive.sum(dim=1)).mean()
 
 
-def _random(n: int, dim: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, dim, generator=generator) * torch.rand(n, 1, generator=generator).mul(2).exp()
-
-
-def _wrong_triplet(
-    features: Tensor,
-    labels: Tensor,
-    margin: float,
-    *,
-    compare: Literal["cosine", "dot", "Euclidean", "columns"] = "cosine",
-    positive: Literal["farthest", "nearest"] = "farthest",
-    negative: Literal["nearest", "farthest"] = "nearest",
-    out: float = torch.inf,
-    margins: int = 1,
-    sign: int = 1,
-    relu: bool = True,
-    mean: Literal["non-zero", "valid", "batch", "none"] = "non-zero",
-) -> Tensor:
-    """The triplet loss with one thing done differently; `out` stands for pairs that are out of the question."""
-    unit = F.normalize(features, dim=0 if compare == "columns" else 1)
-    similarity = features @ features.T if compare == "dot" else unit @ unit.T
-    if compare == "Euclidean":
-        similarity = -torch.cdist(features, features)
-    same = labels[:, None] == labels[None, :]
-    own = same & ~torch.eye(len(labels), dtype=torch.bool)
-    if positive == "farthest":
-        of_positive = similarity.masked_fill(~own, out).amin(dim=1)
-    else:
-        of_positive = similarity.masked_fill(~own, -out).amax(dim=1)
-    if negative == "nearest":
-        of_negative = similarity.masked_fill(same, -out).amax(dim=1)
-    else:
-        of_negative = similarity.masked_fill(same, out).amin(dim=1)
-    valid = own.any(dim=1) & ~same.all(dim=1)
-    loss = (sign * (of_negative - of_positive) + margins * margin)[valid]
-    loss = F.relu(loss) if relu else loss
-    n = {"non-zero": int((loss > 0).sum()), "valid": len(loss), "batch": len(labels), "none": 1}[mean]
-    return loss.sum() / max(n, 1)
-
-
-def _all_triplets(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    unit = F.normalize(features, dim=1)
-    similarity = unit @ unit.T
-    same = labels[:, None] == labels[None, :]
-    own = same & ~torch.eye(len(labels), dtype=torch.bool)
-    loss = F.relu(similarity[:, None, :] - similarity[:, :, None] + margin)[own[:, :, None] & ~same[:, None, :]]
-    return loss.sum() / (loss > 0).sum().clamp_min(1)
-
-
 _CORNER = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0], [-0.8, 0.6]])
-_APART = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -0.8], [-1.1, 1.0, -1.0], [-0.7, -1.0, 1.0]])
-_PAIRS = torch.tensor([0, 0, 1, 1])
 _SPREAD = torch.tensor([[2.0, 0.1], [1.0, 0.0], [0.7, 0.9], [-1.0, 0.1], [-3.0, -0.2], [-0.7, -0.8]])
 
 TRIPLET = Exercise(
-    name="triplet",
+    triplet,
     title="Batch-hard triplet loss",
-    solution=triplet,
+    doc="Check f(features (B, D), labels (B,), margin) -> scalar, as `losses.batch_hard_triplet`.",
     truth=lambda features, labels, margin: losses.batch_hard_triplet(features, labels, margin=margin),
-    answer="loss",
-    learns="features",
+    answer=Loss("features"),
     cases=(
-        Case("two classes of two", (_CORNER, _PAIRS, 0.5)),
-        Case("two classes of three, a large margin", (_SPREAD, torch.tensor([0, 0, 0, 1, 1, 1]), 1.2)),
-        Case("classes that lie in each other's way", (_SPREAD, torch.tensor([0, 0, 1, 1, 1, 0]), 0.2)),
-        Case("four samples that all point apart: similarities below 0", (_APART, _PAIRS, 0.3)),
-        Case("ten samples, three classes", (_random(10, 4, 0), torch.arange(10) % 3, 0.3)),
+        Case("two classes of two", _CORNER, PAIRS, 0.5),
+        Case("two classes of three, a large margin", _SPREAD, torch.tensor([0, 0, 0, 1, 1, 1]), 1.2),
+        Case("classes that lie in each other's way", _SPREAD, torch.tensor([0, 0, 1, 1, 1, 0]), 0.2),
+        Case("four samples that all point apart: similarities below 0", APART, PAIRS, 0.3),
+        Case("ten samples, three classes", random(10, 4, 0, 2), torch.arange(10) % 3, 0.3),
         Case(
             "one sample is alone in its class, and has no positive",
-            (_CORNER[:3], torch.tensor([0, 0, 1]), 0.5),
+            _CORNER[:3],
+            torch.tensor([0, 0, 1]),
+            0.5,
             shows="a sample without a positive takes part",
         ),
         Case(
             "all triplets are already far enough apart",
-            (torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]]), torch.tensor([0, 0, 1, 1]), 0.1),
+            torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]]),
+            PAIRS,
+            0.1,
             shows="mean of no losses",
         ),
     ),
-    mistakes=(
-        Mistake(
-            "dot product instead of cosine",
-            "You compare by the dot product: the loss can then be lowered by making features longer or shorter. Scale "
-            "them to length 1 first.",
-            partial(_wrong_triplet, compare="dot"),
-        ),
-        Mistake(
-            "Euclidean distance of unscaled features",
-            "You compare by Euclidean distance. The margin here is in units of cosine similarity.",
-            partial(_wrong_triplet, compare="Euclidean"),
-        ),
-        Mistake(
-            "normalised along the wrong axis",
-            "You scale the columns to length 1 (dim=0). Each sample, a row, must have length 1 (dim=1).",
-            partial(_wrong_triplet, compare="columns"),
-        ),
-        Mistake(
-            "nearest positive instead of the farthest",
-            "You take the positive that is already nearest. The hardest one is the farthest: the least similar of the "
-            "class.",
-            partial(_wrong_triplet, positive="nearest"),
-        ),
-        Mistake(
-            "farthest negative instead of the nearest",
-            "You take the negative that is farthest away, where there is nothing to do. The hardest one is the "
-            "nearest: the most similar of another class.",
-            partial(_wrong_triplet, negative="farthest"),
-        ),
-        Mistake(
-            "sign swapped",
-            "Positive and negative are swapped: your loss pushes a class apart. With distances it is positive − "
-            "negative; similarities go the other way.",
-            partial(_wrong_triplet, sign=-1),
-        ),
-        Mistake(
-            "no margin",
-            "The margin is missing: it is added to the difference before the relu.",
-            partial(_wrong_triplet, margins=0),
-        ),
-        Mistake(
-            "margin subtracted",
-            "You subtract the margin. Added, it asks for more than the right order: a distance between the two.",
-            partial(_wrong_triplet, margins=-1),
-        ),
-        Mistake(
-            "no relu",
-            "Losses below 0 are missing their relu: samples that are far enough apart already must count as 0.",
-            partial(_wrong_triplet, relu=False, mean="valid"),
-        ),
-        Mistake(
-            "mean over all samples",
-            "You divide by the number of all samples. The mean is over the losses above 0 only; otherwise the few hard "
-            "ones fade as the others get easy.",
-            partial(_wrong_triplet, mean="batch"),
-        ),
-        Mistake(
-            "sum instead of mean",
-            "You add up the losses. Divide by the number of those above 0.",
-            partial(_wrong_triplet, mean="none"),
-        ),
-        Mistake(
-            "masked with 0",
-            "You set the pairs that are out of the question to 0. That is a similarity like any other, and it wins "
-            "where all others are below (or above) it. Use −inf for a maximum, +inf for a minimum.",
-            partial(_wrong_triplet, out=0.0),
-        ),
-        Mistake(
-            "all triplets instead of the hardest",
-            "You average over all triplets. Batch-hard takes, for each sample, one: its farthest positive and its "
-            "nearest negative.",
-            _all_triplets,
-        ),
-        Mistake(
-            "a sample without a positive takes part",
-            "A sample that is alone in its class has no positive, and so no triplet. Do not take the sample itself for "
-            "one: leave it out.",
-            lambda features, labels, margin: _self_positive(features, labels, margin),
-        ),
-        Mistake(
-            "mean of no losses",
-            "When no loss is above 0 the mean of them is 0/0, NaN, and one NaN spoils a whole training. Return 0 then, "
-            "for instance by dividing by at least 1.",
-            lambda features, labels, margin: _mean_of_none(features, labels, margin),
-        ),
-    ),
+    mistakes=table("""
+    dot product instead of cosine | F.normalize(features, dim=1) => features
+        You compare by the dot product: the loss can then be lowered by making features longer or shorter. Scale them to
+        length 1 first.
+    Euclidean distance of unscaled features | F.normalize(features, dim=1) => features
+        | features @ features.T => -torch.cdist(features, features)
+        You compare by Euclidean distance. The margin here is in units of cosine similarity.
+    normalised along the wrong axis | features, dim=1 => features, dim=0
+        You scale the columns to length 1 (dim=0). Each sample, a row, must have length 1 (dim=1).
+    nearest positive instead of the farthest | ~positive, torch.inf).amin => ~positive, -torch.inf).amax
+        You take the positive that is already nearest. The hardest one is the farthest: the least similar of the class.
+    farthest negative instead of the nearest | same_class, -torch.inf).amax => same_class, torch.inf).amin
+        You take the negative that is farthest away, where there is nothing to do. The hardest one is the nearest: the
+        most similar of another class.
+    sign swapped | nearest_negative - farthest_positive => farthest_positive - nearest_negative
+        Positive and negative are swapped: your loss pushes a class apart. With distances it is positive − negative;
+        similarities go the other way.
+    no margin | + margin =>
+        The margin is missing: it is added to the difference before the relu.
+    margin subtracted | + margin => - margin
+        You subtract the margin. Added, it asks for more than the right order: a distance between the two.
+    no relu | F.relu => | (loss > 0).sum().clamp_min(1) => len(loss)
+        Losses below 0 are missing their relu: samples that are far enough apart already must count as 0.
+    mean over all samples | (loss > 0).sum().clamp_min(1) => len(loss)
+        You divide by the number of all samples. The mean is over the losses above 0 only; otherwise the few hard ones
+        fade as the others get easy.
+    sum instead of mean | / (loss > 0).sum().clamp_min(1) =>
+        You add up the losses. Divide by the number of those above 0.
+    masked with 0 | ~positive, torch.inf => ~positive, 0 | same_class, -torch.inf => same_class, 0
+        You set the pairs that are out of the question to 0. That is a similarity like any other, and it wins where all
+        others are below (or above) it. Use −inf for a maximum, +inf for a minimum.
+    all triplets instead of the hardest
+        | nearest_negative - farthest_positive + margin)
+        => similarity[:, None] - similarity[:, :, None] + margin)[positive[:, :, None] & ~same_class[:, None]]
+        You average over all triplets. Batch-hard takes, for each sample, one: its farthest positive and its nearest
+        negative.
+    a sample without a positive takes part | ~positive, torch.inf => ~same_class, torch.inf
+        A sample that is alone in its class has no positive, and so no triplet. Do not take the sample itself for one:
+        leave it out.
+    mean of no losses | .clamp_min(1) =>
+        When no loss is above 0 the mean of them is 0/0, NaN, and one NaN spoils a whole training. Return 0 then, for
+        instance by dividing by at least 1.
+    """),
     hints=(
         "Two (B, B) matrices: the cosine similarities, and which pairs have the same label. The diagonal is no pair.",
         "The farthest positive is a minimum of similarities, the nearest negative a maximum. Fill what must not win "
@@ -214,210 +128,172 @@ TRIPLET = Exercise(
 )
 
 
-def _self_positive(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    unit = F.normalize(features, dim=1)
-    similarity = unit @ unit.T
-    same = labels[:, None] == labels[None, :]
-    hardest = similarity.masked_fill(~same, torch.inf).amin(dim=1)
-    loss = F.relu(similarity.masked_fill(same, -torch.inf).amax(dim=1) - hardest + margin)
-    return loss.sum() / (loss > 0).sum().clamp_min(1)
+def _library_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
+    features = torch.ones(len(labels), 2)
+    pairs = losses.csd_pairs(features, features, labels, temperature=1.0)
+    return pairs.weight > 0, pairs.positive  # whoever is compared has a weight
 
 
-def _mean_of_none(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    loss = _wrong_triplet(features, labels, margin)
-    return loss if loss > 0 else loss / 0
+CONTRAST_MASKS = Exercise(
+    contrast_masks,
+    title="Contrast set and positives",
+    doc="""Check f(labels (B,)) -> two masks (B, 2B), the contrast set A and the positives P of each anchor.
 
-
-def _wrong_csd(
-    student: Tensor,
-    teacher: Tensor,
-    labels: Tensor,
-    temperature: float,
-    *,
-    normalise: bool = True,
-    scale: Literal["inside", "outside", "none", "times"] = "inside",
-    contrast: Literal["both", "students", "teachers"] = "both",
-    itself: Literal["out", "denominator", "positive"] = "out",
-    own_teacher: bool = True,
-    teacher_positives: bool = True,
-    denominator: Literal["all", "negatives"] = "all",
-    positives: Literal["outside", "inside", "sum", "pairs"] = "outside",
-    mean: bool = True,
-    dim: int = 1,
-    sign: int = 1,
-) -> Tensor:
-    """CSD with one thing done differently."""
-    n = len(labels)
-    if normalise:
-        student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
-    same, eye = labels[:, None] == labels[None, :], torch.eye(n, dtype=torch.bool)
-    of_teachers = (same if own_teacher else same & ~eye) & torch.tensor(teacher_positives)
-    positive = torch.cat([same if itself == "positive" else same & ~eye, of_teachers], dim=1)
-    contrasted = torch.cat([torch.ones_like(eye) if itself != "out" else ~eye, torch.ones_like(eye)], dim=1)
-    similarity = student @ torch.cat([student, teacher]).T
-    if contrast != "both":
-        columns = slice(0, n) if contrast == "students" else slice(n, 2 * n)
-        similarity, positive, contrasted = similarity[:, columns], positive[:, columns], contrasted[:, columns]
-    similarity = similarity * {"inside": 1 / temperature, "times": temperature}.get(scale, 1.0)
-    if denominator == "negatives":
-        contrasted = contrasted & ~positive
-    log_sum = similarity.masked_fill(~contrasted, -torch.inf).logsumexp(dim=dim, keepdim=True)
-    log_probability = similarity - log_sum
-    count = positive.sum(dim=1)
-    if positives == "inside":
-        loss = count.log() - log_probability.masked_fill(~positive, -torch.inf).logsumexp(dim=1)
-    else:
-        loss = -log_probability.masked_fill(~positive, 0.0).sum(dim=1)
-    if positives == "pairs":
-        return loss.sum() / count.sum()
-    if positives == "outside":
-        loss = torch.where(count > 0, loss / count, 0.0)
-    total = loss.sum() * sign / (temperature if scale == "outside" else 1.0)
-    return total / (count > 0).sum() if mean else total
-
-
-def _naive_csd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
-    exps = (student @ torch.cat([student, teacher]).T / temperature).exp()
-    eye = torch.eye(len(labels))
-    out = torch.cat([eye, torch.zeros_like(eye)], dim=1).bool()
-    positive = (labels[:, None] == labels[None, :]).repeat(1, 2) & ~out
-    log_probability = (exps / exps.masked_fill(out, 0).sum(dim=1, keepdim=True)).log()
-    return (-log_probability.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).mean()
+    Columns 0 to B−1 are the students, columns B to 2B−1 the teachers of the same images.
+    """,
+    truth=_library_masks,
+    answer=Masks(),
+    cases=(
+        Case("two images of one class; first the contrast set, then the positives", torch.tensor([0, 0])),
+        Case("two images of two classes; first the contrast set, then the positives", torch.tensor([0, 1])),
+        Case("three images, two of one class; first the contrast set, then the positives", torch.tensor([2, 0, 2])),
+        Case("six images, classes of three, two and one", torch.tensor([3, 1, 3, 3, 1, 0])),
+    ),
+    mistakes=table("""
+    masks swapped | ~itself, same_class & ~itself => same_class & ~itself, ~itself
+        The two masks are swapped. The contrast set A comes first, the positives P, a part of it, second.
+    the anchor kept in the contrast set | return ~itself => return torch.ones_like(itself)
+        Your contrast set holds the anchor itself. Its similarity is 1 whatever the network does, and it would take
+        weight from all others: False where student i meets student i.
+    the anchor among its positives | same_class & ~itself => same_class
+        The anchor is one of its own positives. P is a part of A, and the anchor itself is not in A: to pull it towards
+        itself would change nothing.
+    the anchor in both masks | ~itself, same_class & ~itself => torch.ones_like(itself), same_class
+        Nobody is left out: the anchor is in the contrast set and among its own positives. Both masks are False where
+        student i meets student i.
+    own teacher view not a positive | & ~itself => & ~itself & ~itself.roll(len(labels), dims=1)
+        The anchor's own teacher view is missing from its positives. Image i under the old network has i's label, and is
+        what i should stay close to. Only the student i is left out.
+    own teacher view not compared | torch.zeros_like(itself) => itself
+        You leave out the anchor's own teacher view, from both masks. The diagonal of the right half is not the anchor
+        itself: it is another network's feature of the same image, and a positive.
+    own teacher view the only positive | same_class & ~itself => itself.roll(len(labels), dims=1)
+        The anchor's own teacher view is your only positive. The label decides: all of its class are positives, students
+        and teachers.
+    no teacher among the positives | & ~itself => & ~itself & (torch.arange(2 * len(labels)) < len(labels))
+        Your positives are students only. The teachers of the anchor's class are positives as well: they show where this
+        class lay.
+    no student among the positives | & ~itself => & (torch.arange(2 * len(labels)) >= len(labels))
+        Your positives are teachers only. The other students of the anchor's class are positives as well.
+    teachers not compared | torch.zeros_like(itself) => torch.ones_like(itself)
+        The right half of your masks is empty: no teacher takes part. Among students alone there is nothing to distil.
+    no columns for the teachers | torch.cat([itself, torch.zeros_like(itself)], dim=1) => itself | .repeat(1, 2) =>
+        Your masks have a column for each student, and none for the teachers. An anchor is compared with both: 2B
+        columns, the students first.
+    teachers first | [itself, torch.zeros_like(itself)] => [torch.zeros_like(itself), itself]
+        The teachers stand in your left half. The students come first, columns 0 to B−1, and so the anchor itself is on
+        the left.
+    students and teachers interleaved
+        | cat([itself, torch.zeros_like(itself)], dim=1) => stack([itself, torch.zeros_like(itself)], dim=2).flatten(1)
+        | repeat(1, 2) => repeat_interleave(2, dim=1)
+        Your columns alternate: student 0, teacher 0, student 1, and so on. First come all students, then all teachers:
+        .repeat(1, 2) or torch.cat(…, dim=1), not .repeat_interleave.
+    positives left out of the contrast set | return ~itself => return ~itself & ~same_class
+        Your contrast set holds negatives only. The positives are compared too: P is a part of A.
+    negatives instead of positives | same_class & ~itself => ~same_class
+        Your second mask marks the negatives, those with another label. Positives have the anchor's label.
+    both masks inverted | ~itself, same_class & ~itself => itself, ~(same_class & ~itself)
+        Your masks are inverted: they are True for those who are left out. True means that a pair takes part.
+    """),
+    hints=(
+        "labels[:, None] == labels[None, :] tells of each pair of images whether they have the same label, (B, B). "
+        "Students and teachers are of the same images: the two halves of P differ in one place only. Where?",
+        "The anchor itself is torch.eye(B, dtype=torch.bool) in the left half, and nothing in the right one: "
+        "torch.cat([…, torch.zeros_like(…)], dim=1).",
+        "The contrast set is everyone but the anchor itself, ~itself. The positives are those with the same label "
+        "among them: same.repeat(1, 2) & ~itself.",
+    ),
+    tested="who is left out, the own teacher view, students first and teachers after them, a class with one image",
+)
 
 
 _STUDENT = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
 _TEACHER = torch.tensor([[0.8, 0.6], [0.8, -0.6], [0.6, 0.8], [-1.0, 0.0]])
 
 CSD = Exercise(
-    name="csd",
+    csd,
     title="Contrastive Supervised Distillation",
-    solution=csd,
+    doc="Check f(student (B, D), teacher (B, D), labels (B,), temperature) -> scalar, as `losses.csd`.",
     truth=lambda student, teacher, labels, temperature: losses.csd(student, teacher, labels, temperature=temperature),
-    answer="loss",
-    learns="student",
-    frozen="teacher",
+    answer=Loss("student", frozen="teacher"),
     cases=(
-        Case("two samples of one class, τ = 0.5", (_STUDENT[:2], _TEACHER[:2], torch.tensor([0, 0]), 0.5)),
-        Case("two classes of two, τ = 0.5", (_STUDENT, _TEACHER, _PAIRS, 0.5)),
-        Case("the same with the paper's τ = 0.07", (_STUDENT, _TEACHER, _PAIRS, 0.07)),
-        Case("features of other lengths than 1", (3 * _STUDENT, 0.5 * _TEACHER + 0.1, _PAIRS, 0.2)),
-        Case("one sample is alone in its class", (_STUDENT[:3], _TEACHER[:3], torch.tensor([0, 0, 1]), 0.2)),
+        Case("two samples of one class, τ = 0.5", _STUDENT[:2], _TEACHER[:2], torch.tensor([0, 0]), 0.5),
+        Case("two classes of two, τ = 0.5", _STUDENT, _TEACHER, PAIRS, 0.5),
+        Case("the same with the paper's τ = 0.07", _STUDENT, _TEACHER, PAIRS, 0.07),
+        Case("features of other lengths than 1", 3 * _STUDENT, 0.5 * _TEACHER + 0.1, PAIRS, 0.2),
+        Case("one sample is alone in its class", _STUDENT[:3], _TEACHER[:3], torch.tensor([0, 0, 1]), 0.2),
         Case(
             "seven samples, classes of four and three",
-            (_random(7, 4, 0), _random(7, 4, 1), torch.tensor([0, 1, 0, 0, 1, 0, 1]), 0.2),
+            random(7, 4, 0, 2),
+            random(7, 4, 1, 2),
+            torch.tensor([0, 1, 0, 0, 1, 0, 1]),
+            0.2,
         ),
         Case(
             "a very low temperature: exp(1/0.005) is infinite in float32",
-            (_STUDENT, _TEACHER, _PAIRS, 0.005),
+            _STUDENT,
+            _TEACHER,
+            PAIRS,
+            0.005,
             shows="exp overflows",
         ),
     ),
-    mistakes=(
-        Mistake(
-            "temperature outside the exponent",
-            "The temperature stands outside the exponent: you divide the logarithm, or the loss, by τ. Divide the "
-            "similarities by τ before the exponential; there it decides which pairs weigh most.",
-            partial(_wrong_csd, scale="outside"),
-        ),
-        Mistake(
-            "no temperature",
-            "The temperature is not used. Divide the similarities by τ before the exponential.",
-            partial(_wrong_csd, scale="none"),
-        ),
-        Mistake(
-            "multiplied by the temperature",
-            "You multiply the similarities by τ. Divide them: a small τ must sharpen the differences.",
-            partial(_wrong_csd, scale="times"),
-        ),
-        Mistake(
-            "own teacher view missing from the positives",
-            "The own teacher view is missing from the positives: sample i's feature under the old network has i's "
-            "label too, and is the most important one to stay close to. Only the student i itself is left out.",
-            partial(_wrong_csd, own_teacher=False),
-        ),
-        Mistake(
-            "no teacher among the positives",
-            "Only students are positives. The teachers of the same class are positives as well, i's own included.",
-            partial(_wrong_csd, teacher_positives=False),
-        ),
-        Mistake(
-            "self kept in the denominator",
-            "Student i is compared with itself in the denominator. Its similarity is always 1, the largest there is, "
-            "and nothing can be learnt from it: A(i) has all students but i.",
-            partial(_wrong_csd, itself="denominator"),
-        ),
-        Mistake(
-            "self among the positives",
-            "Student i is its own positive. The similarity to itself is always 1, and nothing can be learnt from it: "
-            "leave the diagonal of the students out, of the positives and of the denominator.",
-            partial(_wrong_csd, itself="positive"),
-        ),
-        Mistake(
-            "no teachers in the contrast set",
-            "The teachers are missing altogether: this is the supervised contrastive loss among the students. Without "
-            "the old network's features nothing holds the new ones in place.",
-            partial(_wrong_csd, contrast="students"),
-        ),
-        Mistake(
-            "no students in the contrast set",
-            "You contrast with the teachers only. A(i) holds all teachers and all students but i.",
-            partial(_wrong_csd, contrast="teachers"),
-        ),
-        Mistake(
-            "positives left out of the denominator",
-            "Your denominator holds the negatives only. It runs over all of A(i), the positives included: then the "
-            "quotient is a probability.",
-            partial(_wrong_csd, denominator="negatives"),
-        ),
-        Mistake(
-            "positives averaged inside the log",
-            "You average over the positives inside the logarithm. Khosla et al. call that L_in and found it worse; "
-            "here the logarithm comes first, then the mean over the positives.",
-            partial(_wrong_csd, positives="inside"),
-        ),
-        Mistake(
-            "positives summed, not averaged",
-            "You add up the positives of each sample without dividing by their number |P(i)|: samples of frequent "
-            "classes would weigh more.",
-            partial(_wrong_csd, positives="sum"),
-        ),
-        Mistake(
-            "one mean over all pairs",
-            "You take one mean over all positive pairs of the batch: samples of frequent classes weigh more. First the "
-            "mean over each sample's own positives, then the mean over the samples.",
-            partial(_wrong_csd, positives="pairs"),
-        ),
-        Mistake(
-            "sum instead of mean over the batch",
-            "You add up the samples of the batch. Take their mean.",
-            partial(_wrong_csd, mean=False),
-        ),
-        Mistake(
-            "not normalised",
-            "The features are not scaled to length 1: a longer feature would count as more similar. Normalise students "
-            "and teachers, each row, before the product.",
-            partial(_wrong_csd, normalise=False),
-        ),
-        Mistake(
-            "softmax along the wrong axis",
-            "The sum in the denominator runs over the anchors. It belongs to one anchor i, a row, and runs over its "
-            "contrast set A(i): dim=1.",
-            partial(_wrong_csd, dim=0),
-        ),
-        Mistake(
-            "sign swapped",
-            "The sign is swapped: a minus stands before the logarithm of a probability, and so the loss is never below "
-            "0. Yours pushes a class apart.",
-            partial(_wrong_csd, sign=-1),
-        ),
-        Mistake(
-            "exp overflows",
-            "At a low temperature exp(similarity/τ) is infinite in float32 (in float16 from about exp(11) on, below "
-            "τ = 0.09), or so small that its logarithm is −infinity. Stay with logarithms: log_softmax or logsumexp.",
-            _naive_csd,
-        ),
-    ),
+    mistakes=table("""
+    temperature outside the exponent | .T / temperature => .T | .mean() => .mean() / temperature
+        The temperature stands outside the exponent: you divide the logarithm, or the loss, by τ. Divide the
+        similarities by τ before the exponential; there it decides which pairs weigh most.
+    no temperature | / temperature =>
+        The temperature is not used. Divide the similarities by τ before the exponential.
+    multiplied by the temperature | / temperature => * temperature
+        You multiply the similarities by τ. Divide them: a small τ must sharpen the differences.
+    own teacher view missing from the positives | & ~itself => & ~torch.eye(len(labels), dtype=torch.bool).repeat(1, 2)
+        | .mean() => .nanmean()
+        The own teacher view is missing from the positives: sample i's feature under the old network has i's label too,
+        and is the most important one to stay close to. Only the student i itself is left out.
+    no teacher among the positives | & ~itself => & ~itself & (torch.arange(2 * len(labels)) < len(labels))
+        | .mean() => .nanmean()
+        Only students are positives. The teachers of the same class are positives as well, i's own included.
+    self kept in the denominator | .masked_fill(itself, -torch.inf) =>
+        Student i is compared with itself in the denominator. Its similarity is always 1, the largest there is, and
+        nothing can be learnt from it: A(i) has all students but i.
+    self among the positives | & ~itself => | .masked_fill(itself, -torch.inf) =>
+        Student i is its own positive. The similarity to itself is always 1, and nothing can be learnt from it: leave
+        the diagonal of the students out, of the positives and of the denominator.
+    no teachers in the contrast set | torch.zeros_like(itself) => torch.ones_like(itself) | .mean() => .nanmean()
+        The teachers are missing altogether: this is the supervised contrastive loss among the students. Without the old
+        network's features nothing holds the new ones in place.
+    no students in the contrast set | torch.cat([itself, => torch.cat([torch.ones_like(itself),
+        You contrast with the teachers only. A(i) holds all teachers and all students but i.
+    positives left out of the denominator | masked_fill(itself, => masked_fill(itself + positive,
+        Your denominator holds the negatives only. It runs over all of A(i), the positives included: then the quotient
+        is a probability.
+    positives averaged inside the log | ~positive, 0 => ~positive, -torch.inf
+        | -log_probability.sum(dim=1) / positive.sum(dim=1)
+        => positive.sum(dim=1).log() - log_probability.logsumexp(dim=1)
+        You average over the positives inside the logarithm. Khosla et al. call that L_in and found it worse; here the
+        logarithm comes first, then the mean over the positives.
+    positives summed, not averaged | / positive.sum(dim=1) =>
+        You add up the positives of each sample without dividing by their number |P(i)|: samples of frequent classes
+        would weigh more.
+    one mean over all pairs | log_probability.sum(dim=1) / positive.sum(dim=1) => log_probability.sum() / positive.sum()
+        You take one mean over all positive pairs of the batch: samples of frequent classes weigh more. First the mean
+        over each sample's own positives, then the mean over the samples.
+    sum instead of mean over the batch | .mean() => .sum()
+        You add up the samples of the batch. Take their mean.
+    not normalised | F.normalize(student, dim=1) => student | F.normalize(teacher.detach(), dim=1) => teacher.detach()
+        The features are not scaled to length 1: a longer feature would count as more similar. Normalise students and
+        teachers, each row, before the product.
+    softmax along the wrong axis | logsumexp(dim=1 => logsumexp(dim=0
+        The sum in the denominator runs over the anchors. It belongs to one anchor i, a row, and runs over its contrast
+        set A(i): dim=1.
+    sign swapped | -log_probability => log_probability
+        The sign is swapped: a minus stands before the logarithm of a probability, and so the loss is never below 0.
+        Yours pushes a class apart.
+    exp overflows | masked_fill(itself, -torch.inf).logsumexp => exp().masked_fill(itself, 0).sum
+        | similarity - log_sum => (similarity.exp() / log_sum).log()
+        At a low temperature exp(similarity/τ) is infinite in float32 (in float16 from about exp(11) on, below τ =
+        0.09), or so small that its logarithm is −infinity. Stay with logarithms: log_softmax or logsumexp.
+    """),
     hints=(
         "Draw the (B, 2B) matrix of similarities of the B students with the B students and then the B teachers, all "
         "normalised and divided by τ. Which cells are positives, and which cell of each row must not count at all?",

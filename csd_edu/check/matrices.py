@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
-import numpy as np
-
 from csd_edu import metrics
-from csd_edu.check.running import Case, Exercise, Mistake
+from csd_edu.check.answers import Number
+from csd_edu.check.running import Case, Exercise, table
 
 
 def backward_transfer(matrix: list[list]) -> float:
@@ -23,41 +19,6 @@ def forgetting(matrix: list[list]) -> float:
         best = max(row[j] for row in earlier if row[j] is not None)
         falls.append(best - last[j])
     return float(sum(falls) / len(falls))
-
-
-Change = Callable[[np.ndarray, np.ndarray], float]
-
-
-def _mean_change(first: np.ndarray, last: np.ndarray) -> float:
-    return float(np.mean(last - first))
-
-
-def _wrong_transfer(
-    matrix: Sequence[Sequence[float | None]],
-    *,
-    first: Callable[[np.ndarray], np.ndarray] = lambda r: np.diagonal(r)[:-1],
-    last: Callable[[np.ndarray], np.ndarray] = lambda r: r[-1, :-1],
-    score: Change = _mean_change,
-) -> float:
-    """Backward transfer with one thing done differently; `first` and `last` (T − 1,) are taken from the matrix."""
-    r = np.array(matrix, dtype=float)
-    return score(first(r), last(r))
-
-
-def _mean_fall(before: np.ndarray, last: np.ndarray) -> float:
-    return float(np.mean(before - last))
-
-
-def _wrong(
-    matrix: Sequence[Sequence[float | None]],
-    *,
-    before: Callable[[np.ndarray], np.ndarray] = lambda r: np.nanmax(r[:-1, :-1], axis=0),
-    last: Callable[[np.ndarray], np.ndarray] = lambda r: r[-1, :-1],
-    score: Change = _mean_fall,
-) -> float:
-    """Forgetting with one thing done differently; `before` and `last` (T − 1,) are taken from the matrix (T, T)."""
-    r = np.array(matrix, dtype=float)  # None becomes NaN
-    return score(before(r), last(r))
 
 
 # Above the diagonal: how a task went before it was learnt, as some protocols measure it.
@@ -83,82 +44,47 @@ _FIVE: list[list[float | None]] = [
 ]
 
 BACKWARD_TRANSFER = Exercise(
-    name="backward_transfer",
+    backward_transfer,
     title="Backward transfer",
-    solution=backward_transfer,
+    doc="Check f(matrix) -> float, as `metrics.backward_transfer`.",
     truth=metrics.backward_transfer,
-    answer="number",
+    answer=Number(),
     cases=(
-        Case("two tasks", (_FALLS,)),
-        Case("three tasks, and task 1 goes better in the end", (_ONE_RISES,)),
-        Case("four tasks", (_FOUR,)),
-        Case("five tasks, and the last but one goes better in the end", (_FIVE,)),
+        Case("two tasks", _FALLS),
+        Case("three tasks, and task 1 goes better in the end", _ONE_RISES),
+        Case("four tasks", _FOUR),
+        Case("five tasks, and the last but one goes better in the end", _FIVE),
     ),
-    mistakes=(
-        Mistake(
-            "diagonal minus last row",
-            "You subtract the last row from the diagonal. It is the other way round: less than zero means that "
-            "something was lost.",
-            partial(_wrong_transfer, score=lambda first, last: _mean_fall(first, last)),
-        ),
-        Mistake(
-            "divided by T",
-            "You divide by T. Nothing came after the last task to change it: the mean is over the T − 1 others.",
-            partial(_wrong_transfer, score=lambda first, last: float((last - first).sum() / (len(first) + 1))),
-        ),
-        Mistake(
-            "added up, not averaged",
-            "You add up the changes of the tasks. Divide by their number, T − 1, or a longer stream looks worse only "
-            "for being longer.",
-            partial(_wrong_transfer, score=lambda first, last: float((last - first).sum())),
-        ),
-        Mistake(
-            "starts from the best value",
-            "You start from the best value that each task ever had. That is forgetting (section 3) with its sign "
-            "turned; backward transfer starts from the diagonal.",
-            partial(_wrong_transfer, first=lambda r: np.nanmax(r[:-1, :-1], axis=0)),
-        ),
-        Mistake(
-            "starts from the row before the last",
-            "You start from the row before the last. That is what the newest task alone has changed; each task starts "
-            "from the diagonal.",
-            partial(_wrong_transfer, first=lambda r: r[-2, :-1]),
-        ),
-        Mistake(
-            "ends one task later",
-            "You end with the row after the task's own. That is what one task has changed; the end is the last row.",
-            partial(_wrong_transfer, last=lambda r: np.diagonal(r, -1)),
-        ),
-        Mistake(
-            "the first task alone",
-            "You measure the first task alone. The mean is over all tasks but the last.",
-            partial(_wrong_transfer, score=lambda first, last: float((last - first)[0])),
-        ),
-        Mistake(
-            "changes without their sign",
-            "You take the size of each change. A task that goes better in the end counts as more than zero, and makes "
-            "up for one that goes worse.",
-            partial(_wrong_transfer, score=lambda first, last: float(np.abs(last - first).mean())),
-        ),
-        Mistake(
-            "gains are left out",
-            "You count the losses only. Backward transfer can be positive: a task that goes better in the end belongs "
-            "to the mean as well.",
-            partial(_wrong_transfer, score=lambda first, last: float(np.minimum(last - first, 0).mean())),
-        ),
-        Mistake(
-            "divided by the first value",
-            "You divide each change by the value that it starts from. It is a plain difference, in the units of the "
-            "metric.",
-            partial(_wrong_transfer, score=lambda first, last: float((last / first - 1).mean())),
-        ),
-        Mistake(
-            "the last row alone",
-            "You average the last row. How good the tasks are in the end says nothing about a change: subtract the "
-            "diagonal.",
-            partial(_wrong_transfer, score=lambda _, last: float(last.mean())),
-        ),
-    ),
+    mistakes=table("""
+    diagonal minus last row | matrix[-1][j] - matrix[j][j] => matrix[j][j] - matrix[-1][j]
+        You subtract the last row from the diagonal. It is the other way round: less than zero means that something was
+        lost.
+    divided by T | len(changes) => len(matrix)
+        You divide by T. Nothing came after the last task to change it: the mean is over the T − 1 others.
+    added up, not averaged | / len(changes) =>
+        You add up the changes of the tasks. Divide by their number, T − 1, or a longer stream looks worse only for
+        being longer.
+    starts from the best value | matrix[j][j] => max(row[j] for row in matrix[j:-1])
+        You start from the best value that each task ever had. That is forgetting (section 3) with its sign turned;
+        backward transfer starts from the diagonal.
+    starts from the row before the last | matrix[j][j] => matrix[-2][j]
+        You start from the row before the last. That is what the newest task alone has changed; each task starts from
+        the diagonal.
+    ends one task later | matrix[-1][j] => matrix[j + 1][j]
+        You end with the row after the task's own. That is what one task has changed; the end is the last row.
+    the first task alone | sum(changes) / len(changes) => changes[0]
+        You measure the first task alone. The mean is over all tasks but the last.
+    changes without their sign | matrix[-1][j] - matrix[j][j] => abs(matrix[-1][j] - matrix[j][j])
+        You take the size of each change. A task that goes better in the end counts as more than zero, and makes up for
+        one that goes worse.
+    gains are left out | matrix[-1][j] - matrix[j][j] => min(matrix[-1][j] - matrix[j][j], 0)
+        You count the losses only. Backward transfer can be positive: a task that goes better in the end belongs to the
+        mean as well.
+    divided by the first value | - matrix[j][j] => / matrix[j][j] - 1
+        You divide each change by the value that it starts from. It is a plain difference, in the units of the metric.
+    the last row alone | - matrix[j][j] =>
+        You average the last row. How good the tasks are in the end says nothing about a change: subtract the diagonal.
+    """),
     hints=(
         "For two tasks there is one column to look at: matrix[-1][0] - matrix[0][0]. And for three tasks?",
         "Each task starts on the diagonal, matrix[j][j], and ends in the last row, matrix[-1][j].",
@@ -168,82 +94,50 @@ BACKWARD_TRANSFER = Exercise(
 )
 
 FORGETTING = Exercise(
-    name="forgetting",
+    forgetting,
     title="Forgetting",
-    solution=forgetting,
+    doc="""Check f(matrix) -> float, with matrix[i][j] the metric on task j after task i, perhaps None where j > i.
+
+    The mean over the tasks but the last of the best value before the last row, minus the last row's.
+    """,
     truth=metrics.forgetting,
-    answer="number",
+    answer=Number(),
     cases=(
-        Case("two tasks", (_TWO,)),
-        Case("three tasks", (_THREE,)),
-        Case("task 0 was best after task 1, and task 1 is best in the end", (_RISES,)),
-        Case("no values above the diagonal, and task 1 is best in the end", (_TRIANGLE,)),
-        Case("four tasks, no values above the diagonal", (_FOUR,)),
+        Case("two tasks", _TWO),
+        Case("three tasks", _THREE),
+        Case("task 0 was best after task 1, and task 1 is best in the end", _RISES),
+        Case("no values above the diagonal, and task 1 is best in the end", _TRIANGLE),
+        Case("four tasks, no values above the diagonal", _FOUR),
     ),
-    mistakes=(
-        Mistake(
-            "the best includes the last row",
-            "You look for the best value in all rows, the last one too. Then a task that goes better in the end than "
-            "ever before counts as 0, while it should count as less than nothing forgotten. Leave the last row out.",
-            partial(_wrong, before=lambda r: np.nanmax(r[:, :-1], axis=0)),
-        ),
-        Mistake(
-            "first minus last",
-            "You subtract from the value right after the task was learnt, R[j][j]. Forgetting starts from the best "
-            "value that the task ever had before the last row; that may come later than the diagonal.",
-            partial(_wrong, before=lambda r: np.diagonal(r)[:-1]),
-        ),
-        Mistake(
-            "averaged over all T tasks",
-            "You divide by T. The last task has just been learnt and cannot have been forgotten: the mean is over the "
-            "T − 1 earlier ones.",
-            partial(_wrong, score=lambda before, last: float((before - last).sum() / (len(last) + 1))),
-        ),
-        Mistake(
-            "sign swapped",
-            "The sign is swapped: forgetting is what was, minus what is left. More forgotten is a larger number.",
-            partial(_wrong, score=lambda before, last: _mean_fall(last, before)),
-        ),
-        Mistake(
-            "rows and columns swapped",
-            "Rows and columns are swapped. Row i is what the network can do after task i; task j is a column, read "
-            "downwards.",
-            lambda matrix: _wrong(np.array(matrix, dtype=float).T.tolist()),
-        ),
-        Mistake(
-            "compared with the task just before",
-            "You subtract the last row from the one before it. That is what the last task alone made forget; take the "
-            "best of all earlier rows.",
-            partial(_wrong, before=lambda r: r[-2, :-1]),
-        ),
-        Mistake(
-            "sum instead of mean",
-            "You add up what was forgotten of each task. Take the mean over the T − 1 earlier tasks, so that streams "
-            "of different lengths can be compared.",
-            partial(_wrong, score=lambda before, last: float((before - last).sum())),
-        ),
-        Mistake(
-            "only the first task",
-            "You measure the first task only. Forgetting is the mean over all tasks but the last.",
-            partial(_wrong, score=lambda before, last: float((before - last)[0])),
-        ),
-        Mistake(
-            "relative to the best",
-            "You divide by the best value. Forgetting is a plain difference, in the metric's own units.",
-            partial(_wrong, score=lambda before, last: _mean_fall(before / before, last / before)),
-        ),
-        Mistake(
-            "best minus worst",
-            "You subtract the lowest value of each column. What counts is what is left in the end: the last row.",
-            partial(_wrong, last=lambda r: np.nanmin(np.where(np.tri(len(r), dtype=bool), r, np.nan)[:, :-1], axis=0)),
-        ),
-        Mistake(
-            "best of the whole matrix",
-            "You subtract from the best value of the whole matrix. Each task has its own best: the maximum of its "
-            "column.",
-            partial(_wrong, before=lambda r: np.nanmax(r[:-1])),
-        ),
-    ),
+    mistakes=table("""
+    the best includes the last row | in earlier => in matrix
+        You look for the best value in all rows, the last one too. Then a task that goes better in the end than ever
+        before counts as 0, while it should count as less than nothing forgotten. Leave the last row out.
+    first minus last | best - last[j] => matrix[j][j] - last[j]
+        You subtract from the value right after the task was learnt, R[j][j]. Forgetting starts from the best value that
+        the task ever had before the last row; that may come later than the diagonal.
+    averaged over all T tasks | len(falls) => len(matrix)
+        You divide by T. The last task has just been learnt and cannot have been forgotten: the mean is over the T − 1
+        earlier ones.
+    sign swapped | best - last[j] => last[j] - best
+        The sign is swapped: forgetting is what was, minus what is left. More forgotten is a larger number.
+    rows and columns swapped | last = matrix => last = matrix = np.array(matrix, dtype=float).T
+        Rows and columns are swapped. Row i is what the network can do after task i; task j is a column, read downwards.
+    compared with the task just before | best - last[j] => earlier[-1][j] - last[j]
+        You subtract the last row from the one before it. That is what the last task alone made forget; take the best of
+        all earlier rows.
+    sum instead of mean | / len(falls) =>
+        You add up what was forgotten of each task. Take the mean over the T − 1 earlier tasks, so that streams of
+        different lengths can be compared.
+    only the first task | sum(falls) / len(falls) => falls[0]
+        You measure the first task only. Forgetting is the mean over all tasks but the last.
+    relative to the best | best - last[j] => 1 - last[j] / best
+        You divide by the best value. Forgetting is a plain difference, in the metric's own units.
+    best minus worst | best - last[j] => best - min(row[j] for row in matrix[j:])
+        You subtract the lowest value of each column. What counts is what is left in the end: the last row.
+    best of the whole matrix | row[j] for row in earlier if row[j] => value for row in earlier for value in row if value
+        You subtract from the best value of the whole matrix. Each task has its own best: the maximum of its column.
+    """),
     hints=(
         "matrix[i][j] is the metric on task j after task i. Which column belongs to one task? Which row is the end?",
         "For each task j but the last: the largest value in column j, in all rows but the last; skip None.",

@@ -1,9 +1,8 @@
-"""Exercises on methods of one's own: what they may hold on to, as losses and as terms, and the rules of a method."""
+"""Exercises on methods: CSD as one, what those of one's own may hold on to, as losses and as terms, and the rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,8 +11,17 @@ from torch import Tensor
 
 import csd_edu as csd
 from csd_edu import methods
-from csd_edu.check.running import Case, Exercise, Function, Mistake, Problem
-from csd_edu.methods import Step, View
+from csd_edu.check.answers import Loss, Problem, Rules, Terms
+from csd_edu.check.inputs import normal_step, uniform_step
+from csd_edu.check.running import Case, Exercise, Function, table
+from csd_edu.methods import Step
+
+
+def my_csd(step: csd.methods.Step) -> dict[str, Tensor]:
+    terms = csd.methods.lwf(step)
+    if step.teacher is not None:
+        terms["csd"] = csd.losses.csd(step.features, step.teacher.features, step.labels, temperature=0.07)
+    return terms
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -51,36 +59,87 @@ def _by_cosine(student: Tensor, teacher: Tensor) -> Tensor:
     return 2 * (1 - F.cosine_similarity(student, teacher.detach(), dim=1)).mean()
 
 
-def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x, dim=1)
-
-
-def _columns(x: Tensor) -> Tensor:
-    return F.normalize(x, dim=0)
-
-
-def _as_is(x: Tensor) -> Tensor:
-    return x
-
-
-def _squares(x: Tensor) -> Tensor:
-    return x.square().sum(dim=1).mean()
-
-
-def _wrong_distance(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    of_student: Callable[[Tensor], Tensor] = _unit,
-    of_teacher: Callable[[Tensor], Tensor] = _unit,
-    gap: Callable[[Tensor], Tensor] = _squares,
-) -> Tensor:
-    """The feature distance with one thing done differently; `gap` makes a number of the differences (B, D)."""
-    return gap(of_student(student) - of_teacher(teacher))
-
-
-def _scaled_by(how: Callable[[Tensor], Tensor]) -> Function:
-    return partial(_wrong_distance, of_student=how, of_teacher=how)
+MY_CSD = Exercise(
+    my_csd,
+    title="CSD as a method",
+    doc="Check f(step) -> dict of losses by name, as `methods.csd`.",
+    truth=methods.csd,
+    answer=Terms("ce", "triplet", "kd", "csd", learns="step.features", frozen="step.teacher.features"),
+    cases=(
+        Case("four images in the second task", normal_step([3, 3, 4, 4], 1, seed=0, dim=3, n_new=2)),
+        Case("six images in the third task", normal_step([4, 5, 4, 5, 4, 6], 2, seed=1, dim=4, n_new=3)),
+        Case(
+            "four images in the first task",
+            normal_step([0, 0, 1, 1], 0, seed=2, dim=3, n_new=2),
+            shows="a teacher asked in the first task",
+        ),
+    ),
+    mistakes=table("""
+    no csd term | step.teacher is not None => False
+        There is a teacher, and no term named 'csd': what you return is lwf.
+    csd in the second task only | step.teacher is not None => step.task == 1
+        You add the csd term in the second task only. There is a teacher in every task but the first: ask whether
+        step.teacher is None, not for a task's number.
+    student and teacher swapped | step.features, step.teacher.features => step.teacher.features, step.features
+        Student and teacher are swapped. The anchors are the student's features, so they come first; what comes second
+        is detached, and nothing would be learnt.
+    the student contrasted with itself | step.teacher.features => step.features
+        You give the loss the student's features twice. The second ones are the teacher's: step.teacher.features.
+    the teacher contrasted with itself | step.features => step.teacher.features
+        You give the loss the teacher's features twice. The first ones are the student's: step.features.
+    the teacher's logits instead of its features | step.teacher.features => step.teacher.logits
+        You contrast the student's features with the teacher's logits. They live in different spaces, even where they
+        have equally many numbers: step.teacher.features.
+    logits instead of features
+        | step.features, step.teacher.features => step.logits[:, : step.teacher.logits.shape[1]], step.teacher.logits
+        You contrast logits. Distillation of the answers does that already, the kd term; CSD keeps the features, which
+        the search compares.
+    temperature 2 | 0.07 => 2
+        The csd term has a temperature of 2. That is the distillation's, for logits; cosines lie between −1 and 1, and
+        want 0.07.
+    temperature 1 | 0.07 => 1
+        The csd term has a temperature of 1, which is none at all. Cosines differ by little: 0.07 sharpens them.
+    temperature 0.7 | 0.07 => 0.7
+        The csd term has a temperature of 0.7. It should be 0.07.
+    csd counted twice | = csd.losses => = 2 * csd.losses
+        The csd term is twice as large as it should be: it is added twice. Its weight is 1.
+    csd divided by the batch | 0.07) => 0.07) / len(step.labels)
+        You divide the csd term by the number of images. It is a mean over the batch already.
+    csd subtracted | = csd.losses => = -csd.losses
+        The csd term has a minus in front. The trainer minimises the sum of all terms, and this one is a loss: a plus.
+    csd hidden in the cross-entropy | terms["csd"] = => terms["ce"] +=
+        You add the csd term to 'ce'. The sum is the same, but nobody could see the two apart in the log: an entry of
+        its own.
+    csd hidden in the distillation | terms["csd"] = => terms["kd"] +=
+        You add the csd term to 'kd'. The sum is the same, but the log would call it distillation of the answers: an
+        entry of its own.
+    csd in the place of another term | terms["csd"] => terms["kd"]
+        The csd term stands in the place of 'kd', which is gone. Give it an entry of its own, 'csd'.
+    no distillation | lwf => finetune
+        The kd term is missing: you build on finetune. CSD builds on lwf, which keeps the answers; the new term keeps
+        the features.
+    no triplet loss | 0.07) => 0.07); del terms["triplet"]
+        The triplet term is gone. CSD keeps all terms of lwf, and adds one.
+    no cross-entropy | 0.07) => 0.07); del terms["ce"]
+        The cross-entropy 'ce' is gone: nothing would teach the head. CSD keeps all terms of lwf.
+    nothing but csd | 0.07) => 0.07); terms = {"csd": terms["csd"]}
+        You return the csd term alone. Put it into the dictionary beside those of lwf, and return them all.
+    a teacher asked in the first task | step.teacher is not None => True
+        | step.teacher.features => (step.teacher or step).features
+        This goes wrong in the first task, where nobody has learnt anything yet: step.teacher is None. Add the csd term
+        only if there is a teacher.
+    """),
+    hints=(
+        "When is there a teacher? In the first task step.teacher is None, and the terms of lwf are all.",
+        "The loss compares features, the student's with the teacher's, by the labels: step.features, "
+        "step.teacher.features and step.labels, at a temperature of 0.07.",
+        'Below `if step.teacher is not None:`, put the loss into the dictionary: terms["csd"] = …',
+    ),
+    tested=(
+        "all four terms by name, the temperature, the first task without a teacher, later tasks, and that the student "
+        "alone gets a gradient"
+    ),
+)
 
 
 def _features(n: int, dim: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -90,99 +149,54 @@ def _features(n: int, dim: int, seed: int, scale: float = 1.0) -> Tensor:
 
 
 FEATURE_DISTANCE = Exercise(
-    name="feature_distance",
+    feature_distance,
     title="Feature distance",
-    solution=feature_distance,
+    doc="Check f(student (B, D), teacher (B, D)) -> scalar, the mean squared distance of features scaled to length 1.",
     truth=_by_cosine,
-    answer="loss",
-    learns="student",
-    frozen="teacher",
+    answer=Loss("student", frozen="teacher"),
     cases=(
-        Case("one image", (torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]]))),
-        Case(
-            "two images",
-            (torch.tensor([[0.0, 3, 4], [6, 0, 8]]), torch.tensor([[0.0, 5, 0], [0, 0, 2]])),
-        ),
-        Case("seven images, features of 64 numbers", (_features(7, 64, 0), _features(7, 64, 1, 3.0))),
+        Case("one image", torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]])),
+        Case("two images", torch.tensor([[0.0, 3, 4], [6, 0, 8]]), torch.tensor([[0.0, 5, 0], [0, 0, 2]])),
+        Case("seven images, features of 64 numbers", _features(7, 64, 0), _features(7, 64, 1, 3.0)),
     ),
-    mistakes=(
-        Mistake(
-            "not scaled",
-            "You compare features as they come. A search looks at their direction only: scale each one to length 1 "
-            "first, so that longer or shorter features cost nothing.",
-            _scaled_by(_as_is),
-        ),
-        Mistake(
-            "not scaled, mean over all numbers",
-            "You compare features as they come, and take the mean over all B · D numbers. Scale each feature to length "
-            "1; then sum over D, and take the mean over B.",
-            lambda student, teacher: F.mse_loss(student, teacher),
-        ),
-        Mistake(
-            "mean over all numbers",
-            "You take the mean over all B · D numbers, so the loss gets smaller the more numbers a feature has. Sum "
-            "over D, and then take the mean over B.",
-            partial(_wrong_distance, gap=lambda gap: gap.square().mean()),
-        ),
-        Mistake(
-            "sum over the images",
-            "You add up the images, so the loss grows with the batch. Take their mean.",
-            partial(_wrong_distance, gap=lambda gap: gap.square().sum()),
-        ),
-        Mistake(
-            "1 − cosine",
-            "This is 1 − cosine, half of what is asked for: ‖s − t‖² = 2 − 2 cos for features of length 1. A good loss "
-            "as well, but with a weight of its own.",
-            lambda student, teacher: _by_cosine(student, teacher) / 2,
-        ),
-        Mistake(
-            "cosine instead of a distance",
-            "This is the cosine, which is largest where nothing has moved. A loss must be smallest there.",
-            lambda student, teacher: 1 - _by_cosine(student, teacher) / 2,
-        ),
-        Mistake(
-            "distance not squared",
-            "The distance is not squared. Squared, it pulls harder the farther a feature has moved, and its gradient "
-            "is well-behaved where nothing has: leave the root out.",
-            partial(_wrong_distance, gap=lambda gap: gap.norm(dim=1).mean()),
-        ),
-        Mistake(
-            "absolute differences",
-            "You add up absolute differences. The squared Euclidean distance adds up squares.",
-            partial(_wrong_distance, gap=lambda gap: gap.abs().sum(dim=1).mean()),
-        ),
-        Mistake(
-            "differences not squared",
-            "You add up the differences as they are, so those above and below 0 cancel. Square them first.",
-            partial(_wrong_distance, gap=lambda gap: gap.sum(dim=1).mean()),
-        ),
-        Mistake(
-            "normalised along the wrong axis",
-            "You scale the columns to length 1 (dim=0). Each image's feature, a row, must have length 1 (dim=1).",
-            _scaled_by(_columns),
-        ),
-        Mistake(
-            "one length for the whole batch",
-            "You divide by the norm of all features together, .norm() without dim. Each row has a length of its own: "
-            "F.normalize(x, dim=1).",
-            _scaled_by(lambda x: x / x.norm()),
-        ),
-        Mistake(
-            "only the student scaled",
-            "You scale the student's features only. The teacher's need length 1 as well.",
-            partial(_wrong_distance, of_teacher=_as_is),
-        ),
-        Mistake(
-            "only the teacher scaled",
-            "You scale the teacher's features only. The student's need length 1 as well.",
-            partial(_wrong_distance, of_student=_as_is),
-        ),
-        Mistake(
-            "sign swapped",
-            "The sign is wrong: your loss is lowest where features have moved farthest.",
-            lambda student, teacher: -_by_cosine(student, teacher),
-        ),
-    ),
+    mistakes=table("""
+    not scaled | F.normalize(student, dim=1) => student | F.normalize(teacher.detach(), dim=1) => teacher
+        You compare features as they come. A search looks at their direction only: scale each one to length 1 first, so
+        that longer or shorter features cost nothing.
+    not scaled, mean over all numbers | F.normalize(student, dim=1) => student
+        | F.normalize(teacher.detach(), dim=1) => teacher | .sum(dim=1) =>
+        You compare features as they come, and take the mean over all B · D numbers. Scale each feature to length 1;
+        then sum over D, and take the mean over B.
+    mean over all numbers | .sum(dim=1) =>
+        You take the mean over all B · D numbers, so the loss gets smaller the more numbers a feature has. Sum over D,
+        and then take the mean over B.
+    sum over the images | .sum(dim=1).mean() => .sum()
+        You add up the images, so the loss grows with the batch. Take their mean.
+    1 − cosine | .mean() => .mean() / 2
+        This is 1 − cosine, half of what is asked for: ‖s − t‖² = 2 − 2 cos for features of length 1. A good loss as
+        well, but with a weight of its own.
+    cosine instead of a distance | return => return 1 - | .mean() => .mean() / 2
+        This is the cosine, which is largest where nothing has moved. A loss must be smallest there.
+    distance not squared | .square().sum(dim=1) => .norm(dim=1)
+        The distance is not squared. Squared, it pulls harder the farther a feature has moved, and its gradient is
+        well-behaved where nothing has: leave the root out.
+    absolute differences | square => abs
+        You add up absolute differences. The squared Euclidean distance adds up squares.
+    differences not squared | .square() =>
+        You add up the differences as they are, so those above and below 0 cancel. Square them first.
+    normalised along the wrong axis | student, dim=1 => student, dim=0 | detach(), dim=1 => detach(), dim=0
+        You scale the columns to length 1 (dim=0). Each image's feature, a row, must have length 1 (dim=1).
+    one length for the whole batch | F.normalize(student, dim=1) => student / student.norm()
+        | F.normalize(teacher.detach(), dim=1) => teacher / teacher.norm()
+        You divide by the norm of all features together, .norm() without dim. Each row has a length of its own:
+        F.normalize(x, dim=1).
+    only the student scaled | F.normalize(teacher.detach(), dim=1) => teacher
+        You scale the student's features only. The teacher's need length 1 as well.
+    only the teacher scaled | F.normalize(student, dim=1) => student
+        You scale the teacher's features only. The student's need length 1 as well.
+    sign swapped | return => return -
+        The sign is wrong: your loss is lowest where features have moved farthest.
+    """),
     hints=(
         "F.normalize(x, dim=1) scales each row to length 1. Do so with both, and subtract: (B, D).",
         "Square the differences, sum over D: .square().sum(dim=1) gives one number for each image. Then their mean.",
@@ -192,156 +206,78 @@ FEATURE_DISTANCE = Exercise(
 )
 
 
-def _pairs_apart(x: Tensor) -> Tensor:
-    """The distances (B (B − 1) / 2,) of all pairs i < j of rows."""
-    i, j = torch.triu_indices(len(x), len(x), offset=1)
-    distances: Tensor = torch.linalg.vector_norm(x[i] - x[j], dim=1)
-    return distances
-
-
-def _with_themselves(x: Tensor) -> Tensor:
-    """The distances (B · B,) of all pairs in both orders, and of each row from itself."""
-    distances: Tensor = torch.linalg.vector_norm(x[:, None] - x[None], dim=2)
-    return distances.flatten()
-
-
-def _one_minus_cosine(x: Tensor) -> Tensor:
-    return _pairs_apart(x).square() / 2  # of features of length 1
-
-
-def _by_mean(d: Tensor) -> Tensor:
-    return d / d.mean()
-
-
-def _huber(gap: Tensor) -> Tensor:
-    """Huber's loss, written out."""
-    size = gap.abs()
-    return torch.where(size <= 1, size.square() / 2, size - 0.5).mean()
-
-
-def _relations(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    scale: Callable[[Tensor], Tensor] = _unit,
-    apart: Callable[[Tensor], Tensor] = _pairs_apart,
-    by: Callable[[Tensor], Tensor] = _by_mean,
-    how: Callable[[Tensor], Tensor] = _huber,
-) -> Tensor:
-    """The relational loss, or one with a part done differently; `how` makes a number of the gaps of two relations."""
-    return how(by(apart(scale(student))) - by(apart(scale(teacher.detach()))))
-
-
-def _one_mean(student: Tensor, teacher: Tensor, *, of: str) -> Tensor:
-    """The relational loss with both sides divided by one mean."""
-    d_student, d_teacher = _pairs_apart(_unit(student)), _pairs_apart(_unit(teacher))
-    mean = {"student": d_student, "teacher": d_teacher}[of].mean()
-    return _huber(d_student / mean - d_teacher / mean)
+def _pair_by_pair(student: Tensor, teacher: Tensor) -> Tensor:
+    """The relational loss on another road: all pairs i < j, and Huber's loss written out."""
+    i, j = torch.triu_indices(len(student), len(student), offset=1)
+    s, t = F.normalize(student, dim=1), F.normalize(teacher.detach(), dim=1)
+    d, e = torch.linalg.vector_norm(s[i] - s[j], dim=1), torch.linalg.vector_norm(t[i] - t[j], dim=1)
+    gap = (d / d.mean() - e / e.mean()).abs()
+    return torch.where(gap <= 1, gap.square() / 2, gap - 0.5).mean()
 
 
 # Three of four lie close together, others for the student than for the teacher: gaps on both sides of 1.
 _CROWDED = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.1, 0.0], [2.0, 0.0, 0.3], [0.0, 0.0, 1.0]])
 
 RELATION_DISTANCE = Exercise(
-    name="relation_distance",
+    relation_distance,
     title="Relational distillation",
-    solution=relation_distance,
-    truth=_relations,
-    answer="loss",
-    learns="student",
-    frozen="teacher",
+    doc="""
+    Check f(student (B, D), teacher (B, D)) -> scalar, the distance-wise loss of relational knowledge distillation.
+
+    On features scaled to length 1. Source: Park et al., CVPR 2019.
+    """,
+    truth=_pair_by_pair,
+    answer=Loss("student", frozen="teacher"),
     cases=(
         Case(
             "three images",
-            (
-                torch.tensor([[3.0, 4, 0], [0, 2, 0], [0, 0, 1]]),
-                torch.tensor([[1.0, 0, 0], [5, 0, 0.5], [0, 0, 3]]),
-            ),
+            torch.tensor([[3.0, 4, 0], [0, 2, 0], [0, 0, 1]]),
+            torch.tensor([[1.0, 0, 0], [5, 0, 0.5], [0, 0, 3]]),
         ),
-        Case("four images, some relations changed a lot", (_CROWDED, 2 * _CROWDED.flip(0).roll(1, dims=1))),
-        Case("seven images, features of 64 numbers", (_features(7, 64, 2), _features(7, 64, 3, 3.0))),
+        Case("four images, some relations changed a lot", _CROWDED, 2 * _CROWDED.flip(0).roll(1, dims=1)),
+        Case("seven images, features of 64 numbers", _features(7, 64, 2), _features(7, 64, 3, 3.0)),
     ),
-    mistakes=(
-        Mistake(
-            "not scaled",
-            "You compare features as they come. The search looks at directions only: scale each feature to length 1 "
-            "before you measure distances.",
-            partial(_relations, scale=_as_is),
-        ),
-        Mistake(
-            "not divided by the mean",
-            "You compare the distances as they are. Divide each set by its own mean, so that a common factor does not "
-            "matter: relations are kept, not sizes.",
-            partial(_relations, by=_as_is),
-        ),
-        Mistake(
-            "neither scaled nor divided by the mean",
-            "You compare distances of features as they come. First scale each feature to length 1; then divide each "
-            "set of distances by its own mean.",
-            partial(_relations, scale=_as_is, by=_as_is),
-        ),
-        Mistake(
-            "normalised along the wrong axis",
-            "You scale the columns to length 1 (dim=0). Each image's feature is a row: dim=1.",
-            partial(_relations, scale=_columns),
-        ),
-        Mistake(
-            "squared distances",
-            "These are squared distances: the root is missing. F.pdist(x) has it.",
-            partial(_relations, apart=lambda x: _pairs_apart(x).square()),
-        ),
-        Mistake(
-            "1 − cosine instead of a distance",
-            "You compare 1 − cosine. The loss is made of Euclidean distances between features of length 1.",
-            partial(_relations, apart=_one_minus_cosine, by=_as_is),
-        ),
-        Mistake(
-            "each image paired with itself",
-            "You pair each image with itself, too. Its distance is 0 for everybody, and makes the mean smaller: only "
-            "pairs with i < j count, as F.pdist has them.",
-            partial(_relations, apart=_with_themselves),
-        ),
-        Mistake(
-            "squared difference",
-            "You square the differences. Huber's loss is half of the square up to 1, and a straight line beyond, so "
-            "that few large gaps do not decide everything: F.smooth_l1_loss.",
-            partial(_relations, how=lambda gap: gap.square().mean()),
-        ),
-        Mistake(
-            "half the squared difference",
-            "You take half of the square everywhere. Huber's loss is a straight line beyond 1, so that few large gaps "
-            "do not decide everything: F.smooth_l1_loss.",
-            partial(_relations, how=lambda gap: gap.square().mean() / 2),
-        ),
-        Mistake(
-            "absolute difference",
-            "You take the absolute differences. Huber's loss is round near 0, half of the square: F.smooth_l1_loss.",
-            partial(_relations, how=lambda gap: gap.abs().mean()),
-        ),
-        Mistake(
-            "sum over the pairs",
-            "You add up the pairs, so the loss grows with the square of the batch. Take their mean.",
-            partial(_relations, how=lambda gap: _huber(gap) * gap.numel()),
-        ),
-        Mistake(
-            "both divided by the teacher's mean",
-            "You divide both sets by the teacher's mean. Each has its own: a student whose distances are all twice as "
-            "large has the same relations.",
-            partial(_one_mean, of="teacher"),
-        ),
-        Mistake(
-            "both divided by the student's mean",
-            "You divide both sets by the student's mean. Each has its own: a student whose distances are all twice as "
-            "large has the same relations.",
-            partial(_one_mean, of="student"),
-        ),
-        Mistake(
-            "each image compared with itself",
-            "You compare what student and teacher make of the same image, as feature_distance does. Here pairs of "
-            "images are compared: how far is i from j?",
-            _by_cosine,
-        ),
-    ),
+    mistakes=table("""
+    not scaled | F.normalize(student, dim=1) => student | F.normalize(teacher.detach(), dim=1) => teacher
+        You compare features as they come. The search looks at directions only: scale each feature to length 1 before
+        you measure distances.
+    not divided by the mean | / d_student.mean() => | / d_teacher.mean() =>
+        You compare the distances as they are. Divide each set by its own mean, so that a common factor does not matter:
+        relations are kept, not sizes.
+    neither scaled nor divided by the mean | F.normalize(student, dim=1) => student
+        | F.normalize(teacher.detach(), dim=1) => teacher | / d_student.mean() => | / d_teacher.mean() =>
+        You compare distances of features as they come. First scale each feature to length 1; then divide each set of
+        distances by its own mean.
+    normalised along the wrong axis | student, dim=1 => student, dim=0 | detach(), dim=1 => detach(), dim=0
+        You scale the columns to length 1 (dim=0). Each image's feature is a row: dim=1.
+    squared distances | , dim=1)) => , dim=1)) ** 2 (twice)
+        These are squared distances: the root is missing. F.pdist(x) has it.
+    1 − cosine instead of a distance | student, dim=1)) => student, dim=1)) ** 2 / 2
+        | detach(), dim=1)) => detach(), dim=1)) ** 2 / 2 | / d_student.mean() => | / d_teacher.mean() =>
+        You compare 1 − cosine. The loss is made of Euclidean distances between features of length 1.
+    each image paired with itself | F.pdist => (lambda x: (x[:, None] - x).norm(dim=2).flatten()) (twice)
+        You pair each image with itself, too. Its distance is 0 for everybody, and makes the mean smaller: only pairs
+        with i < j count, as F.pdist has them.
+    squared difference | F.smooth_l1_loss => F.mse_loss
+        You square the differences. Huber's loss is half of the square up to 1, and a straight line beyond, so that few
+        large gaps do not decide everything: F.smooth_l1_loss.
+    half the squared difference | F.smooth_l1_loss => 0.5 * F.mse_loss
+        You take half of the square everywhere. Huber's loss is a straight line beyond 1, so that few large gaps do not
+        decide everything: F.smooth_l1_loss.
+    absolute difference | F.smooth_l1_loss => F.l1_loss
+        You take the absolute differences. Huber's loss is round near 0, half of the square: F.smooth_l1_loss.
+    sum over the pairs | d_teacher.mean()) => d_teacher.mean(), reduction="sum")
+        You add up the pairs, so the loss grows with the square of the batch. Take their mean.
+    both divided by the teacher's mean | d_student.mean() => d_teacher.mean()
+        You divide both sets by the teacher's mean. Each has its own: a student whose distances are all twice as large
+        has the same relations.
+    both divided by the student's mean | d_teacher.mean() => d_student.mean()
+        You divide both sets by the student's mean. Each has its own: a student whose distances are all twice as large
+        has the same relations.
+    each image compared with itself | feature_distance
+        You compare what student and teacher make of the same image, as feature_distance does. Here pairs of images are
+        compared: how far is i from j?
+    """),
     hints=(
         "First the distances of all pairs i < j for the student, on features of length 1; then the same for the "
         "teacher, who is detached.",
@@ -353,168 +289,76 @@ RELATION_DISTANCE = Exercise(
 )
 
 
-def _made_up(labels: list[int], task: int, seed: int, dim: int = 3, n_known: int = 3) -> Step:
-    """A step with made-up numbers, features not below 0; a teacher, from task 1 on, knows so many classes."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def numbers(columns: int, low: float) -> Tensor:
-        values = torch.rand(len(labels), columns, generator=generator) * (2 - low) + low
-        return values.mul(10).round() / 10 + 0.0  # no −0
-
-    features, taught = numbers(dim, 0.0), numbers(dim, 0.0)
-    logits, answers = numbers(max(labels) + 1, -2.0), numbers(n_known, -2.0)
-    images = torch.randint(0, 256, (len(labels), 3, 16, 16), generator=generator, dtype=torch.uint8)
-    ask = (lambda _: View(taught.clone(), answers.clone())) if task > 0 else None
-    return Step(images, torch.tensor(labels), features, logits, task, ask)
-
-
-Terms = dict[str, Tensor]
-
-
-def _right_terms(step: Step, weight: float) -> Terms:
+def _right_terms(step: Step, weight: float) -> dict[str, Tensor]:
     terms = methods.finetune(step)
     if step.teacher is not None:
         terms["feature"] = weight * _by_cosine(step.features, step.teacher.features)
     return terms
 
 
-def _wrong_terms(step: Step, weight: float, change: Callable[[Terms, Step, View], Terms]) -> Terms:
-    """The terms with one thing done differently where there is a teacher; `change` gets the right ones."""
-    terms = _right_terms(step, weight)
-    return terms if step.teacher is None else change(terms, step, step.teacher)
-
-
-def _without(*names: str) -> partial[Terms]:
-    return partial(
-        _wrong_terms, change=lambda terms, *_: {name: term for name, term in terms.items() if name not in names}
-    )
-
-
-def _instead(distance: Callable[[Step, View], Tensor]) -> Function:
-    """The terms with another distance in the feature term."""
-
-    def wrong(step: Step, weight: float) -> Terms:
-        terms = methods.finetune(step)
-        return terms if step.teacher is None else {**terms, "feature": weight * distance(step, step.teacher)}
-
-    return wrong
-
-
-def _of_logits(step: Step, teacher: View) -> Tensor:
-    return _by_cosine(step.logits[:, : teacher.logits.shape[1]], teacher.logits)
-
-
-def _hidden(terms: Terms, _step: Step, _teacher: View) -> Terms:
-    terms["ce"] = terms["ce"] + terms.pop("feature")
-    return terms
-
-
 FEATURE_DISTILLATION = Exercise(
-    name="feature_distillation",
+    feature_distillation,
     title="Feature distillation as a method",
-    solution=feature_distillation,
+    doc="""Check f(step, weight) -> dict of losses by name: those of `methods.finetune` and, with a teacher, "feature".
+
+    That is the weight times the distance of `feature_distance`.
+    """,
     truth=_right_terms,
-    answer="terms",
-    terms=("ce", "triplet", "feature"),
-    learns="step.features",
-    frozen="step.teacher.features",
+    answer=Terms("ce", "triplet", "feature", learns="step.features", frozen="step.teacher.features"),
     cases=(
-        Case("four images in the second task", (_made_up([3, 3, 4, 4], 1, 0), 3.0)),
-        Case("another weight", (_made_up([3, 4, 4, 3], 1, 1), 0.5)),
-        Case("six images in the third task", (_made_up([4, 5, 4, 5, 4, 6], 2, 2, dim=4, n_known=4), 2.0)),
+        Case("four images in the second task", uniform_step([3, 3, 4, 4], 1, 0), 3.0),
+        Case("another weight", uniform_step([3, 4, 4, 3], 1, 1), 0.5),
+        Case("six images in the third task", uniform_step([4, 5, 4, 5, 4, 6], 2, 2, dim=4, n_known=4), 2.0),
         Case(
             "four images in the first task",
-            (_made_up([0, 0, 1, 1], 0, 3), 3.0),
+            uniform_step([0, 0, 1, 1], 0, 3),
+            3.0,
             shows="a teacher asked in the first task",
         ),
     ),
-    mistakes=(
-        Mistake(
-            "no feature term",
-            "There is a teacher, and no term named 'feature', or one that is always 0: is the student compared with "
-            "itself? What you return is finetune.",
-            lambda step, _: methods.finetune(step),
-        ),
-        Mistake(
-            "weight left out",
-            "The feature term is not multiplied by the weight.",
-            lambda step, _: _right_terms(step, 1.0),
-        ),
-        Mistake(
-            "weight always 3",
-            "Your weight is always 3. That is the value if none is given; take the parameter `weight`, so that others "
-            "can be tried.",
-            lambda step, _: _right_terms(step, 3.0),
-        ),
-        Mistake(
-            "divided by the weight",
-            "You divide by the weight. A larger weight holds features more tightly: multiply.",
-            lambda step, weight: _right_terms(step, 1 / weight),
-        ),
-        Mistake(
-            "weight on all terms",
-            "You multiply all terms by the weight. It weighs the feature term against the others.",
-            lambda step, weight: {name: weight * term for name, term in _right_terms(step, 1.0).items()},
-        ),
-        Mistake(
-            "feature in the second task only",
-            "You add the feature term in the second task only. There is a teacher in every task but the first: ask "
-            "whether step.teacher is None, not for a task's number.",
-            lambda step, weight: _right_terms(step, weight) if step.task == 1 else methods.finetune(step),
-        ),
-        Mistake(
-            "logits instead of features",
-            "You compare logits. LwF holds on to the answers; here the features themselves are held, step.features and "
-            "step.teacher.features.",
-            _instead(_of_logits),
-        ),
-        Mistake(
-            "features not scaled",
-            "You compare features as they come. Scale them to length 1 first, as feature_distance does.",
-            _instead(
-                lambda step, teacher: _wrong_distance(*_both(step, teacher), of_student=_as_is, of_teacher=_as_is)
-            ),
-        ),
-        Mistake(
-            "1 − cosine in the feature term",
-            "The feature term is half of what it should be: it is made of 1 − cosine. The squared distance of features "
-            "of length 1 is twice that.",
-            _instead(lambda step, teacher: _by_cosine(*_both(step, teacher)) / 2),
-        ),
-        Mistake(
-            "feature subtracted",
-            "The feature term has a minus in front. The trainer minimises the sum of all terms: a plus.",
-            lambda step, weight: _right_terms(step, -weight),
-        ),
-        Mistake(
-            "feature hidden in the cross-entropy",
-            "You add the feature term to 'ce'. The sum is the same, but nobody could see the two apart in the log: an "
-            "entry of its own, 'feature'.",
-            partial(_wrong_terms, change=_hidden),
-        ),
-        Mistake(
-            "nothing but feature",
-            "You return the feature term alone: the old is held, and nothing new is learnt. Put it into the dictionary "
-            "beside fine-tuning's terms.",
-            _without("ce", "triplet"),
-        ),
-        Mistake(
-            "cross-entropy missing",
-            "The cross-entropy 'ce' is gone: nothing would teach the head the new classes. Keep fine-tuning's terms.",
-            _without("ce"),
-        ),
-        Mistake(
-            "triplet loss missing",
-            "The triplet term is gone. Feature distillation keeps both terms of fine-tuning, and adds one.",
-            _without("triplet"),
-        ),
-        Mistake(
-            "a teacher asked in the first task",
-            "This goes wrong in the first task, where there is no old network yet: step.teacher is None. Add the "
-            "feature term only if there is a teacher.",
-            lambda step, weight: {"feature": torch.tensor(0.0), **_right_terms(step, weight)},
-        ),
-    ),
+    mistakes=table("""
+    no feature term | step.teacher is not None => False
+        There is a teacher, and no term named 'feature', or one that is always 0: is the student compared with itself?
+        What you return is finetune.
+    weight left out | weight * =>
+        The feature term is not multiplied by the weight.
+    weight always 3 | weight * => 3 *
+        Your weight is always 3. That is the value if none is given; take the parameter `weight`, so that others can be
+        tried.
+    divided by the weight | weight * => 1 / weight *
+        You divide by the weight. A larger weight holds features more tightly: multiply.
+    weight on all terms
+        | return terms => return {name: term if name == "feature" else weight * term for name, term in terms.items()}
+        You multiply all terms by the weight. It weighs the feature term against the others.
+    feature in the second task only | step.teacher is not None => step.task == 1
+        You add the feature term in the second task only. There is a teacher in every task but the first: ask whether
+        step.teacher is None, not for a task's number.
+    logits instead of features | step.features => step.logits[:, : step.teacher.logits.shape[1]]
+        | step.teacher.features => step.teacher.logits
+        You compare logits. LwF holds on to the answers; here the features themselves are held, step.features and
+        step.teacher.features.
+    features not scaled | F.normalize(step.features, dim=1) => step.features
+        | F.normalize(step.teacher.features.detach(), dim=1) => step.teacher.features
+        You compare features as they come. Scale them to length 1 first, as feature_distance does.
+    1 − cosine in the feature term | .mean() => .mean() / 2
+        The feature term is half of what it should be: it is made of 1 − cosine. The squared distance of features of
+        length 1 is twice that.
+    feature subtracted | = weight => = -weight
+        The feature term has a minus in front. The trainer minimises the sum of all terms: a plus.
+    feature hidden in the cross-entropy | terms["feature"] = => terms["ce"] +=
+        You add the feature term to 'ce'. The sum is the same, but nobody could see the two apart in the log: an entry
+        of its own, 'feature'.
+    nothing but feature | .mean() => .mean(); terms = {"feature": terms["feature"]}
+        You return the feature term alone: the old is held, and nothing new is learnt. Put it into the dictionary beside
+        fine-tuning's terms.
+    cross-entropy missing | .mean() => .mean(); del terms["ce"]
+        The cross-entropy 'ce' is gone: nothing would teach the head the new classes. Keep fine-tuning's terms.
+    triplet loss missing | .mean() => .mean(); del terms["triplet"]
+        The triplet term is gone. Feature distillation keeps both terms of fine-tuning, and adds one.
+    a teacher asked in the first task | step.teacher is not None => True
+        This goes wrong in the first task, where there is no old network yet: step.teacher is None. Add the feature term
+        only if there is a teacher.
+    """),
     hints=(
         "It looks like the source of LwF: terms = csd.methods.finetune(step), and one term more if there is a teacher.",
         'Below `if step.teacher is not None:` stands terms["feature"] = weight * …, the distance between '
@@ -528,13 +372,11 @@ FEATURE_DISTILLATION = Exercise(
 )
 
 
-def _both(step: Step, teacher: View) -> tuple[Tensor, Tensor]:
-    return step.features, teacher.features
-
-
 def _broken_rule(f: Function, step: Step) -> Problem | None:
     """Return which rule of methods a function breaks on one step, or None."""
-    leaves = [step.features, step.logits, *(step.teacher or ())]
+    leaves = [step.features, step.logits]
+    if step.teacher is not None:
+        leaves += [step.teacher.features, step.teacher.logits]
     for leaf in leaves:
         leaf.requires_grad_()
     when = "in the first task" if step.teacher is None else "in a later task"
@@ -620,16 +462,20 @@ def _bad_gradient(terms: Mapping[str, Tensor], leaves: list[Tensor], when: str) 
 
 
 MY_METHOD = Exercise(
-    name="my_method",
+    my_method,
     title="A method of your own",
-    solution=my_method,
+    doc="""Check that f(step) keeps the rules of methods; which terms it returns is free.
+
+    A dictionary of finite losses by name, scalar tensors, in the first task and in later ones; a gradient for the
+    student, and none for the teacher.
+    """,
     truth=my_method,
+    answer=Rules(),
     tried=_broken_rule,
-    answer="rules",
     cases=(
-        Case("four images in the second task", (_made_up([3, 3, 4, 4], 1, 4),)),
-        Case("four images in the first task", (_made_up([0, 0, 1, 1], 0, 5),)),
-        Case("six images in the third task", (_made_up([4, 5, 4, 5, 4, 6], 2, 6, dim=4, n_known=4),)),
+        Case("four images in the second task", uniform_step([3, 3, 4, 4], 1, 4)),
+        Case("four images in the first task", uniform_step([0, 0, 1, 1], 0, 5)),
+        Case("six images in the third task", uniform_step([4, 5, 4, 5, 4, 6], 2, 6, dim=4, n_known=4)),
     ),
     mistakes=(),
     hints=(

@@ -1,31 +1,36 @@
 """Runs a student's function on the inputs of an exercise, and finds out what is wrong with it.
 
-An `Exercise` has cases (inputs), the truth (mostly the library's own function) and a table of mistakes, each with a
-function that computes what that mistake gives. A function whose answers are those of a mistake has made it.
+An `Exercise` has cases (inputs), the truth (mostly the library's own function) and a table of mistakes, most of them
+edits of the model solution. A function whose answers are those of a mistake has made it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
+import functools
 import inspect
 import os
 import re
 import signal
 import sysconfig
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from csd_edu.check.verdict import Example, Verdict, parts, shown
+from csd_edu.check import own, progress
+from csd_edu.check.answers import Answer, Problem, article, has_gaps
+from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
 
 Function = Callable[..., Any]
@@ -48,9 +53,8 @@ IMPORTS = {
 """What a solution may need to run in a cell of its own, by the name that it uses (a regular expression)."""
 
 
-@dataclass(frozen=True, eq=False)
 class Case:
-    """One input of an exercise.
+    """One input of an exercise: Case("two tasks, the first of them", matrix, 0).
 
     Attributes:
         about: what is special about it, as words in brackets.
@@ -58,64 +62,131 @@ class Case:
         shows: for a corner case, the name of the mistake that who fails here, but on no plain case, has made.
     """
 
-    about: str
-    arguments: tuple[Any, ...]
-    shows: str | None = None
+    def __init__(self, about: str, *arguments: Any, shows: str | None = None) -> None:
+        self.about, self.arguments, self.shows = about, arguments, shows
 
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """A typical wrong answer.
+    """A typical wrong answer: the model solution with a change or, where it is another algorithm, another function.
 
     Attributes:
         name: a few words.
         message: what was done, why it is wrong, and where to look, in words of the subject.
-        wrong: computes what this mistake gives, from the same arguments as the solution.
+        edits: what is replaced by what, one after the other, and how often it is there.
+        of: the name of the function that is changed, beside the solution; None for the solution itself.
     """
 
     name: str
     message: str
-    wrong: Function
+    edits: tuple[tuple[str, str, int], ...]
+    of: str | None = None
+
+    def function(self, solution: Function) -> Function:
+        """Return the function that makes this mistake; raise a ValueError if an edit does not fit."""
+        f: Function = solution.__globals__[self.of] if self.of else solution
+        if not self.edits:
+            return f
+        source = inspect.getsource(f)
+        for old, new, times in self.edits:
+            if source.count(old) != times:
+                raise ValueError(f"{self.name}: {old!r} is there {source.count(old)} times, and not {times}")
+            source = source.replace(old, new)
+        return _compiled(f, source)
 
 
-@dataclass(frozen=True, eq=False)
+def table(text: str) -> tuple[Mistake, ...]:
+    """Return the mistakes of a table in words, the first one first.
+
+    Each has a line with its name and its edits, and its message below, further in:
+
+        no margin | + margin =>
+            The margin is missing: it is added to the difference before the relu.
+        softmax along the wrong axis | dim=1 => dim=0 (twice) | a second edit => of the result
+            …
+        all triplets instead of the hardest | _all_triplets
+            …
+
+    A line that begins with | or => goes on with the edits. What has no => names a function, which is edited in the
+    place of the solution, or which is the mistake as it stands.
+    """
+    entries = re.split(r"\n(?=\S)", textwrap.dedent(text).strip())
+    return tuple(_mistake([line.strip() for line in entry.splitlines()]) for entry in entries)
+
+
+def _mistake(lines: Sequence[str]) -> Mistake:
+    n = next(n for n, line in enumerate(lines) if n > 0 and not line.startswith(("| ", "=> ")))
+    name, *parts = " ".join(lines[:n]).split(" | ")
+    edits = []
+    for part in parts:
+        old, arrow, new = part.partition(" =>")
+        new, twice, _ = new.partition(" (twice)")
+        edits += [(old, new.strip(), 2 if twice else 1)] if arrow else []
+    of = next((part for part in parts if " =>" not in part), None)
+    return Mistake(name, " ".join(lines[n:]), tuple(edits), of)
+
+
+@functools.cache
+def _compiled(f: Function, source: str) -> Function:
+    """Return a function with another source, which knows the same names."""
+    namespace = dict(f.__globals__)
+    exec(compile(_with_imports(source), f"<an edit of {f.__name__}>", "exec"), namespace)
+    changed: Function = namespace[f.__name__]
+    return changed
+
+
+def _with_imports(source: str) -> str:
+    imports = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\b", source)]
+    return "\n".join(imports) + "\n\n\n" * bool(imports) + source
+
+
+@dataclass(eq=False, repr=False)
 class Exercise:
-    """A function for the student to write.
+    """A function for the student to write; called with one, an exercise checks it.
 
     Attributes:
-        name: of the function, and of its check.
-        title: for the progress board.
         solution: the model solution, one function that needs no other; its source is the last hint.
+        title: for the progress board.
+        doc: what the check expects, for `help`.
         truth: the library's own function, or the same computed in another way, with the solution's parameters.
-        answer: "number"; "loss", a scalar tensor with a gradient; "rows", a matrix, or a few numbers; "indices", a
-            matrix of integers; "masks", one tensor of booleans or several; "terms", a dictionary of losses; or "rules",
-            anything that `tried` finds no fault with.
+        answer: what kind it is.
         cases: plain ones first, the smallest first.
         mistakes: the table; the first that explains all answers is named.
         hints: without the solution.
         tested: what a function that passes has got right.
-        learns: for a loss or several, the parameter, or the part of a step, that gets the gradient.
-        frozen: the same of what must not get any.
-        terms: for a dictionary of losses, the names that there may be.
         tried: for a function that is not just called with the arguments of a case: `tried(f, *arguments)` tries it, and
-            returns what is compared; with "rules", the first problem or None. The arguments are then the truth's.
+            returns what is compared. The arguments are then the truth's.
         seconds: for all cases together; None for TIME_LIMIT.
     """
 
-    name: str
-    title: str
     solution: Function
+    title: str
+    doc: str
     truth: Function
-    answer: Literal["number", "loss", "rows", "indices", "masks", "terms", "rules"]
+    answer: Answer
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...]
     hints: tuple[str, ...]
     tested: str
-    learns: str | None = None
-    frozen: str | None = None
-    terms: tuple[str, ...] = ()
     tried: Callable[..., Any] | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        self.__doc__ = inspect.cleandoc(self.doc)
+
+    def __call__(self, f: Function) -> Verdict:
+        """Check a function, and note it down in the progress file."""
+        verdict = examine(self, f)
+        own.remember(self.name, f, verdict.passed)
+        note = progress.record_attempt(self.name, verdict.passed, verdict.mistake)
+        return dataclasses.replace(verdict, note=note)
+
+    def __repr__(self) -> str:
+        return f"check.{self.name}"
+
+    @property
+    def name(self) -> str:
+        return str(self.solution.__name__)
 
     @property
     def parameters(self) -> list[str]:
@@ -129,18 +200,15 @@ class Exercise:
     @property
     def source(self) -> str:
         """The model solution, ready to be pasted into a cell."""
-        source = inspect.getsource(self.solution)
-        imports = [line for name, line in IMPORTS.items() if re.search(rf"\b{name}\b", source)]
-        return "\n".join(imports) + "\n\n\n" * bool(imports) + source
+        return _with_imports(inspect.getsource(self.solution))
 
+    def try_out(self, f: Function, *arguments: Any) -> Any:
+        """Return what a function, which takes the solution's parameters, makes of the arguments of a case."""
+        return f(*arguments) if self.tried is None else self.tried(f, *arguments)
 
-@dataclass(frozen=True)
-class Problem:
-    """What keeps an answer from being compared with the right one; with its numbers, if it has another shape."""
-
-    mistake: str
-    message: str
-    given: Tensor | None = None
+    def answer_of(self, f: Function, case: Case) -> Tensor:
+        """Return the answer of a known mistake."""
+        return self.answer.tensor(self.try_out(f, *copy.deepcopy(case.arguments)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,13 +247,13 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     problem = _unusable(exercise, f)
     if problem is not None:
         return _failed(exercise, problem.message, problem.mistake)
-    expected = [_truth(exercise, case) for case in exercise.cases]  # before the student's time begins to count
+    expected = [_right(exercise, case) for case in exercise.cases]  # before the student's time begins to count
     limit = TIME_LIMIT if exercise.seconds is None else exercise.seconds
     try:
         with _time_limit(limit), torch.enable_grad():
             outcomes = _outcomes(exercise, f, expected)
             if all(outcome.right for outcome in outcomes):
-                return _gradient_verdict(exercise, f) if exercise.learns else _passed(exercise)
+                return _gradient_verdict(exercise, f) if exercise.answer.learns else _passed(exercise)
     except _TimeUpError as error:
         message = (
             f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
@@ -226,11 +294,7 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
         f"The answer is wrong on {len(wrong)} of {len(in_question)} inputs, and it is none of the usual mistakes. "
         "Work out the input below by hand, print what your lines make of it, and see where the two part."
     )
-    if exercise.answer == "terms":
-        gaps = [(o.given - o.expected).abs() for o in wrong if o.given is not None]
-        names = [repr(name) for k, name in enumerate(exercise.terms) if any(gap[k] > 1e-4 for gap in gaps)]
-        if len(names) < len(exercise.terms):
-            message += f" Look at the term{'s' * (len(names) > 1)} {' and '.join(names)}."
+    message += exercise.answer.clue([o.given - o.expected for o in wrong if o.given is not None])
     return _failed(exercise, message, None, wrong)
 
 
@@ -245,11 +309,9 @@ def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome])
         compared = [outcome for outcome in outcomes if outcome.given is not None]
     for outcome in compared:
         try:
-            answer = mistake.wrong(*copy.deepcopy(outcome.case.arguments))
+            wrong = exercise.answer_of(mistake.function(exercise.solution), outcome.case)
         except Exception:  # a mistake that cannot answer this does not explain an answer
             return False
-        answer = _in_order(exercise, answer) if exercise.answer == "terms" else answer
-        wrong = _stacked(answer).to(outcome.expected.dtype).detach()
         if outcome.given is None or wrong.shape != outcome.given.shape or not _same(outcome.given, wrong):
             return False
     return not all(outcome.right for outcome in compared)
@@ -286,41 +348,14 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
             "Work on a copy (.clone(), or an operation without a trailing underscore, such as masked_fill)."
         )
         return Outcome(case, expected, problem=Problem("input changed", message))
-    if exercise.answer == "rules":
-        return Outcome(case, expected, expected if answer is None else None, answer)
-    read = _read(exercise, answer, expected)
+    read = exercise.answer.read(answer, expected)
     if isinstance(read, Problem):
         return Outcome(case, expected, read.given, read)
-    return Outcome(case, expected, read, gaps=answer if _has_gaps(answer) else None)
+    return Outcome(case, expected, read, gaps=answer if has_gaps(answer) else None)
 
 
-def _truth(exercise: Exercise, case: Case) -> Tensor:
-    if exercise.answer == "rules":  # many answers are right
-        return torch.zeros(())
-    answer = exercise.truth(*copy.deepcopy(case.arguments))
-    if exercise.answer == "terms":
-        answer = _in_order(exercise, answer)
-    dtype = torch.int64 if exercise.answer in ("indices", "masks") else torch.float64
-    return _stacked(answer).to(dtype).detach()
-
-
-def _stacked(value: Any) -> Tensor:
-    """Return a value as one tensor; several tensors lie one upon the other, and None becomes NaN."""
-    if _has_gaps(value):
-        value = [float("nan") if part is None else part for part in value]
-    if isinstance(value, list | tuple) and any(isinstance(part, Tensor | np.ndarray) for part in value):
-        return torch.stack([torch.as_tensor(part) for part in value])
-    return torch.as_tensor(value)
-
-
-def _has_gaps(value: Any) -> bool:
-    return isinstance(value, list | tuple) and any(part is None for part in value)
-
-
-def _in_order(exercise: Exercise, terms: dict[str, Any]) -> Tensor:
-    """Return losses in the order of their names; one that is not there is 0, for a sum it makes no difference."""
-    found = [torch.as_tensor(terms.get(name, 0.0), dtype=torch.float64).detach() for name in exercise.terms]
-    return torch.stack([term.reshape(()).cpu() for term in found])
+def _right(exercise: Exercise, case: Case) -> Tensor:
+    return exercise.answer.tensor(exercise.truth(*copy.deepcopy(case.arguments)))
 
 
 def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
@@ -328,7 +363,7 @@ def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
         positional, keywords = _arguments(exercise, f, values) or (list(values), {})
         return f(*positional, **keywords)
 
-    return call(*arguments) if exercise.tried is None else exercise.tried(call, *arguments)
+    return exercise.try_out(call, *arguments)
 
 
 def _arguments(exercise: Exercise, f: Function, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]] | None:
@@ -349,7 +384,7 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
     """Return why a function cannot be called, or None."""
     if not callable(f):
         message = (
-            f"The check got {_article(f)} and wants the function itself: check.{exercise.name}(my_function), without "
+            f"The check got {article(f)} and wants the function itself: check.{exercise.name}(my_function), without "
             "calling it."
         )
         return Problem("not a function", message)
@@ -396,85 +431,6 @@ _NOT_THEIRS = (
 )
 
 
-def _read(exercise: Exercise, answer: Any, expected: Tensor) -> Tensor | Problem:
-    """Return an answer as a tensor like the expected one, or why it is none."""
-    if answer is None:
-        return Problem("nothing returned", "Your function returned None. Did you forget `return`?")
-    if exercise.answer == "loss" and not isinstance(answer, Tensor):
-        message = (
-            f"Your function returned {_article(answer)}. A loss must stay a tensor: .item(), float() and NumPy cut it "
-            "off from the network, and then nothing can be learnt from it."
-        )
-        return Problem("not a tensor", message)
-    if exercise.answer == "terms":
-        return _read_terms(exercise, answer)
-    wanted = {"number": "a single number", "loss": "a scalar tensor"}.get(exercise.answer, "a tensor")
-    if exercise.answer == "rows" and expected.ndim == 1:
-        wanted = f"{len(expected)} numbers"
-    if exercise.answer == "masks":
-        wanted = f"{expected.shape[0]} masks of booleans" if expected.ndim == 3 else "booleans"
-    many = exercise.answer in ("rows", "indices", "masks")
-    kinds = (Tensor, np.ndarray, np.number, int, float) + ((list, tuple) if many else ())
-    try:
-        if isinstance(answer, bool) or not isinstance(answer, kinds):
-            raise TypeError
-        read = _stacked(answer).detach().cpu()
-        if (read.dtype == torch.bool and exercise.answer != "masks") or read.is_complex():
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError):
-        if exercise.answer == "masks" and isinstance(answer, tuple) and all(isinstance(p, Tensor) for p in answer):
-            shapes = " and ".join(str(tuple(part.shape)) for part in answer)
-            message = f"Your masks have the shapes {shapes}; expected {tuple(expected.shape[1:])} for each."
-            return Problem("wrong shape", message)
-        return Problem("wrong type", f"Your function returned {_article(answer)}; expected {wanted}.")
-    if not many:
-        if read.numel() != 1:
-            message = (
-                f"Your function returned {read.numel()} numbers, of shape {tuple(read.shape)}; expected {wanted}. "
-                "Is a mean or a sum missing at the end?"
-            )
-            return Problem("wrong shape", message)
-        return read.reshape(()).double()
-    if read.shape != expected.shape:
-        message = f"Your function returned the shape {tuple(read.shape)}; expected {tuple(expected.shape)}."
-        if read.ndim == 0:
-            message = f"Your function returned a single number; expected {wanted}, of shape {tuple(expected.shape)}."
-        if expected.ndim == 2 and read.shape == expected.T.shape:
-            message += " Rows and columns are swapped."
-        if exercise.answer == "masks" and expected.ndim == 3:
-            message += f" That is {len(expected)} masks, each of the shape {tuple(expected.shape[1:])}."
-        whole = expected.is_floating_point() or not read.is_floating_point()
-        return Problem("wrong shape", message, read.to(expected.dtype) if whole else None)
-    if exercise.answer == "indices" and read.is_floating_point():
-        message = (
-            "Your function returned numbers with a decimal point; expected indices, which say where in the gallery "
-            "the answers are. Are these the similarities?"
-        )
-        return Problem("wrong type", message)
-    if exercise.answer == "masks" and not bool(((read == 0) | (read == 1)).all()):
-        return Problem("wrong type", f"Your function returned numbers; expected {wanted}, each True or False.")
-    return read.double() if exercise.answer in ("number", "rows") else read.long()
-
-
-def _read_terms(exercise: Exercise, answer: Any) -> Tensor | Problem:
-    if isinstance(answer, Tensor) and answer.numel() == 1 and answer.is_floating_point():
-        message = (
-            "Your function returned one number. The trainer adds the terms up itself, and logs each by its name: "
-            "return the dictionary."
-        )
-        return Problem("terms added up", message)
-    if not isinstance(answer, dict):
-        return Problem("wrong type", f"Your function returned {_article(answer)}; expected a dictionary of losses.")
-    known = ", ".join(map(repr, exercise.terms))
-    for name, term in answer.items():
-        if name not in exercise.terms:
-            return Problem("unknown term", f"Your function returned a term named {name!r}; expected some of {known}.")
-        if not isinstance(term, Tensor) or term.numel() != 1 or not term.is_floating_point():
-            message = f"The term {name!r} is {_article(term)}; expected a scalar tensor, from which can be learnt."
-            return Problem("not a tensor", message)
-    return _in_order(exercise, answer)
-
-
 def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
     """Return the verdict on a loss whose values are right: does its gradient flow, and only where it should?"""
     case = [case for case in exercise.cases if case.shows is None][-1]
@@ -486,7 +442,7 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
             "The loss has the right value, but its gradient cannot be computed. " + _raised(exercise, error).message
         )
         return _failed(exercise, message, "gradient fails")
-    learns, frozen = exercise.learns, exercise.frozen
+    learns, frozen = exercise.answer.learns, exercise.answer.frozen
     leaked = given[frozen] if frozen is not None else None
     if leaked is not None and bool((leaked != 0).any()):
         message = (
@@ -520,7 +476,7 @@ def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor 
     """Return the gradients of a loss in what learns and in what is frozen."""
     arguments = dict(zip(exercise.inputs, copy.deepcopy(case.arguments), strict=True))
     tensors = {name: part for argument in arguments.items() for name, part in parts(*argument).items()}
-    leaves = {name: tensors[name].requires_grad_() for name in (exercise.learns, exercise.frozen) if name}
+    leaves = {name: tensors[name].requires_grad_() for name in (exercise.answer.learns, exercise.answer.frozen) if name}
     loss = _call(exercise, f, list(arguments.values()))
     loss = sum(loss.values()) if isinstance(loss, dict) else loss
     if isinstance(loss, Tensor) and loss.requires_grad:
@@ -568,12 +524,7 @@ def _untouched(before: Any, after: Any) -> bool:
 
 
 def _passed(exercise: Exercise) -> Verdict:
-    n = len(exercise.cases)
-    message = (
-        f"The rules are kept on all {n} inputs."
-        if exercise.answer == "rules"
-        else f"All {n} inputs are answered correctly."
-    )
+    message = exercise.answer.passed.format(n=len(exercise.cases))
     return Verdict(exercise.name, True, message, tested=exercise.tested)
 
 
@@ -583,28 +534,13 @@ def _failed(exercise: Exercise, message: str, mistake: str | None, outcomes: Seq
         return Verdict(exercise.name, False, message, mistake)
     smallest = min(outcomes, key=lambda outcome: _size(outcome.case.arguments))
     arguments = dict(zip(exercise.inputs, copy.deepcopy(smallest.case.arguments), strict=True))
-    expected = _plain(exercise, smallest.expected)
-    given = None if smallest.given is None else _plain(exercise, smallest.given)
+    expected = exercise.answer.plain(smallest.expected)
+    given = None if smallest.given is None else exercise.answer.plain(smallest.given)
     given = given if smallest.gaps is None else list(smallest.gaps)
     return Verdict(exercise.name, False, message, mistake, Example(smallest.case.about, arguments, expected, given))
-
-
-def _plain(exercise: Exercise, value: Tensor) -> Any:
-    if exercise.answer == "rules":
-        return "any that keeps the rules"
-    if exercise.answer == "terms":
-        return {name: term for name, term in zip(exercise.terms, value.tolist(), strict=True) if term != 0}
-    return value.item() if value.ndim == 0 else value
 
 
 def _size(value: Any) -> int:
     if isinstance(value, Tensor | np.ndarray):
         return int(np.prod(value.shape))
     return sum(map(_size, value)) if isinstance(value, list | tuple) else 1
-
-
-def _article(value: Any) -> str:
-    """Return what a value is, in words: "a dict", "an int"; a small number with its value."""
-    name = type(value).__name__
-    text = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-    return f"{text} ({shown(value)})" if isinstance(value, bool | int | float) else text

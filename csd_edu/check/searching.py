@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu import metrics
-from csd_edu.check.running import Case, Exercise, Mistake
+from csd_edu.check.answers import Indices, Number
+from csd_edu.check.inputs import APART, PAIRS, random
+from csd_edu.check.running import Case, Exercise, table
 from csd_edu.retrieval import Gallery
 
 
@@ -33,164 +32,6 @@ def recall_at_k(
     return hit[right.any(dim=1)].float().mean().item()  # without queries that have nothing to find
 
 
-Compare = Callable[[Tensor, Tensor], Tensor]
-
-
-def cosine(x: Tensor, y: Tensor) -> Tensor:
-    return F.normalize(x, dim=1) @ F.normalize(y, dim=1).T
-
-
-def dot(x: Tensor, y: Tensor) -> Tensor:
-    return x @ y.T
-
-
-def minus_distance(x: Tensor, y: Tensor) -> Tensor:
-    return -torch.cdist(x, y)
-
-
-def wrong_axis(x: Tensor, y: Tensor) -> Tensor:
-    return F.normalize(x, dim=0) @ F.normalize(y, dim=0).T
-
-
-def farness(x: Tensor, y: Tensor) -> Tensor:
-    return -cosine(x, y)
-
-
-def _wrong_search(
-    queries: Tensor, gallery: Tensor, k: int, *, compare: Compare = cosine, skip: int = 0, backwards: bool = False
-) -> Tensor:
-    order = compare(queries, gallery).argsort(dim=1, descending=True)[:, skip : skip + k]
-    return order.flip(1) if backwards else order
-
-
-def _share_of_hits(right: Tensor, _n_right: Tensor) -> Tensor:
-    return right.any(dim=1).float().mean()
-
-
-def _wrong_recall(
-    queries: Tensor,
-    query_labels: Tensor,
-    gallery: Tensor,
-    gallery_labels: Tensor,
-    k: int,
-    exclude_self: bool = False,
-    *,
-    compare: Compare = cosine,
-    self_similarity: float | None = -torch.inf,
-    skip: int = 0,
-    more: int = 0,
-    score: Callable[[Tensor, Tensor], Tensor] = _share_of_hits,
-) -> Tensor:
-    """Recall@K with one thing done differently; `score` gets right (Q, k) and the number of positives (Q,)."""
-    similarity = compare(queries, gallery)
-    same = query_labels[:, None] == gallery_labels[None, :]
-    if exclude_self and self_similarity is not None:
-        similarity.fill_diagonal_(self_similarity)
-    order = similarity.argsort(dim=1, descending=True, stable=True)[:, skip : skip + k + more]
-    n_right = same.sum(dim=1) - int(exclude_self)
-    return score(same.gather(1, order), n_right)
-
-
-def _queries_found(
-    queries: Tensor,
-    query_labels: Tensor,
-    gallery: Tensor,
-    gallery_labels: Tensor,
-    k: int,
-    exclude_self: bool = False,
-) -> Tensor:
-    """Recall@K with the two sides of the search swapped."""
-    return _wrong_recall(gallery, gallery_labels, queries, query_labels, min(k, len(queries)), exclude_self)
-
-
-def _ties_help(
-    queries: Tensor,
-    query_labels: Tensor,
-    gallery: Tensor,
-    gallery_labels: Tensor,
-    k: int,
-    exclude_self: bool = False,
-) -> Tensor:
-    similarity = cosine(queries, gallery)
-    right = query_labels[:, None] == gallery_labels[None, :]
-    if exclude_self:
-        similarity.fill_diagonal_(-torch.inf)
-        right.fill_diagonal_(False)
-    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-    hit = (~right & (similarity > best + 1e-6)).sum(dim=1) < k
-    return hit[right.any(dim=1)].float().mean()
-
-
-def _random(n: int, dim: int, seed: int) -> Tensor:
-    """Features (n, dim) of very different lengths."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, dim, generator=generator) * torch.rand(n, 1, generator=generator).mul(3).exp()
-
-
-_QUERIES, _GALLERY = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0, 4.0], [1.0, 0.2], [0.3, 6.0]])
-_QUERY_LABELS, _GALLERY_LABELS = torch.tensor([0, 1]), torch.tensor([0, 1, 1])
-_FOUR = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
-_APART = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -0.8], [-1.1, 1.0, -1.0], [-0.7, -1.0, 1.0]])
-_PAIRS = torch.tensor([0, 0, 1, 1])
-_MANY, _MANY_LABELS = _random(12, 3, 1), torch.arange(12) % 4
-
-SEARCH = Exercise(
-    name="search",
-    title="Visual search",
-    solution=search,
-    truth=lambda queries, gallery, k: _library_search(queries, gallery, k),
-    answer="indices",
-    cases=(
-        Case("two queries, three items of different lengths", (_QUERIES, _GALLERY, 1)),
-        Case("the same, but two answers each", (_QUERIES, _GALLERY, 2)),
-        Case("features with negative numbers", (_APART, _FOUR @ torch.tensor([[1.0, 0.3, -1.0], [-0.4, 1.0, 0.2]]), 3)),
-        Case("random features of very different lengths", (_random(5, 4, 2), _random(9, 4, 3), 4)),
-    ),
-    mistakes=(
-        Mistake(
-            "dot product instead of cosine",
-            "You compare by the dot product: a long feature then wins every search, whatever it shows. Cosine "
-            "similarity compares directions; the gallery features must be scaled to length 1 first.",
-            partial(_wrong_search, compare=dot),
-        ),
-        Mistake(
-            "Euclidean distance of unscaled features",
-            "You compare by Euclidean distance without scaling the features to length 1. Between features of length "
-            "1, distance and cosine give the same order; between features of different lengths they do not.",
-            partial(_wrong_search, compare=minus_distance),
-        ),
-        Mistake(
-            "least similar first",
-            "You return the least similar items. Similarities are sorted the other way round than distances: the "
-            "largest is the best.",
-            partial(_wrong_search, compare=farness),
-        ),
-        Mistake(
-            "answers in reverse order",
-            "You find the right k items, but the most similar of them stands last. A search lists it first.",
-            partial(_wrong_search, backwards=True),
-        ),
-        Mistake(
-            "normalised along the wrong axis",
-            "You scale the columns to length 1, each feature dimension over all images. Each image, a row, must have "
-            "length 1.",
-            partial(_wrong_search, compare=wrong_axis),
-        ),
-        Mistake(
-            "first answer skipped",
-            "You leave out the first answer. That is right only where the query itself lies in the gallery.",
-            partial(_wrong_search, skip=1),
-        ),
-    ),
-    hints=(
-        "Cosine similarity is the dot product of vectors of length 1. F.normalize(x, dim=1) scales each row.",
-        "All similarities at once are one matrix product, of shape (Q, G): which of the two must be transposed?",
-        "topk(k, dim=1) returns values and indices; the exercise asks for one of the two.",
-    ),
-    tested="cosine and not dot product or distance, the number and the order of the answers, one row for each query",
-)
-
-
 def _library_search(queries: Tensor, gallery: Tensor, k: int) -> Tensor:
     index = Gallery(gallery.shape[1])
     index.add(gallery)
@@ -204,157 +45,176 @@ def _library_recall(
     return metrics.recall_at_k(*sides, ks=(k,), exclude_self=exclude_self)[k]
 
 
-RECALL_AT_K = Exercise(
-    name="recall_at_k",
-    title="Recall@K",
-    solution=recall_at_k,
-    truth=_library_recall,
-    answer="number",
+def _in_order(
+    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, k: int, exclude_self: bool = False
+) -> float:
+    """Recall@K by the first k of a sorted list, as it comes: ties are left to luck, and nothing to find is a miss."""
+    similarity = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T  # (Q, G)
+    same = query_labels[:, None] == gallery_labels[None, :]  # (Q, G)
+    if exclude_self:
+        similarity.fill_diagonal_(-torch.inf)
+    order = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]  # (Q, k)
+    right = same.gather(1, order)
+    return right.any(dim=1).float().mean().item()
+
+
+_QUERIES, _GALLERY = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0, 4.0], [1.0, 0.2], [0.3, 6.0]])
+_FOUR = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
+
+SEARCH = Exercise(
+    search,
+    title="Visual search",
+    doc="""
+    Check f(queries (Q, D), gallery (G, D), k) -> (Q, k) indices of the most similar items by cosine, best first.
+    """,
+    truth=_library_search,
+    answer=Indices(),
     cases=(
-        Case("two queries, three items, k = 1", (_QUERIES, _QUERY_LABELS, _GALLERY, _GALLERY_LABELS, 1, False)),
-        Case("the same, with k = 2", (_QUERIES, _QUERY_LABELS, _GALLERY, _GALLERY_LABELS, 2, False)),
-        Case("four images ask among each other, k = 1", (_FOUR, _PAIRS, _FOUR, _PAIRS, 1, True)),
-        Case("the same, but each query may find itself", (_FOUR, _PAIRS, _FOUR, _PAIRS, 1, False)),
-        Case("four images that all point apart: similarities below 0", (_APART, _PAIRS, _APART, _PAIRS, 1, True)),
-        Case("the same, with k = 2", (_APART, _PAIRS, _APART, _PAIRS, 2, True)),
-        Case(
-            "random features of very different lengths, k = 3",
-            (_random(7, 4, 0), torch.arange(7) % 4, _random(13, 4, 10), torch.arange(13) % 5 % 4, 3, False),
-        ),
-        Case("twelve images ask among each other, k = 1", (_MANY, _MANY_LABELS, _MANY, _MANY_LABELS, 1, True)),
-        Case("twelve images ask among each other, k = 2", (_MANY, _MANY_LABELS, _MANY, _MANY_LABELS, 2, True)),
+        Case("two queries, three items of different lengths", _QUERIES, _GALLERY, 1),
+        Case("the same, but two answers each", _QUERIES, _GALLERY, 2),
+        Case("features with negative numbers", APART, _FOUR @ torch.tensor([[1.0, 0.3, -1.0], [-0.4, 1.0, 0.2]]), 3),
+        Case("random features of very different lengths", random(5, 4, 2, 3), random(9, 4, 3, 3), 4),
+    ),
+    mistakes=table("""
+    dot product instead of cosine | F.normalize(gallery, dim=1) => gallery
+        You compare by the dot product: a long feature then wins every search, whatever it shows. Cosine similarity
+        compares directions; the gallery features must be scaled to length 1 first.
+    Euclidean distance of unscaled features
+        | F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T => -torch.cdist(queries, gallery)
+        You compare by Euclidean distance without scaling the features to length 1. Between features of length 1,
+        distance and cosine give the same order; between features of different lengths they do not.
+    least similar first | topk(k, dim=1) => topk(k, dim=1, largest=False)
+        You return the least similar items. Similarities are sorted the other way round than distances: the largest is
+        the best.
+    answers in reverse order | .indices => .indices.flip(1)
+        You find the right k items, but the most similar of them stands last. A search lists it first.
+    normalised along the wrong axis | queries, dim=1 => queries, dim=0 | gallery, dim=1 => gallery, dim=0
+        You scale the columns to length 1, each feature dimension over all images. Each image, a row, must have length
+        1.
+    first answer skipped | topk(k, dim=1).indices => topk(k + 1, dim=1).indices[:, 1:]
+        You leave out the first answer. That is right only where the query itself lies in the gallery.
+    """),
+    hints=(
+        "Cosine similarity is the dot product of vectors of length 1. F.normalize(x, dim=1) scales each row.",
+        "All similarities at once are one matrix product, of shape (Q, G): which of the two must be transposed?",
+        "topk(k, dim=1) returns values and indices; the exercise asks for one of the two.",
+    ),
+    tested="cosine and not dot product or distance, the number and the order of the answers, one row for each query",
+)
+
+
+# Queries, their labels, the gallery, its labels.
+_SMALL = (_QUERIES, torch.tensor([0, 1]), _GALLERY, torch.tensor([0, 1, 1]))
+_LARGE = (random(7, 4, 0, 3), torch.arange(7) % 4, random(13, 4, 10, 3), torch.arange(13) % 5 % 4)
+_ONE_QUERY, _TWO_ALIKE = (torch.tensor([[1.0, 0.0]]), torch.tensor([0])), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+
+
+def _among(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images that are both queries and gallery."""
+    return features, labels, features, labels
+
+
+_MANY = _among(random(12, 3, 1, 3), torch.arange(12) % 4)
+_TWINS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [-0.6, 0.8]])
+
+RECALL_AT_K = Exercise(
+    recall_at_k,
+    title="Recall@K",
+    doc="""
+    Check f(queries (Q, D), query_labels (Q,), gallery (G, D), gallery_labels (G,), k, exclude_self=False) -> float.
+
+    The share of queries with at least one item of their class among the k most similar by cosine. With exclude_self,
+    query i and item i are the same image, which it must not find. Ties never help; a query whose class has no item in
+    the gallery is left out.
+    """,
+    truth=_library_recall,
+    answer=Number(),
+    cases=(
+        Case("two queries, three items, k = 1", *_SMALL, 1, False),
+        Case("the same, with k = 2", *_SMALL, 2, False),
+        Case("four images ask among each other, k = 1", *_among(_FOUR, PAIRS), 1, True),
+        Case("the same, but each query may find itself", *_among(_FOUR, PAIRS), 1, False),
+        Case("four images that all point apart: similarities below 0", *_among(APART, PAIRS), 1, True),
+        Case("the same, with k = 2", *_among(APART, PAIRS), 2, True),
+        Case("random features of very different lengths, k = 3", *_LARGE, 3, False),
+        Case("twelve images ask among each other, k = 1", *_MANY, 1, True),
+        Case("twelve images ask among each other, k = 2", *_MANY, 2, True),
         Case(
             "an item of another class is exactly as similar as the right one, and comes after it",
-            (_QUERIES[:1], torch.tensor([0]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]), 1, False),
+            *(*_ONE_QUERY, _TWO_ALIKE, torch.tensor([0, 1]), 1, False),
             shows="ties helped the query",
         ),
         Case(
             "an item of another class is exactly as similar as the right one, and comes before it",
-            (_QUERIES[:1], torch.tensor([0]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([1, 0]), 1, False),
+            *(*_ONE_QUERY, _TWO_ALIKE, torch.tensor([1, 0]), 1, False),
             shows="ties helped the query",
         ),
         Case(
             "two images of different classes have the same feature",
-            (
-                torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [-0.6, 0.8]]),
-                torch.tensor([0, 1, 0, 1]),
-                torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [-0.6, 0.8]]),
-                torch.tensor([0, 1, 0, 1]),
-                1,
-                True,
-            ),
+            *(*_among(_TWINS, torch.tensor([0, 1, 0, 1])), 1, True),
             shows="the first answer taken for the query itself",
         ),
         Case(
             "the last query is the only image of its class: it has nothing to find",
-            (_FOUR[:3], torch.tensor([0, 0, 1]), _FOUR[:3], torch.tensor([0, 0, 1]), 1, True),
+            *(*_among(_FOUR[:3], torch.tensor([0, 0, 1])), 1, True),
             shows="a query with nothing to find counted as a miss",
         ),
     ),
-    mistakes=(
-        Mistake(
-            "the query itself counted as a hit",
-            "You counted the query itself as a hit. With exclude_self=True, query i and item i are the same image, and "
-            "nothing is more similar to it than itself: it must not be among the answers.",
-            partial(_wrong_recall, self_similarity=None),
-        ),
-        Mistake(
-            "the query itself set to similarity 0",
-            "You give the query itself the similarity 0 to keep it out. Cosine goes down to −1: where all others point "
-            "away, 0 is the best. Use −inf.",
-            partial(_wrong_recall, self_similarity=0.0),
-        ),
-        Mistake(
-            "dot product instead of cosine",
-            "You compare by the dot product: long features then win every search. Recall is measured by cosine "
-            "similarity: scale the features to length 1 first.",
-            partial(_wrong_recall, compare=dot),
-        ),
-        Mistake(
-            "Euclidean distance of unscaled features",
-            "You compare by Euclidean distance without scaling the features to length 1, and so by length as well as "
-            "by direction. Scale them first: then distance and cosine give the same order.",
-            partial(_wrong_recall, compare=minus_distance),
-        ),
-        Mistake(
-            "normalised along the wrong axis",
-            "You scale each feature dimension over all images (dim=0). Each image, a row, must have length 1 (dim=1).",
-            partial(_wrong_recall, compare=wrong_axis),
-        ),
-        Mistake(
-            "least similar first",
-            "You look at the least similar items: is the sorting ascending? The largest similarity is the best.",
-            partial(_wrong_recall, compare=farness),
-        ),
-        Mistake(
-            "k off by one: one too many",
-            "You look at k + 1 answers. If the extra one was to make up for the query itself: it does not always find "
-            "itself, and exclude_self has already left it out.",
-            partial(_wrong_recall, more=1),
-        ),
-        Mistake(
-            "first answer always skipped",
-            "You leave out the first answer of every search, also where queries and gallery are different images and "
-            "it is a true answer (exclude_self=False).",
-            lambda *a: _wrong_recall(*a, skip=int(not a[5])),
-        ),
-        Mistake(
-            "only the k-th answer looked at",
-            "You look at the k-th answer alone. A hit is a right one anywhere among the first k.",
-            partial(_wrong_recall, score=lambda right, _: right[:, -1].float().mean()),
-        ),
-        Mistake(
-            "precision instead of recall",
-            "You average the share of right ones among the k answers: that is Precision@K. For Recall@K a query is a "
-            "hit, 1, as soon as one of the k answers is right, otherwise 0.",
-            partial(_wrong_recall, score=lambda right, _: right.float().mean()),
-        ),
-        Mistake(
-            "all k answers must be right",
-            "You count a query only if all k answers are right (all). One right answer is enough (any).",
-            partial(_wrong_recall, score=lambda right, _: right.all(dim=1).float().mean()),
-        ),
-        Mistake(
-            "share of the positives found",
-            "You divide the right answers by the number of right items in the gallery, as recall is defined in "
-            "information retrieval. Recall@K of visual search asks of each query only whether it found one: 0 or 1.",
-            partial(_wrong_recall, score=lambda right, n: (right.sum(dim=1) / n).mean()),
-        ),
-        Mistake(
-            "number of hits instead of their share",
-            "You return how many queries were hits. Divide by the number of queries: a share from 0 to 1.",
-            partial(_wrong_recall, score=lambda right, _: right.any(dim=1).float().sum()),
-        ),
-        Mistake(
-            "percent instead of a share",
-            "You return percent. The exercise asks for a share from 0 to 1.",
-            partial(_wrong_recall, score=lambda right, _: 100 * right.any(dim=1).float().mean()),
-        ),
-        Mistake(
-            "queries and gallery swapped",
-            "The similarities look transposed: you search, for each item of the gallery, among the queries.",
-            _queries_found,
-        ),
-        Mistake(
-            "ties helped the query",
-            "Where a right and a wrong item are equally similar, you count the right one as found first, or leave it "
-            "to chance. Ties must never help: otherwise a network whose features are all the same finds everything. "
-            "Count how many wrong items are at least as similar as the best right one.",
-            _ties_help,
-        ),
-        Mistake(
-            "the first answer taken for the query itself",
-            "You take the first answer for the query itself and drop it. If another image has the same feature, the "
-            "first may be that one, and then the query finds itself. Leave out item i for query i, by its index.",
-            lambda *a: _wrong_recall(*a[:5], skip=int(a[5])),
-        ),
-        Mistake(
-            "a query with nothing to find counted as a miss",
-            "A query whose class has no item in the gallery cannot be a hit, however good the features are. Leave it "
-            "out, of the number of hits and of the number of queries.",
-            _wrong_recall,
-        ),
-    ),
+    mistakes=table("""
+    the query itself counted as a hit | _in_order | if exclude_self: => if False:
+        You counted the query itself as a hit. With exclude_self=True, query i and item i are the same image, and
+        nothing is more similar to it than itself: it must not be among the answers.
+    the query itself set to similarity 0 | _in_order | -torch.inf => 0
+        You give the query itself the similarity 0 to keep it out. Cosine goes down to −1: where all others point away,
+        0 is the best. Use −inf.
+    dot product instead of cosine | _in_order
+        | F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T => queries @ gallery.T
+        You compare by the dot product: long features then win every search. Recall is measured by cosine similarity:
+        scale the features to length 1 first.
+    Euclidean distance of unscaled features | _in_order
+        | F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T => -torch.cdist(queries, gallery)
+        You compare by Euclidean distance without scaling the features to length 1, and so by length as well as by
+        direction. Scale them first: then distance and cosine give the same order.
+    normalised along the wrong axis | _in_order | queries, dim=1 => queries, dim=0 | gallery, dim=1 => gallery, dim=0
+        You scale each feature dimension over all images (dim=0). Each image, a row, must have length 1 (dim=1).
+    least similar first | _in_order | similarity = F => similarity = -F
+        You look at the least similar items: is the sorting ascending? The largest similarity is the best.
+    k off by one: one too many | _in_order | [:, :k] => [:, : k + 1]
+        You look at k + 1 answers. If the extra one was to make up for the query itself: it does not always find itself,
+        and exclude_self has already left it out.
+    first answer always skipped | _in_order | [:, :k] => [:, int(not exclude_self) :][:, :k]
+        You leave out the first answer of every search, also where queries and gallery are different images and it is a
+        true answer (exclude_self=False).
+    only the k-th answer looked at | _in_order | right.any(dim=1) => right[:, -1]
+        You look at the k-th answer alone. A hit is a right one anywhere among the first k.
+    precision instead of recall | _in_order | right.any(dim=1) => right
+        You average the share of right ones among the k answers: that is Precision@K. For Recall@K a query is a hit, 1,
+        as soon as one of the k answers is right, otherwise 0.
+    all k answers must be right | _in_order | right.any => right.all
+        You count a query only if all k answers are right (all). One right answer is enough (any).
+    share of the positives found | _in_order
+        | right.any(dim=1).float() => (right.sum(dim=1) / (same.sum(dim=1) - int(exclude_self)))
+        You divide the right answers by the number of right items in the gallery, as recall is defined in information
+        retrieval. Recall@K of visual search asks of each query only whether it found one: 0 or 1.
+    number of hits instead of their share | _in_order | .mean() => .sum()
+        You return how many queries were hits. Divide by the number of queries: a share from 0 to 1.
+    percent instead of a share | _in_order | return => return 100 *
+        You return percent. The exercise asks for a share from 0 to 1.
+    queries and gallery swapped | _in_order | similarity = => queries, gallery = gallery, queries; similarity =
+        | similarity = => query_labels, gallery_labels = gallery_labels, query_labels; similarity =
+        The similarities look transposed: you search, for each item of the gallery, among the queries.
+    ties helped the query | >= best - 1e-6 => > best + 1e-6
+        Where a right and a wrong item are equally similar, you count the right one as found first, or leave it to
+        chance. Ties must never help: otherwise a network whose features are all the same finds everything. Count how
+        many wrong items are at least as similar as the best right one.
+    the first answer taken for the query itself | _in_order | if exclude_self: => if False:
+        | [:, :k] => [:, int(exclude_self) :][:, :k]
+        You take the first answer for the query itself and drop it. If another image has the same feature, the first may
+        be that one, and then the query finds itself. Leave out item i for query i, by its index.
+    a query with nothing to find counted as a miss | _in_order
+        A query whose class has no item in the gallery cannot be a hit, however good the features are. Leave it out, of
+        the number of hits and of the number of queries.
+    """),
     hints=(
         "Start with the (Q, G) matrix of cosine similarities, and a second (Q, G) matrix that says which pairs have "
         "the same label.",

@@ -169,7 +169,7 @@ def parts(name: str, value: Any) -> dict[str, Any]:
     found = {f"{name}.{part}": getattr(value, part) for part in ("task", "labels", "features", "logits")}
     if value.teacher is None:
         return {**found, f"{name}.teacher": None}
-    return {**found, **{f"{name}.teacher.{part}": seen for part, seen in value.teacher._asdict().items()}}
+    return {**found, **{f"{name}.teacher.{part}": getattr(value.teacher, part) for part in ("features", "logits")}}
 
 
 def shown(value: Any) -> str:
