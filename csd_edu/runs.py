@@ -82,9 +82,11 @@ class Run:
     def card(self) -> dict[str, Any] | None:
         """The method's card, as `methods.Card.to_json` wrote it; None if it has none."""
         saved: dict[str, Any] | None = self.description["method"].get("card")
+        if saved is not None or self.description["method"].keys() & {"code", "source_crc32"}:
+            return saved  # one of the user's own
         known = NAMED.get(self.method.partition("(")[0])
         card = None if known is None else card_of(known)
-        return saved or (card.to_json() if card else None)  # runs of version 0.1.0 have none of their own
+        return card.to_json() if card else None  # runs of version 0.1.0 have none of their own
 
     @property
     def kept_bytes(self) -> dict[str, int] | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 import csd_edu as csd
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+_spec = importlib.util.spec_from_file_location("methods_table", ROOT / "docs" / "methods_table.py")
+methods_table = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(methods_table)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -45,6 +51,20 @@ def test_the_method_of_the_readme(stripes, tmp_path):
     last = [r for r in run.records if r["kind"] == "epoch"][-1]
     assert set(last["losses"]) == {"ce", "triplet", "feature"}
     assert last["losses"]["feature"] > 0
+
+
+def test_the_method_that_keeps_something_of_the_readme(stripes, tmp_path):
+    block = next(block for block in python_blocks() if "class Replay" in block)
+    namespace = {"csd": csd, "torch": torch, "dataclass": dataclass, "__name__": "readme"}
+    exec(compile(block, "README.md", "exec", dont_inherit=True), namespace)
+    run = csd.train(csd.split(stripes, n_tasks=2), namespace["Replay"](20), TINY, out=tmp_path / "r", progress=False)
+    assert run.method == "Replay(size=20)"
+    assert run.kept_bytes == {"memory": 20 * (3 * 16 * 16 + 8)}
+    assert len(run.kept()["memory"]["rows"]["images"]) == 20
+
+
+def test_the_readmes_table_of_methods_is_made_from_their_cards():
+    assert methods_table.table() in README, "run python docs/methods_table.py"
 
 
 def test_the_readme_names_what_is_there():

@@ -304,7 +304,7 @@ guess = ("?", "?", "?", "?")  # from the lowest to the highest: "all five", "one
 
 # %%
 with torch.no_grad():
-    untrained = csd.models.resnet(depth=8, in_channels=3).eval().embed(images)
+    untrained = csd.models.build("resnet8", in_channels=3).eval().embed(images)
 kinds = {
     "all five": saved.run("joint").features(4),  # (N, 64)
     "one alphabet": run.features(0),

@@ -416,7 +416,7 @@ for n in N_TASKS:
     tries[n] = csd.train(stream, csd.methods.finetune, config, progress=False), stream.n_seen  # a few seconds each
 
 with torch.no_grad():
-    untrained = csd.models.resnet(depth=8, in_channels=1).eval().embed(digits.x_test)
+    untrained = csd.models.build("resnet8", in_channels=1).eval().embed(digits.x_test)
 without_learning = {
     name: csd.metrics.recall_at_k(features, digits.y_test, features, digits.y_test, exclude_self=True)[1]
     for name, features in (("raw pixels", digits.x_test.flatten(1).float()), ("untrained", untrained))

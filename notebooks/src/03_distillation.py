@@ -349,26 +349,17 @@ print(
 print(inspect.getsource(csd.methods.lwf))
 
 # %%
-from csd_edu.batches import Batches
-from csd_edu.runtime import pick_device, pick_precision
-from csd_edu.train import Learner, embed
+from csd_edu.models import embed
 
 stream = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0)  # the alphabets in the saved run's order
-config, device = run.config, pick_device("auto")
-batches = Batches(
-    stream.train(1), batch_size=config.batch_size, crop_padding=config.crop_padding, flip=config.flip, device=device
-)
 
 
 def learn_second_alphabet(method):
     """Return the network that goes on from the saved one after the first alphabet, and learns the second."""
-    learner = Learner(run.network(0), config, device, pick_precision("auto", device))
-    learner.task = 1
-    learner.begin_task(1, n_classes=40)  # the head grows by 20 rows
-    teacher = run.network(0).to(device)
-    for _ in range(config.later_epochs):
-        learner.train_epoch(method, batches, teacher, stream.held_out(1))
-    return learner.network
+    network = run.network(0)
+    for _ in csd.learn(network, stream, 1, method, run.config):  # the training loop: csd.learn?? shows all of it
+        pass
+    return network
 
 
 # %% [markdown]

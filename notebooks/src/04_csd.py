@@ -453,9 +453,7 @@ print(f"\nYou predicted: {guess}.")
 # CSD after *two* alphabets, and learn the third. Each is a method, written as you wrote yours:
 
 # %%
-from csd_edu.batches import Batches
-from csd_edu.runtime import pick_device, pick_precision
-from csd_edu.train import Learner, embed
+from csd_edu.models import embed
 
 
 def no_triplet(step):
@@ -508,21 +506,15 @@ seeds = (0, 1)  # with more of them you know more, and wait longer
 run = saved.run("csd")
 images, labels, tasks = (run.test()[name] for name in ("images", "labels", "tasks"))
 seen = tasks < 3
-stream, device = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0), pick_device("auto")
-augmentation = {"crop_padding": run.config.crop_padding, "flip": run.config.flip}
-batches = Batches(stream.train(2), batch_size=run.config.batch_size, device=device, **augmentation)
+stream = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0)
 
 
 def learn_third_alphabet(method, seed):
     """Return the network that goes on from the saved one after two alphabets, and learns the third."""
-    config = run.config.replace(seed=seed)
-    learner = Learner(run.network(1), config, device, pick_precision("auto", device))
-    learner.task = 2
-    learner.begin_task(2, n_classes=60)  # the head grows by 20 rows
-    teacher = run.network(1).to(device)
-    for _ in range(config.later_epochs):
-        learner.train_epoch(method, batches, teacher, stream.held_out(2))
-    return learner.network
+    network = run.network(1)
+    for _ in csd.learn(network, stream, 2, method, run.config.replace(seed=seed)):
+        pass
+    return network
 
 
 def measure(network):

@@ -148,7 +148,7 @@ def compare(one, other):
 
 epochs = f"{config.epochs} epochs for the first task and {config.later_epochs} for each other"
 print(f"{f'With the GPU ({torch.cuda.get_device_name()})' if GPU else 'Without a GPU'} this notebook trains ", end="")
-print(f"ResNet-{config.depth} on {len(data.x_train):,} images of {data.name}: {stream.n_tasks} tasks, {epochs}.")
+print(f"{config.network} on {len(data.x_train):,} images of {data.name}: {stream.n_tasks} tasks, {epochs}.")
 
 # %% [markdown] minutes=10
 # ## 1. What is the paper's scale?
@@ -174,7 +174,7 @@ print(
 for name, row in rows.items():
     settings, n_tasks, images_per_task = row
     rates, n_epochs = f"{settings.lr:g}, {settings.later_lr:g}", f"{settings.epochs}, then {settings.later_epochs}"
-    print(f"{name:<7}ResNet-{settings.depth:<4}{n_tasks:>5}{images_per_task:>15,}   {n_epochs:<15}", end="")
+    print(f"{name:<7}{settings.network:<11}{n_tasks:>5}{images_per_task:>15,}   {n_epochs:<15}", end="")
     print(f"{rates:<15}{passes(*row):>14,}")
 times = passes(*rows["paper"]) / passes(*rows["here"])
 print(f"\nThe published schedule passes {times:,.0f} times as many images as the one chosen here.")
@@ -203,7 +203,7 @@ with tempfile.TemporaryDirectory() as folder:
 speeds = [[r["images_per_second"] for r in records if r["kind"] == "epoch" and r["task"] == t][-1] for t in (0, 1)]
 
 precision = str(pick_precision("auto", device)).removeprefix("torch.")
-print(f"ResNet-{short.depth} on {device.type}, convolutions in {precision}:")
+print(f"{short.network} on {device.type}, convolutions in {precision}:")
 print(f"{speeds[0]:,.0f} images per second in the first task, {speeds[1]:,.0f} with a teacher")
 
 # %% [markdown]

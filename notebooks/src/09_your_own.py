@@ -50,12 +50,10 @@ from scipy import stats
 
 import csd_edu as csd
 from csd_edu import check, pictures, plots, saved, widgets
-from csd_edu.batches import Batches
 from csd_edu.comparison import Comparison
+from csd_edu.models import embed
 from csd_edu.report import write_report
 from csd_edu.retrieval import Gallery
-from csd_edu.runtime import pick_precision
-from csd_edu.train import Learner, embed
 
 
 def ready_distance(student, teacher):
@@ -717,11 +715,9 @@ guess = {"old alphabet": "?", "new alphabet": "?"}  # put "rises", "stays" or "f
 weights = (0.0, 1.0, 10.0, 100.0, 1000.0)  # try others; each takes two or three seconds
 
 distance = check.yours_or_ours("feature_distance", ours=ready_distance)
-run, cpu = saved.run("finetune"), torch.device("cpu")
+run = saved.run("finetune")
 images, labels, tasks = (run.test()[name][run.test()["tasks"] < 2] for name in ("images", "labels", "tasks"))
 stream = csd.split(csd.load("glyphs", image_size=24), groups=True, seed=0)
-augmentation = {"crop_padding": run.config.crop_padding, "flip": run.config.flip}
-batches = Batches(stream.train(1), batch_size=run.config.batch_size, device=cpu, **augmentation)
 
 
 def learn_second_alphabet(weight):
@@ -731,12 +727,10 @@ def learn_second_alphabet(weight):
         held = weight * distance(step.features, step.teacher.features)
         return {**csd.methods.finetune(step), "feature": held}
 
-    learner = Learner(run.network(0), run.config, cpu, pick_precision("auto", cpu))
-    learner.task = 1
-    learner.begin_task(1, n_classes=40)  # the head grows by 20 rows
-    for _ in range(run.config.later_epochs):
-        learner.train_epoch(method, batches, run.network(0), stream.held_out(1))
-    return learner.network
+    network = run.network(0)
+    for _ in csd.learn(network, stream, 1, method, run.config.replace(device="cpu")):
+        pass
+    return network
 
 
 def measure(network):
