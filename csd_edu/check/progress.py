@@ -67,20 +67,7 @@ def record_hint(exercise: str, rung: int) -> str:
 
 
 def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> Path:
-    """Write the progress for an instructor.
-
-    Args:
-        path: a file; an existing one is replaced.
-        student: a name or number.
-        known: the names of all exercises; those not tried are in the file too.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: if the student has no name, or the path is a folder or lies in none.
-        OSError: if the file cannot be written.
-    """
+    """Write the progress as `check.export` says; of all known exercises, also those that were not tried."""
     from csd_edu import __version__
 
     path = Path(path)
