@@ -60,12 +60,7 @@ STALE_RECALL = Exercise(
     truth=lambda snapshots, labels, tasks: _library(snapshots, labels, tasks),
     answer=Number(),
     cases=(
-        Case(
-            "four images, two tasks, and the network has swapped its axes",
-            [_OLD, _NEW],
-            PAIRS,
-            PAIRS,
-        ),
+        Case("four images, two tasks, and the network has swapped its axes", [_OLD, _NEW], PAIRS, PAIRS),
         Case("ten images, two tasks of four and six", *_drifting((4, 6), 1)),
         Case("fourteen images, three tasks", *_drifting((6, 4, 4), 2)),
         Case("twenty-four images, three tasks of uneven size", *_drifting((4, 8, 12), 3)),
