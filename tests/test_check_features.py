@@ -12,7 +12,6 @@ import torch.nn.functional as F
 import csd_edu as csd
 from csd_edu.check.inputs import step_of
 from csd_edu.check.verdict import parts, shown
-from csd_edu.methods import View
 from tests.answers import RIGHT, checked, edited, function, wrong_answer
 
 pytestmark = pytest.mark.usefixtures("progress_file")
@@ -146,11 +145,10 @@ def test_a_step_without_a_teacher():
 
 def test_the_parts_of_a_step():
     x = torch.arange(6.0).reshape(2, 3)
-    view = View(x + 1, x + 2)
-    step = step_of([0, 1], 1, View(x, x), view)
+    step = step_of([0, 1], 1, (x, x), (x + 1, x + 2))
     found: dict[str, Any] = parts("s", step)
     assert list(found) == ["s.task", "s.labels", "s.features", "s.logits", "s.teacher.features", "s.teacher.logits"]
-    assert torch.equal(found["s.teacher.logits"], view.logits)
+    assert torch.equal(found["s.teacher.logits"], x + 2)
     assert parts("k", 3) == {"k": 3}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ PAIRS = torch.tensor([0, 0, 1, 1])
 QUARTER_TURN = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
 
 
+def triangle(*rows: Sequence[float]) -> list[list[float | None]]:
+    """Return a task matrix with nothing above the diagonal: a task has no value before it was learnt."""
+    return [[*row, *[None] * (len(rows) - len(row))] for row in rows]
+
+
 def random(n: int, dim: int, seed: int, spread: float = 0.0) -> Tensor:
     """Return random features (n, dim); with a spread, of very different lengths."""
     generator = torch.Generator().manual_seed(seed)
@@ -23,11 +30,14 @@ def random(n: int, dim: int, seed: int, spread: float = 0.0) -> Tensor:
     return x * torch.rand(n, 1, generator=generator).mul(spread).exp()
 
 
-def step_of(labels: list[int], task: int, student: View, teacher: View) -> Step:
-    """Return a step in which student and teacher have given these answers; in task 0 there is no teacher."""
+Pair = tuple[Tensor, Tensor]  # features and logits
+
+
+def step_of(labels: list[int], task: int, student: Pair, teacher: Pair) -> Step:
+    """Return a step in which student and teacher have given these features and logits; in task 0 there is no teacher."""
     images = torch.zeros(len(labels), 3, 16, 16, dtype=torch.uint8)
-    ask = (lambda _: View(teacher.features.clone(), teacher.logits.clone())) if task > 0 else None
-    return Step(images, torch.tensor(labels), student.features, student.logits, task, ask)
+    ask = (lambda _: View(*(x.clone() for x in teacher))) if task > 0 else None
+    return Step(images, torch.tensor(labels), *student, task, ask)
 
 
 def normal_step(labels: list[int], task: int, seed: int, dim: int, n_new: int) -> Step:
@@ -35,7 +45,7 @@ def normal_step(labels: list[int], task: int, seed: int, dim: int, n_new: int) -
     generator = torch.Generator().manual_seed(seed)
     columns = (dim, dim * (task > 0) + n_new, dim, dim)
     x, logits, taught, answers = (_tenths(torch.randn(len(labels), n, generator=generator)) for n in columns)
-    return step_of(labels, task, View(x, logits), View(taught, answers))
+    return step_of(labels, task, (x, logits), (taught, answers))
 
 
 def uniform_step(labels: list[int], task: int, seed: int, dim: int = 3, n_known: int = 3) -> Step:
@@ -45,7 +55,7 @@ def uniform_step(labels: list[int], task: int, seed: int, dim: int = 3, n_known:
     x, taught, logits, answers = (
         _tenths(torch.rand(len(labels), n, generator=generator) * (2 - low) + low) for n, low in ranges
     )
-    return step_of(labels, task, View(x, logits), View(taught, answers))
+    return step_of(labels, task, (x, logits), (taught, answers))
 
 
 def _tenths(x: Tensor) -> Tensor:
