@@ -29,6 +29,13 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def progress_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checks keep their progress in a file of the test's own."""
+    monkeypatch.setenv("CSD_EDU_PROGRESS", str(tmp_path / "progress.json"))
+    return tmp_path / "progress.json"
+
+
 def need(available: object, reason: str) -> None:
     """Skip with the reason if something is not available; fail where everything must be (in the CI)."""
     if not available:

@@ -10,7 +10,7 @@ Each exercise, called with the student's function, runs it on small inputs that 
 returns a `Verdict`; it raises nothing for a wrong answer and prints nothing.
 
 To add one: write its solution and, below that, an `Exercise` with its cases, mistakes and hints (see `searching`);
-import it here by the solution's name, and give it its place among `EXERCISES`.
+give it here the solution's name, and so its place among `EXERCISES`.
 """
 
 from __future__ import annotations
@@ -18,62 +18,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from csd_edu.check import progress
-from csd_edu.check.ageing import STALE_RECALL as stale_recall, TRANSLATE as translate
-from csd_edu.check.chance import CHANCE_RECALL as chance_recall
-from csd_edu.check.comparing import (
-    LINEAR_CKA as linear_cka,
-    MEAN_DISPLACEMENT as mean_displacement,
-    NEIGHBOR_OVERLAP as neighbor_overlap,
-)
-from csd_edu.check.contrasting import CONTRAST_MASKS as contrast_masks, CSD as csd, TRIPLET as triplet
-from csd_edu.check.intervals import PAIRED_DIFFERENCE as paired_difference, T_INTERVAL as t_interval
-from csd_edu.check.matrices import BACKWARD_TRANSFER as backward_transfer, FORGETTING as forgetting
-from csd_edu.check.methods import (
-    FEATURE_DISTANCE as feature_distance,
-    FEATURE_DISTILLATION as feature_distillation,
-    MY_CSD as my_csd,
-    MY_METHOD as my_method,
-    RELATION_DISTANCE as relation_distance,
+from csd_edu.check import (
+    ageing,
+    chance,
+    comparing,
+    contrasting,
+    intervals,
+    matrices,
+    methods,
+    progress,
+    reading,
+    searching,
+    teaching,
+    training,
 )
 from csd_edu.check.own import yours_or_ours
-from csd_edu.check.reading import (
-    FIRST_AND_LAST as first_and_last,
-    LOST_AND_WON as lost_and_won,
-    LOST_QUERIES as lost_queries,
-    NO_LONGER_FOUND as no_longer_found,
-)
 from csd_edu.check.running import Exercise
-from csd_edu.check.searching import RECALL_AT_K as recall_at_k, SEARCH as search
-from csd_edu.check.teaching import (
-    DISTILLATION as distillation,
-    PUSH as push,
-    TEMPERATURE_SOFTMAX as temperature_softmax,
-)
-from csd_edu.check.training import (
-    EPOCHS_LEFT as epochs_left,
-    TRAIN_UNTIL as train_until,
-    TRAINING_HOURS as training_hours,
-)
 from csd_edu.check.verdict import Board, Hint, Verdict
 
-# fmt: off
-_IN_ORDER = (
-    first_and_last, lost_queries,
-    search, recall_at_k, chance_recall,
-    backward_transfer, forgetting, lost_and_won,
-    temperature_softmax, distillation, push,
-    triplet, contrast_masks, csd, my_csd,
-    mean_displacement, linear_cka, neighbor_overlap,
-    stale_recall, no_longer_found, translate,
-    t_interval, paired_difference,
-    training_hours, epochs_left, train_until,
-    feature_distance, feature_distillation, relation_distance, my_method,
-)
-# fmt: on
+# In the order of the notebooks.
+first_and_last, lost_queries = reading.FIRST_AND_LAST, reading.LOST_QUERIES
+search, recall_at_k, chance_recall = searching.SEARCH, searching.RECALL_AT_K, chance.CHANCE_RECALL
+backward_transfer, forgetting, lost_and_won = matrices.BACKWARD_TRANSFER, matrices.FORGETTING, reading.LOST_AND_WON
+temperature_softmax, distillation, push = teaching.TEMPERATURE_SOFTMAX, teaching.DISTILLATION, teaching.PUSH
+triplet = contrasting.TRIPLET
+contrast_masks, csd, my_csd = contrasting.CONTRAST_MASKS, contrasting.CSD, methods.MY_CSD
+mean_displacement, linear_cka = comparing.MEAN_DISPLACEMENT, comparing.LINEAR_CKA
+neighbor_overlap = comparing.NEIGHBOR_OVERLAP
+stale_recall, no_longer_found, translate = ageing.STALE_RECALL, reading.NO_LONGER_FOUND, ageing.TRANSLATE
+t_interval, paired_difference = intervals.T_INTERVAL, intervals.PAIRED_DIFFERENCE
+training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPOCHS_LEFT, training.TRAIN_UNTIL
+feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
+relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in _IN_ORDER}
-"""All exercises by name, in the order of the notebooks."""
+EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
+"""All exercises by name, in this order."""
 
 __all__ = ["EXERCISES", "Board", "Hint", "Verdict", "board", "export", "hint", "yours_or_ours", *EXERCISES]  # noqa: PLE0604
 

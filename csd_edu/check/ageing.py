@@ -60,12 +60,7 @@ STALE_RECALL = Exercise(
     truth=lambda snapshots, labels, tasks: _library(snapshots, labels, tasks),
     answer=Number(),
     cases=(
-        Case(
-            "four images, two tasks, and the network has swapped its axes",
-            [_OLD, _NEW],
-            PAIRS,
-            PAIRS,
-        ),
+        Case("four images, two tasks, and the network has swapped its axes", [_OLD, _NEW], PAIRS, PAIRS),
         Case("ten images, two tasks of four and six", *_drifting((4, 6), 1)),
         Case("fourteen images, three tasks", *_drifting((6, 4, 4), 2)),
         Case("twenty-four images, three tasks of uneven size", *_drifting((4, 8, 12), 3)),
@@ -152,18 +147,13 @@ TRANSLATE = Exercise(
     cases=(
         Case(
             "one feature; the new network has turned and shifted everything; no penalty",
-            _STORED,
-            _DICTIONARY,
-            _TURNED,
-            0.0,
+            *(_STORED, _DICTIONARY, _TURNED, 0.0),
         ),
         Case("one feature, and λ = 2", _STORED, _DICTIONARY, _TURNED, 2.0),
         Case("three features, noisy pairs", random(3, 3, 5) + 1, *_dictionary(8, 3, 1, 0.3, 2.0), 0.5),
         Case(
             "two features of four dimensions, a small dictionary",
-            torch.eye(4)[:2],
-            *_dictionary(7, 4, 2, 0.1, -1.0),
-            0.1,
+            *(torch.eye(4)[:2], *_dictionary(7, 4, 2, 0.1, -1.0), 0.1),
         ),
     ),
     mistakes=table("""

@@ -33,9 +33,7 @@ CHANCE_RECALL = Exercise(
         Case("more right items than are shown", 6, 10, 3),
         Case(
             "more items are shown than there are wrong ones",
-            3,
-            5,
-            4,
+            *(3, 5, 4),
             shows="more items shown than there are wrong ones",
         ),
     ),

@@ -193,9 +193,7 @@ NEIGHBOR_OVERLAP = Exercise(
         Case("a small drift, k = 4", _spread(10, 4, 4), _spread(10, 4, 4) + 0.3 * random(10, 4, 5), 4),
         Case(
             "two images with the same feature",
-            _TWICE,
-            _TWICE_LATER,
-            1,
+            *(_TWICE, _TWICE_LATER, 1),
             shows="the first answer taken for the image itself",
         ),
     ),

@@ -43,6 +43,7 @@ def csd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) ->
 
 
 _CORNER = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0], [-0.8, 0.6]])
+_DONE = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]])
 _SPREAD = torch.tensor([[2.0, 0.1], [1.0, 0.0], [0.7, 0.9], [-1.0, 0.1], [-3.0, -0.2], [-0.7, -0.8]])
 
 TRIPLET = Exercise(
@@ -59,18 +60,10 @@ TRIPLET = Exercise(
         Case("ten samples, three classes", random(10, 4, 0, 2), torch.arange(10) % 3, 0.3),
         Case(
             "one sample is alone in its class, and has no positive",
-            _CORNER[:3],
-            torch.tensor([0, 0, 1]),
-            0.5,
+            *(_CORNER[:3], torch.tensor([0, 0, 1]), 0.5),
             shows="a sample without a positive takes part",
         ),
-        Case(
-            "all triplets are already far enough apart",
-            torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]]),
-            PAIRS,
-            0.1,
-            shows="mean of no losses",
-        ),
+        Case("all triplets are already far enough apart", _DONE, PAIRS, 0.1, shows="mean of no losses"),
     ),
     mistakes=table("""
     dot product instead of cosine | F.normalize(features, dim=1) => features
@@ -224,17 +217,11 @@ CSD = Exercise(
         Case("one sample is alone in its class", _STUDENT[:3], _TEACHER[:3], torch.tensor([0, 0, 1]), 0.2),
         Case(
             "seven samples, classes of four and three",
-            random(7, 4, 0, 2),
-            random(7, 4, 1, 2),
-            torch.tensor([0, 1, 0, 0, 1, 0, 1]),
-            0.2,
+            *(random(7, 4, 0, 2), random(7, 4, 1, 2), torch.tensor([0, 1, 0, 0, 1, 0, 1]), 0.2),
         ),
         Case(
             "a very low temperature: exp(1/0.005) is infinite in float32",
-            _STUDENT,
-            _TEACHER,
-            PAIRS,
-            0.005,
+            *(_STUDENT, _TEACHER, PAIRS, 0.005),
             shows="exp overflows",
         ),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -18,6 +19,11 @@ PAIRS = torch.tensor([0, 0, 1, 1])
 QUARTER_TURN = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
 
 
+def triangle(*rows: Sequence[float]) -> list[list[float | None]]:
+    """Return a task matrix with nothing above the diagonal: a task has no value before it was learnt."""
+    return [[*row, *[None] * (len(rows) - len(row))] for row in rows]
+
+
 def random(n: int, dim: int, seed: int, spread: float = 0.0) -> Tensor:
     """Return random features (n, dim); with a spread, of very different lengths."""
     generator = torch.Generator().manual_seed(seed)
@@ -25,15 +31,18 @@ def random(n: int, dim: int, seed: int, spread: float = 0.0) -> Tensor:
     return x * torch.rand(n, 1, generator=generator).mul(spread).exp()
 
 
-def step_of(labels: list[int], task: int, student: View, teacher: View) -> Step:
-    """Return a step in which student and teacher have given these answers; in task 0 there is no teacher."""
+Pair = tuple[Tensor, Tensor]  # features and logits
+
+
+def step_of(labels: list[int], task: int, student: Pair, teacher: Pair) -> Step:
+    """Return a step in which student and teacher have given these features and logits; in task 0 there is no teacher."""
     images = torch.zeros(len(labels), 3, 16, 16, dtype=torch.uint8)
     return Step(
         images=images,
         labels=torch.tensor(labels),
         task=task,
-        view=partial(_answer, student),  # not a lambda: what a partial holds is copied with the step
-        teacher_view=partial(_answer, teacher) if task > 0 else None,
+        view=partial(_answer, View(*student)),  # not a lambda: what a partial holds is copied with the step
+        teacher_view=partial(_answer, View(*teacher)) if task > 0 else None,
         index=torch.arange(len(labels)),
         raw=images,
         augment=_as_they_are,
@@ -53,7 +62,7 @@ def normal_step(labels: list[int], task: int, seed: int, dim: int, n_new: int) -
     generator = torch.Generator().manual_seed(seed)
     columns = (dim, dim * (task > 0) + n_new, dim, dim)
     x, logits, taught, answers = (_tenths(torch.randn(len(labels), n, generator=generator)) for n in columns)
-    return step_of(labels, task, View(x, logits), View(taught, answers))
+    return step_of(labels, task, (x, logits), (taught, answers))
 
 
 def uniform_step(labels: list[int], task: int, seed: int, dim: int = 3, n_known: int = 3) -> Step:
@@ -63,7 +72,7 @@ def uniform_step(labels: list[int], task: int, seed: int, dim: int = 3, n_known:
     x, taught, logits, answers = (
         _tenths(torch.rand(len(labels), n, generator=generator) * (2 - low) + low) for n, low in ranges
     )
-    return step_of(labels, task, View(x, logits), View(taught, answers))
+    return step_of(labels, task, (x, logits), (taught, answers))
 
 
 def _tenths(x: Tensor) -> Tensor:

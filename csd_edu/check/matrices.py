@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from csd_edu import metrics
 from csd_edu.check.answers import Number
+from csd_edu.check.inputs import triangle
 from csd_edu.check.running import Case, Exercise, table
 
 
@@ -25,23 +26,12 @@ def forgetting(matrix: list[list]) -> float:
 _TWO = [[0.8, 0.1], [0.5, 0.9]]
 _THREE = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.15], [0.3, 0.7, 0.95]]
 _RISES = [[0.6, 0.1, 0.05], [0.7, 0.5, 0.2], [0.4, 0.75, 0.85]]
-_TRIANGLE: list[list[float | None]] = [[0.9, None, None], [0.95, 0.8, None], [0.5, 0.9, 0.7]]
-_FOUR: list[list[float | None]] = [
-    [0.7, None, None, None],
-    [0.75, 0.6, None, None],
-    [0.2, 0.64, 0.9, None],
-    [0.4, 0.5, 0.7, 0.8],
-]
+_TRIANGLE = triangle([0.9], [0.95, 0.8], [0.5, 0.9, 0.7])
+_FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.7, 0.8])
 
-_FALLS: list[list[float | None]] = [[0.9, None], [0.5, 0.8]]
-_ONE_RISES: list[list[float | None]] = [[0.9, None, None], [0.95, 0.6, None], [0.8, 0.7, 0.9]]
-_FIVE: list[list[float | None]] = [
-    [0.6, None, None, None, None],
-    [0.5, 0.7, None, None, None],
-    [0.65, 0.4, 0.8, None, None],
-    [0.3, 0.45, 0.9, 0.5, None],
-    [0.35, 0.55, 0.6, 0.52, 0.75],
-]
+_FALLS = triangle([0.9], [0.5, 0.8])
+_ONE_RISES = triangle([0.9], [0.95, 0.6], [0.8, 0.7, 0.9])
+_FIVE = triangle([0.6], [0.5, 0.7], [0.65, 0.4, 0.8], [0.3, 0.45, 0.9, 0.5], [0.35, 0.55, 0.6, 0.52, 0.75])
 
 BACKWARD_TRANSFER = Exercise(
     backward_transfer,

@@ -430,13 +430,7 @@ def _no_terms(terms: Any, when: str) -> Problem | None:
 
 
 def _bad_gradient(terms: Mapping[str, Tensor], leaves: list[Tensor], when: str) -> Problem | None:
-    """Return what is wrong with the gradient in features and logits, first the student's, then the teacher's; or None.
-
-    Args:
-        terms: the losses, scalar tensors.
-        leaves: features and logits of the student and, if there is one, of the teacher.
-        when: in which task, in words.
-    """
+    """Return what is wrong with the gradient in features and logits, the student's and then the teacher's; or None."""
     learning = [term for term in terms.values() if term.requires_grad]
     found = torch.autograd.grad(learning, leaves, allow_unused=True) if learning else [None] * len(leaves)
     student, teacher = found[:2], found[2:]

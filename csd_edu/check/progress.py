@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from csd_edu.files import write_json
-from csd_edu.version import __version__
 
 VERSION = 1
 FILE = "csd_edu-progress.json"
@@ -68,20 +67,7 @@ def record_hint(exercise: str, rung: int) -> str:
 
 
 def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> Path:
-    """Write the progress for an instructor.
-
-    Args:
-        path: a file; an existing one is replaced.
-        student: a name or number.
-        known: the names of all exercises; those not tried are in the file too.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: if the student has no name, or the path is a folder or lies in none.
-        OSError: if the file cannot be written.
-    """
+    """Write the progress as `check.export` says; of all known exercises, also those that were not tried."""
     path = Path(path)
     if not isinstance(student, str) or not student.strip():
         raise ValueError(f"student is {student!r}; expected a name or a number as text, such as student='Ada'")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from csd_edu import metrics
 from csd_edu.check.answers import Masks, Rows
+from csd_edu.check.inputs import triangle
 from csd_edu.check.running import Case, Exercise, table
 
 
@@ -32,15 +33,9 @@ def no_longer_found(ranks: Tensor, tasks: Tensor) -> Tensor:
     return (then == 1) & (now != 1)
 
 
-# Above the diagonal there is nothing: a task has no value before it was learnt.
-_TWO: list[list[float | None]] = [[0.9, None], [0.6, 0.8]]
-_THREE: list[list[float | None]] = [[0.9, None, None], [0.7, 0.8, None], [0.4, 0.5, 0.6]]
-_FOUR: list[list[float | None]] = [
-    [0.7, None, None, None],
-    [0.75, 0.6, None, None],
-    [0.2, 0.64, 0.9, None],
-    [0.4, 0.5, 0.85, 0.8],
-]
+_TWO = triangle([0.9], [0.6, 0.8])
+_THREE = triangle([0.9], [0.7, 0.8], [0.4, 0.5, 0.6])
+_FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.85, 0.8])
 
 FIRST_AND_LAST = Exercise(
     first_and_last,

@@ -206,6 +206,9 @@ class Exercise:
         """Return what a function, which takes the solution's parameters, makes of the arguments of a case."""
         return f(*arguments) if self.tried is None else self.tried(f, *arguments)
 
+    def right_answer(self, case: Case) -> Tensor:
+        return self.answer.tensor(self.truth(*copy.deepcopy(case.arguments)))
+
     def answer_of(self, f: Function, case: Case) -> Tensor:
         """Return the answer of a known mistake."""
         return self.answer.tensor(self.try_out(f, *copy.deepcopy(case.arguments)))
@@ -247,7 +250,7 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     problem = _unusable(exercise, f)
     if problem is not None:
         return _failed(exercise, problem.message, problem.mistake)
-    expected = [_right(exercise, case) for case in exercise.cases]  # before the student's time begins to count
+    expected = list(map(exercise.right_answer, exercise.cases))  # before the student's time begins to count
     limit = TIME_LIMIT if exercise.seconds is None else exercise.seconds
     try:
         with _time_limit(limit), torch.enable_grad():
@@ -321,12 +324,10 @@ def _outcomes(exercise: Exercise, f: Function, expected: Sequence[Tensor]) -> li
     """Run a function on the cases; no answer before any wrong one ends it, as that is what will be told."""
     outcomes: list[Outcome] = []
     for case, answer in zip(exercise.cases, expected, strict=True):
-        outcomes.append(_outcome(exercise, f, case, answer))
-        if (
-            outcomes[-1].problem is not None
-            and outcomes[-1].given is None
-            and all(outcome.right for outcome in outcomes[:-1])
-        ):
+        last = _outcome(exercise, f, case, answer)
+        none = last.problem is not None and last.given is None
+        outcomes.append(last)
+        if none and all(outcome.right for outcome in outcomes[:-1]):
             break
     return outcomes
 
@@ -352,10 +353,6 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
     if isinstance(read, Problem):
         return Outcome(case, expected, read.given, read)
     return Outcome(case, expected, read, gaps=answer if has_gaps(answer) else None)
-
-
-def _right(exercise: Exercise, case: Case) -> Tensor:
-    return exercise.answer.tensor(exercise.truth(*copy.deepcopy(case.arguments)))
 
 
 def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:

@@ -30,6 +30,7 @@ def naive_softmax(z: Tensor, dim: int) -> Tensor:
 
 
 _LOGITS = torch.tensor([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]])
+_OVERFLOW = "exp overflows"
 _VERY_LARGE = torch.tensor([[1000.0, 998.0, 0.0]])
 
 TEMPERATURE_SOFTMAX = Exercise(
@@ -42,7 +43,7 @@ TEMPERATURE_SOFTMAX = Exercise(
         Case("one sample, two classes, T = 2", torch.tensor([[1.0, 3.0]]), 2.0),
         Case("two samples, three classes, T = 4", _LOGITS, 4.0),
         Case("two samples, three classes, T = 0.5", _LOGITS, 0.5),
-        Case("large logits: exp(500) is infinite in float32", _VERY_LARGE, 2.0, shows="exp overflows"),
+        Case("large logits: exp(500) is infinite in float32", _VERY_LARGE, 2.0, shows=_OVERFLOW),
     ),
     mistakes=table("""
     no temperature | / temperature =>
@@ -72,6 +73,8 @@ TEMPERATURE_SOFTMAX = Exercise(
 )
 
 
+_UNCUT, _UNTOLD = "not cut to the teacher's classes", "new classes not told apart"
+
 # Logits of the student and of the teacher, and a temperature.
 _ONE_SAMPLE = (torch.tensor([[0.0, 2.0]]), torch.tensor([[3.0, 1.0]]), 2.0)
 _TWO_SAMPLES = (_LOGITS, torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 4.0]]), 2.0)
@@ -100,15 +103,15 @@ DISTILLATION = Exercise(
         Case(
             "the student knows two classes more than the teacher",
             *_TWO_NEW_CLASSES,
-            shows="not cut to the teacher's classes",
+            shows=_UNCUT,
         ),
         Case(
             "four samples; the student knows six classes, the teacher four",
             *_random(4, 6, 4, 2.0, seed=2),
-            shows="not cut to the teacher's classes",
+            shows=_UNCUT,
         ),
-        Case("large logits: exp(100) is infinite in float32", *_LARGE, shows="exp overflows"),
-        Case("a student that is very sure: one of its probabilities is 0 in float32", *_SURE, shows="exp overflows"),
+        Case("large logits: exp(100) is infinite in float32", *_LARGE, shows=_OVERFLOW),
+        Case("a student that is very sure: one of its probabilities is 0 in float32", *_SURE, shows=_OVERFLOW),
     ),
     mistakes=table("""
     factor T² | "batchmean") => "batchmean") * temperature**2
@@ -205,15 +208,13 @@ PUSH = Exercise(
         Case("one sample, two classes, T = 2", *_ONE_SAMPLE),
         Case("two samples, three classes, T = 2", *_TWO_SAMPLES),
         Case("five samples, four classes, T = 4", *_random(5, 4, 4, 4.0, seed=4)),
-        Case(
-            "the student knows two classes more than the teacher", *_TWO_NEW_CLASSES, shows="new classes not told apart"
-        ),
+        Case("the student knows two classes more than the teacher", *_TWO_NEW_CLASSES, shows=_UNTOLD),
         Case(
             "three samples; the student knows five classes, the teacher three",
             *_random(3, 5, 3, 2.0, seed=6),
-            shows="new classes not told apart",
+            shows=_UNTOLD,
         ),
-        Case("large logits: exp(100) is infinite in float32", *_LARGE, shows="exp overflows"),
+        Case("large logits: exp(100) is infinite in float32", *_LARGE, shows=_OVERFLOW),
     ),
     mistakes=table("""
     gradient instead of the push | p - q => q - p

@@ -118,15 +118,8 @@ class Stopped:
 
     @property
     def config(self) -> csd.Config:
-        return csd.Config(
-            epochs=self.epochs,
-            later_epochs=self.later_epochs,
-            batch_size=12,
-            crop_padding=0,
-            device="cpu",
-            precision="float32",
-            save_images=False,
-        )
+        small = csd.Config(batch_size=12, crop_padding=0, device="cpu", precision="float32", save_images=False)
+        return small.replace(epochs=self.epochs, later_epochs=self.later_epochs)
 
     @property
     def epochs_of(self) -> list[int]:
@@ -134,20 +127,15 @@ class Stopped:
         return [self.epochs] + [self.later_epochs] * (self.n_tasks - 1)
 
     @property
-    def schedule(self) -> list[tuple[str, int]]:
-        """Kind and task of all records that the run has in the end."""
-        kinds = [[("epoch", task)] * n + [("task", task)] for task, n in enumerate(self.epochs_of)]
-        return list(itertools.chain.from_iterable(kinds))
-
-    @property
     def journal(self) -> list[tuple[str, int]]:
         """Kind and task of the records that are there."""
-        return self.schedule[: self.n_records or 0]
+        schedule = [[("epoch", task)] * n + [("task", task)] for task, n in enumerate(self.epochs_of)]
+        return list(itertools.chain.from_iterable(schedule))[: self.n_records or 0]
 
-    def done(self, kinds: Sequence[str] = ("epoch",)) -> list[int]:
-        """How many records of these kinds there are of each task."""
-        counts = Counter(task for kind, task in self.journal if kind in kinds)
-        return [counts[task] for task in range(self.n_tasks)]
+    @property
+    def done(self) -> list[int]:
+        """How many epochs there are of each task."""
+        return [self.journal.count(("epoch", task)) for task in range(self.n_tasks)]
 
     def __str__(self) -> str:
         plan = f"a run of {self.n_tasks} tasks with {', '.join(map(str, self.epochs_of))} epochs"
@@ -204,7 +192,7 @@ def _with_folder(f: Function, folder: Stopped) -> Any:
 
 
 def _left(folder: Stopped) -> list[int]:
-    return [n - done for n, done in zip(folder.epochs_of, folder.done(), strict=True)]
+    return [n - done for n, done in zip(folder.epochs_of, folder.done, strict=True)]
 
 
 EPOCHS_LEFT = Exercise(
@@ -280,7 +268,7 @@ def _epochs_afterwards(f: Function, n: int, folder: Stopped) -> int:
 
 
 def _enough(n: int, folder: Stopped) -> int:
-    return max(sum(folder.done()), min(n, sum(folder.epochs_of)))
+    return max(sum(folder.done), min(n, sum(folder.epochs_of)))
 
 
 _ANSWER = "the answer is the number of epochs in the journal afterwards"
