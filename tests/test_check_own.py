@@ -207,7 +207,7 @@ FREE = [
     csd.methods.joint,
     method(first="terms['images'] = step.images.float().mean() * 0 + step.features.mean() * 0"),
     method(then="terms['ce'] = terms['ce'] / step.task"),
-    method(then="terms['ask'] = (step.ask_teacher(step.images.flip(3)).features - step.features).abs().mean()"),
+    method(then="terms['ask'] = (step.teacher_view(step.images.flip(3)).features - step.features).abs().mean()"),
     lambda step: csd.methods.csd(step) if step.task > 0 else {"wait": step.logits.square().mean()},
     lambda step: {"features": (step.features.double() ** 2).sum()},
 ]

@@ -35,7 +35,7 @@ Pair = tuple[Tensor, Tensor]  # features and logits
 
 
 def step_of(labels: list[int], task: int, student: Pair, teacher: Pair) -> Step:
-    """Return a step in which student and teacher have given these features and logits; in task 0 there is no teacher."""
+    """Return a step in which student and teacher have given these features and logits; task 0 has no teacher."""
     images = torch.zeros(len(labels), 3, 16, 16, dtype=torch.uint8)
     return Step(
         images=images,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from csd_edu.files import write_json
+from csd_edu.version import __version__
 
 VERSION = 1
 FILE = "csd_edu-progress.json"
