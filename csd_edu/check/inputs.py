@@ -41,16 +41,20 @@ def step_of(labels: list[int], task: int, student: Pair, teacher: Pair) -> Step:
         images=images,
         labels=torch.tensor(labels),
         task=task,
-        view=partial(_answer, View(*student)),  # not a lambda: what a partial holds is copied with the step
-        teacher_view=partial(_answer, View(*teacher)) if task > 0 else None,
+        view=partial(_same, View(*student)),  # not a lambda: what a partial holds is copied with the step
+        teacher_view=partial(_anew, View(*teacher)) if task > 0 else None,
         index=torch.arange(len(labels)),
         raw=images,
         augment=_as_they_are,
     )
 
 
-def _answer(view: View, _images: Tensor) -> View:
+def _same(view: View, _images: Tensor) -> View:
     return view
+
+
+def _anew(view: View, _images: Tensor) -> View:
+    return View(view.features.clone(), view.logits.clone())
 
 
 def _as_they_are(images: Tensor) -> Tensor:
