@@ -17,8 +17,6 @@ from statistics import median
 from typing import Any
 
 import torch
-import torchvision.transforms as T
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import csd_edu as csd
@@ -32,6 +30,9 @@ class PlainImages(Dataset):
     """CIFAR-like images with the usual PIL transforms."""
 
     def __init__(self, data: Images) -> None:
+        import torchvision.transforms as T  # here, since benchmarks/gpu.py does without where they are not installed
+        from PIL import Image
+
         self.images = [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in data.images]
         self.labels = data.labels.tolist()
         steps = [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor()]
