@@ -1,4 +1,4 @@
-"""What has never been run on a GPU, run on one: checks, exactness of losses, resuming, speed, CIFAR-100.
+"""Does all of it hold on a GPU, and how fast? Checks, exactness of losses, resuming, speed, CIFAR-100.
 
     python benchmarks/gpu.py --minutes 9 --out runs/gpu --data runs/parts
 
@@ -25,6 +25,7 @@ import datetime
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -444,7 +445,7 @@ def markdown(plan: list[Work], results: Results, tiny: bool) -> str:
                 row = [found["recall_at_1"], seen, task, found["forgetting"], found["head_accuracy"], found["seconds"]]
                 rows.append([method + where(results.parts["cifar100"][method]), *row])
         lines += table(head, rows)
-    return "\n".join(lines)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
 def main() -> int:

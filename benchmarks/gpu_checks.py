@@ -66,7 +66,7 @@ def training_is_reproducible(device: str, precision: str) -> None:
 
 
 def method_trains(device: str, name: str) -> None:
-    """Train two tasks with a method: the loss of each task falls, and its weights and features are finite."""
+    """Train two tasks with a method: the loss of the first task falls, the second changes the network, all is finite."""
     stream, teacher = csd.split(stripes(), n_tasks=2), None
     if name in NEEDS_TEACHER:
         stream = csd.split(stripes(), n_tasks=1)
@@ -74,14 +74,16 @@ def method_trains(device: str, name: str) -> None:
     config = TINY.replace(device=device)
     with tempfile.TemporaryDirectory() as folder:
         run = csd.train(stream, csd.methods.NAMED[name], config, out=folder, teacher=teacher, progress=False)
+        epochs = [record for record in run.records if record["kind"] == "epoch"]
+        first, last = (sum(epochs[at]["losses"].values()) for at in (0, config.epochs - 1))
+        assert last < 0.9 * first, f"{name}: the loss of task 0 went from {first:.3f} to {last:.3f}"
         for task in range(run.n_tasks):
-            epochs = [record for record in run.records if record["kind"] == "epoch" and record["task"] == task]
-            losses = [sum(record["losses"].values()) for record in epochs]  # of joint in the second task none
-            learnt = not losses or losses[-1] < 0.9 * losses[0]
-            assert learnt, f"{name}: the loss of task {task} went from {losses[0]:.3f} to {losses[-1]:.3f}"
             weights = run.network(task).state_dict()
             assert all(bool(value.isfinite().all()) for value in weights.values()), f"{name}: weights are not finite"
             assert bool(run.features(task).isfinite().all()), f"{name}: features are not finite"
+        if epochs[-1]["task"] > 0:
+            same = torch.equal(run.features(0), run.features(1))
+            assert not same, f"{name}: learning task 1 has changed nothing"
 
 
 def memory_and_bank_stay(device: str) -> None:
@@ -128,7 +130,7 @@ def images_get_a_gradient(device: str, precision: str) -> None:
         for name, view in (("view", step.view), ("teacher_view", step.teacher_view)):
             assert view is not None
             images = (step.images.float() / 255).requires_grad_()  # (B, C, H, W)
-            gradient = torch.autograd.grad(view(images, "stage2")["stage2"].square().mean(), images)[0]
+            gradient = torch.autograd.grad(view(images, "stage2")["stage2"].square().sum(), images)[0]
             assert gradient.device == images.device, f"the gradient of step.{name} is on {gradient.device}"
             assert bool(gradient.isfinite().all()), f"the gradient of step.{name} is not finite"
             assert bool((gradient != 0).any()), f"no gradient comes through step.{name}"
@@ -149,9 +151,13 @@ def embedding_is_the_cpus(device: str) -> Found:
     expected = csd.models.embed(network, images)[0]
     network.to(device)
     found: Found = {}
-    for name, tf32, limit in (("float32", False, 1e-4), ("default", torch.backends.cudnn.allow_tf32, 2e-2)):
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+    usual = torch.backends.cudnn.allow_tf32
+    for name, tf32, limit in (("float32", False, 1e-4), ("default", usual, 4e-3)):
+        torch.backends.cudnn.allow_tf32 = tf32
+        try:
             features = csd.models.embed(network, images)[0]
+        finally:
+            torch.backends.cudnn.allow_tf32 = usual
         found[name] = float((features - expected).abs().max() / expected.abs().max())
         assert found[name] < limit, f"features differ from the CPU's by {found[name]:.1e} ({name}), limit {limit:.0e}"
     return found
@@ -282,7 +288,7 @@ def loss_is_exact(device: str, name: str, precision: str, **sizes: int) -> Found
         given = {key: x.to(dtype) if x.is_floating_point() else x for key, x in inputs.items()}
         exact = {key: x.double() if x.is_floating_point() else x for key, x in given.items()}
         expected, slope = value_and_gradient(loss, exact)
-        largest = max(float(slope.abs().max()), 1e-300)
+        largest = max(float(slope.abs().max()), 1e-30)
         value, gradient = value_and_gradient(loss, {key: x.to(device) for key, x in given.items()}, 1 / largest)
         errors = {
             "value": (abs(value - expected) / max(abs(expected), 1.0), VALUE_LIMIT),

@@ -86,7 +86,7 @@ def join(folder: Path, into: Path) -> Path:
         ValueError: if a part is damaged, or the parts belong to different files; names it.
     """
     manifest = _read_manifest(folder)
-    target = into / manifest["name"]
+    target = into / str(manifest["name"])
     if target.is_file():
         return target
     absent = missing(folder)
@@ -147,7 +147,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if len(options.paths) == 2:
-            for part in cut(*options.paths, mb=options.mb):
+            source, folder = options.paths
+            for part in cut(source, folder, options.mb):
                 print(f"{part}: {part.stat().st_size / 1e6:.1f} MB")
         elif len(options.paths) == 1:
             print(join(options.paths[0], options.paths[0]))
