@@ -10,21 +10,18 @@ Recall@1 row by row. Ours and the plain one alternate, so that a drift of the ma
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
+from typing import Any
 
 import torch
-import torchvision.transforms as T
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import csd_edu as csd
-from csd_edu.batches import Batches
-from csd_edu.models import resnet
-from csd_edu.runtime import keep_freed_memory, pick_device, pick_precision
+from csd_edu.runtime import keep_freed_memory, pick_device, reproducible_kernels
 from csd_edu.tasks import Images
-from csd_edu.train import Learner
 
 BATCH, CLASSES, OLD = 128, 100, 50
 
@@ -33,6 +30,9 @@ class PlainImages(Dataset):
     """CIFAR-like images with the usual PIL transforms."""
 
     def __init__(self, data: Images) -> None:
+        import torchvision.transforms as T  # here, since benchmarks/gpu.py does without where they are not installed
+        from PIL import Image
+
         self.images = [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in data.images]
         self.labels = data.labels.tolist()
         steps = [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor()]
@@ -47,8 +47,8 @@ class PlainImages(Dataset):
 
 def networks(depth: int, device: torch.device) -> tuple[csd.models.Network, csd.models.Network]:
     return (
-        resnet(depth, 3, n_classes=CLASSES, seed=0).to(device),
-        resnet(depth, 3, n_classes=OLD, seed=1).to(device),
+        csd.models.build(f"resnet{depth}", n_classes=CLASSES, seed=0).to(device),
+        csd.models.build(f"resnet{depth}", n_classes=OLD, seed=1).to(device),
     )
 
 
@@ -59,7 +59,7 @@ def plain_epoch(data: Images, depth: int, device: torch.device) -> Callable[[], 
     loader = DataLoader(PlainImages(data), batch_size=BATCH, shuffle=True, drop_last=True)
 
     def view(network: csd.models.Network, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = network.resnet(x)
+        features, _ = network.backbone(x)
         return features, network.head(features)
 
     def epoch() -> int:
@@ -82,18 +82,30 @@ def plain_epoch(data: Images, depth: int, device: torch.device) -> Callable[[], 
     return epoch
 
 
-def our_epoch(data: Images, depth: int, device: torch.device) -> Callable[[], int]:
-    """Return a function that trains one epoch of CSD as the library does."""
+def our_epoch(data: Images, depth: int, device: torch.device, **settings: Any) -> Callable[[], int]:
+    """Return a function that trains one epoch of CSD as `csd.train` does, with these settings of its configuration."""
     student, teacher = networks(depth, device)
-    config = csd.Config(depth=depth, batch_size=BATCH, flip=True, schedule="constant", later_lr=1e-3)
-    learner = Learner(student, config, device, pick_precision("auto", device))
-    learner.task = 1
-    batches = Batches(data, batch_size=BATCH, crop_padding=4, flip=True, device=device)
-    nothing = Images(data.images[:0], data.labels[:0])
+    first = Images(data.images[:OLD], torch.arange(OLD))  # not trained on: a dataset has an image of every class
+    rest = Images(data.images[-OLD:], torch.arange(OLD, CLASSES))
+    images, labels = (torch.cat([old, new]) for old, new in zip(first, data, strict=True))
+    test_images, test_labels = (torch.cat([old, new]) for old, new in zip(first, rest, strict=True))
+    dataset = csd.Dataset("random", images, labels, test_images, test_labels, tuple(map(str, range(CLASSES))))
+    stream = csd.split(dataset, sizes=[OLD, CLASSES - OLD], shuffle=False)
+    config = csd.Config(
+        network=f"resnet{depth}",
+        later_epochs=10**6,
+        batch_size=BATCH,
+        flip=True,
+        schedule="constant",
+        later_lr=1e-3,
+        device=device.type,
+    ).replace(**settings)
+    epochs = csd.learn(student, stream, 1, csd.methods.csd, config, teacher=teacher)
 
     def epoch() -> int:
-        learner.train_epoch(csd.methods.csd, batches, teacher, nothing)
-        return len(batches)
+        with reproducible_kernels():
+            next(epochs)
+        return math.ceil(len(data.labels) / BATCH)
 
     return epoch
 
@@ -140,7 +152,7 @@ def main() -> None:
     device = pick_device(options.device)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (BATCH * options.steps, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    data = Images(images, torch.randint(OLD, CLASSES, (len(images),), generator=generator))
+    data = Images(images, torch.arange(len(images)) % (CLASSES - OLD) + OLD)
     print(f"ResNet-{options.depth}, batch {BATCH}, {device.type}, {torch.get_num_threads()} CPU threads")
 
     plain, ours = plain_epoch(data, options.depth, device), our_epoch(data, options.depth, device)

@@ -554,17 +554,6 @@ def test_any_integer_labels_will_do(dtype):
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_gives_the_same_losses_also_under_autocast():
-    student, teacher, labels = precision_batch(torch.float32)
-    expected = all_losses(student, teacher, labels)
-    with torch.autocast("cuda", dtype=torch.float16):
-        values = all_losses(student.cuda(), teacher.cuda(), labels.cuda())
-    for name, value in values.items():
-        assert value.dtype == torch.float32, name
-        assert_close(value.cpu(), expected[name], 1e-4, name)
-
-
 # ----------------------------------------------------------------------------------------------- properties
 
 

@@ -374,25 +374,6 @@ def test_a_balanced_memory_needs_labels(rows, message):
         Memory(3, balanced=True).add(**rows)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("balanced", [False, True])
-def test_rows_on_a_gpu_are_the_same_and_stay_there(balanced):
-    contents = []
-    for device in ("cpu", "cuda"):
-        torch.manual_seed(0)
-        memory = Memory(9, balanced=balanced)
-        for at in range(3):
-            rows = numbered(20, start=20 * at, logits=torch.arange(20.0)[:, None].repeat(1, 2 + at))
-            memory.add(**{name: values.to(device) for name, values in rows.items()})
-        drawn = memory.draw(5)
-        assert drawn.images.device.type == memory.rows["logits"].device.type == device
-        contents.append((memory.rows["number"].tolist(), drawn.number.tolist(), drawn.logits.isnan().tolist()))
-    assert contents[0] == contents[1]
-    memory.load_state_dict({**memory.state_dict(), "rows": {n: r.cpu() for n, r in memory.rows.items()}})
-    memory.add(**{name: values.cuda() for name, values in numbered(20, logits=torch.zeros(20, 4)).items()})
-    assert memory.rows["images"].device.type == "cuda"
-
-
 # ----------------------------------------------------------------------------------------------------- bank
 
 

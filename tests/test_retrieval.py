@@ -307,15 +307,6 @@ def test_any_real_type_and_memory_order_will_do(index, dtype):
     assert similarities.dtype == torch.float32
 
 
-def test_features_on_a_gpu_are_brought_over():
-    if not torch.cuda.is_available():
-        pytest.skip("there is no CUDA GPU")
-    gallery = Gallery(2)
-    gallery.add(torch.eye(2, device="cuda"), torch.tensor([5, 6], device="cuda"))
-    _, ids = gallery.search(torch.eye(2, device="cuda"), 1, exclude_ids=torch.tensor([5, 5], device="cuda"))
-    assert ids.tolist() == [[6], [6]]
-
-
 @pytest.mark.parametrize(
     ("act", "message"),
     [

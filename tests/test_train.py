@@ -296,16 +296,6 @@ def test_precision_on_the_cpu(stream, precision, tmp_path):
     assert run.features(2).dtype == torch.float32
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_on_a_gpu(stream, precision, tmp_path):
-    # Not through `need`: no CI of this project has a GPU.
-    if not torch.cuda.is_available():
-        pytest.skip("torch sees no CUDA GPU")
-    config = TINY.replace(device="cuda", precision=precision)
-    one, two = (csd.train(stream, csd.methods.csd, config, out=tmp_path / name, progress=False) for name in "ab")
-    assert torch.equal(one.features(2), two.features(2))
-
-
 def test_the_progress_line_shows_terms_recall_and_time_left(stream, tmp_path, capsys):
     run = csd.train(stream, csd.methods.csd, TINY, out=tmp_path / "r")
     last = capsys.readouterr().out.replace("\r", "\n").strip().splitlines()[-1]
