@@ -21,7 +21,7 @@ from csd_edu.files import locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
-from csd_edu.methods.method import AnyMethod, own_state, training_tasks
+from csd_edu.methods.method import AnyMethod, keeper, own_state, training_tasks
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
@@ -32,7 +32,7 @@ from csd_edu.runtime import (
     pick_precision,
     reproducible_kernels,
 )
-from csd_edu.state import pack
+from csd_edu.state import Packer
 from csd_edu.tasks import Images, Stream
 
 
@@ -110,8 +110,7 @@ def training(
     }
     if outer is not None:
         description["teacher"] = _describe_teacher(teacher, outer)
-    for name, value in own_state(method).items():  # before it is copied
-        pack(value, f"method.{name}", {})
+    Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
     method = copy.deepcopy(method)
     trial = copy.deepcopy(method)  # what can't be begun is refused before any work
     Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
