@@ -85,8 +85,9 @@ class Packer:
                 packed["beside"] = self.pack_state(_beside(value), f"{name}.(beside)")
             return packed
         raise ValueError(
-            f"{name} is a {type(value).__name__}, which a checkpoint can't hold; expected tensors, modules, optimisers, "
-            "csd.Memory, numbers, texts, or lists and dictionaries of these. What never changes can be a dataclass field"
+            f"{name} is a {type(value).__name__}, which a checkpoint can't hold; expected tensors, modules, "
+            "optimisers, csd.Memory, numbers, texts, or lists and dictionaries of these. What never changes can be a "
+            "dataclass field"
         )
 
     def pack_state(self, state: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -110,15 +111,15 @@ class Packer:
         if value.layout != torch.strided or value.dtype not in STORED:
             what = value.dtype if value.layout == torch.strided else value.layout
             raise ValueError(f"{name} is a tensor of {what}, which a checkpoint can't hold; expected another type")
-        order = sorted(range(value.ndim), key=lambda d: (-value.stride(d), d))
+        strides = value.stride()
+        order = sorted(range(value.ndim), key=lambda d: (-strides[d], d))
         dense = value.permute(order).is_contiguous()
         if value.numel():
             start = value.data_ptr()
-            end = start + value.element_size() * (
-                1 + sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
-            )
+            last = sum((n - 1) * stride for n, stride in zip(value.shape, strides, strict=True))
+            end = start + value.element_size() * (last + 1)
             taken = self._memory.setdefault(value.untyped_storage().data_ptr(), [])
-            other = next((other for first, last, other in taken if start < last and first < end), None)
+            other = next((other for first, after, other in taken if start < after and first < end), None)
             taken.append((start, end, name))
             if other is not None:
                 self.shared[name] = other
@@ -168,8 +169,8 @@ class Unpacker:
             return self._read[content]
         if kind == "tuple":
             parts = there if isinstance(there, tuple) and len(there) == len(content) else [None] * len(content)
-            named = enumerate(zip(content, parts, strict=True))
-            return tuple(self.unpack(c, part, f"{name}.{i}") for i, (c, part) in named)
+            numbered = enumerate(zip(content, parts, strict=True))
+            return tuple(self.unpack(c, part, f"{name}.{i}") for i, (c, part) in numbered)
         if id(there) in self._filled:
             there = None  # it was one with another value when it was made, and isn't any more
         if kind == "tensor":
@@ -177,9 +178,8 @@ class Unpacker:
         if kind == "list":
             found = self._keep(name, there if isinstance(there, list) else [])
             parts = [*found[: len(content)], *[None] * (len(content) - len(found))]
-            found[:] = [
-                self.unpack(c, part, f"{name}.{i}") for i, (c, part) in enumerate(zip(content, parts, strict=True))
-            ]
+            numbered = enumerate(zip(content, parts, strict=True))
+            found[:] = [self.unpack(c, part, f"{name}.{i}") for i, (c, part) in numbered]
             return found
         if kind == "dict":
             known = self._keep(name, there if isinstance(there, dict) else {})
