@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -201,7 +203,7 @@ class Learner:
 
     def end_task(self, batches: Batches) -> Iterator[Record]:
         """Tell the method that a task's epochs are over, and pass on what it has to say."""
-        random_numbers: list[Tensor] | None = None
+        random_numbers: dict[str, Any] | None = None
         records: Iterator[Record] | None = None
         record: Record | None = {}
         while record is not None:
@@ -220,23 +222,36 @@ class Learner:
     # ------------------------------------------------------------------ parts of these
 
     @contextlib.contextmanager
-    def seeded(self, *purpose: str | int, state: list[Tensor] | None = None) -> Iterator[torch.Generator]:
-        """Lend a generator for this purpose, and seed torch's own, which methods draw from, for the length of a block.
+    def seeded(self, *purpose: str | int, state: dict[str, Any] | None = None) -> Iterator[torch.Generator]:
+        """Lend a generator for this purpose, and seed those that methods draw from, for the length of a block.
 
         Randomness needs no place in a checkpoint: every epoch has its purpose. `state` goes on from an earlier block.
         """
         seed = derive_seed(self.config.seed, *purpose)
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "method"))
+        before = self._random_state()
+        try:
             if state is not None:
-                torch.set_rng_state(state[0])
-                if self.device.type == "cuda":
-                    torch.cuda.set_rng_state(state[1], self.device)
+                self._set_random_state(state)
+            else:
+                of_method = derive_seed(seed, "method")
+                torch.manual_seed(of_method)
+                random.seed(of_method)
+                np.random.seed(of_method % 2**32)  # noqa: NPY002 (methods may draw from it)
             yield torch.Generator().manual_seed(seed)
+        finally:
+            self._set_random_state(before)
 
-    def _random_state(self) -> list[Tensor]:
-        on_gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
-        return [torch.get_rng_state(), *on_gpu]
+    def _random_state(self) -> dict[str, Any]:
+        on_gpu = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        numpy = np.random.get_state()  # noqa: NPY002
+        return {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": numpy} | on_gpu
+
+    def _set_random_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["torch"])
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def set_learning_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:

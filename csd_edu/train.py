@@ -150,6 +150,7 @@ def _training(
                     journal.append(record)
                 yield record
 
+            _check_constant(method, began)
             started = time.perf_counter()
             if training_tasks(method, task, stream.n_tasks) or features is None:  # else it is the network of before
                 features, logits = models.embed(learner.network, test.images)
