@@ -112,8 +112,6 @@ class Packer:
             what = value.dtype if value.layout == torch.strided else value.layout
             raise ValueError(f"{name} is a tensor of {what}, which a checkpoint can't hold; expected another type")
         strides = value.stride()
-        order = sorted(range(value.ndim), key=lambda d: (-strides[d], d))
-        dense = value.permute(order).is_contiguous()
         if value.numel():
             start = value.data_ptr()
             last = sum((n - 1) * stride for n, stride in zip(value.shape, strides, strict=True))
@@ -128,8 +126,8 @@ class Packer:
         packed = {"tensor": name, "on_cpu": value.device.type == "cpu", "learns": value.requires_grad}
         if isinstance(value, nn.Parameter):
             packed["parameter"] = True
-        if dense and order != sorted(order):
-            packed["order"] = order
+        if strides != torch.empty(value.shape, device="meta").stride() and 0 not in strides:
+            packed["strides"] = strides  # the layout decides in which order numbers are summed up
         return packed
 
 
@@ -231,9 +229,8 @@ class Unpacker:
 
     def _tensor(self, packed: Mapping[str, Any], there: Any) -> Tensor:
         saved = self.tensors[packed["tensor"]]
-        if "order" in packed:
-            order = packed["order"]
-            saved = saved.permute(order).contiguous().permute([order.index(d) for d in range(len(order))])
+        if "strides" in packed:
+            saved = torch.empty_strided(saved.shape, packed["strides"], dtype=saved.dtype).copy_(saved)
         if isinstance(there, Tensor) and there.dtype == saved.dtype and there.requires_grad == packed["learns"]:
             if there.shape == saved.shape and there.stride() == saved.stride():
                 with torch.no_grad():
@@ -241,7 +238,7 @@ class Unpacker:
             if isinstance(there, nn.Parameter):
                 there.data = saved.to(there.device)
                 return there
-        found = saved.clone().to("cpu" if packed["on_cpu"] else self.device)
+        found = saved.to("cpu" if packed["on_cpu"] else self.device)
         if "parameter" in packed:
             return nn.Parameter(found, requires_grad=packed["learns"])
         return found.requires_grad_(packed["learns"])

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -125,7 +126,7 @@ def _training(
 ) -> Generator[Record, None, None]:
     if run.finished:
         return
-    with locked(run.path), reproducible_kernels():
+    with locked(run.path), reproducible_kernels(), _attributes_restored(method):
         journal = Journal(run)
         checkpoint = journal.resume()
         if checkpoint is None:
@@ -171,6 +172,20 @@ def _training(
             learner.task, learner.epoch = task + 1, 0
             journal.checkpoint(*learner.state())
             yield record
+
+
+@contextlib.contextmanager
+def _attributes_restored(method: AnyMethod) -> Iterator[None]:
+    """Give a function its attributes back after a block: unlike an object, it can't be copied."""
+    owner = keeper(method)
+    before = copy.deepcopy(own_state(owner)) if isinstance(owner, FunctionType) else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            for name in own_state(owner):
+                delattr(owner, name)
+            vars(owner).update(before)
 
 
 class Progress:
