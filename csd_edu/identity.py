@@ -48,6 +48,9 @@ UNREAD = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotate__", "_
 HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
 """A flag of compiled code, from Python 3.14 on."""
 
+SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
+"""The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
+
 DEEPEST = 8
 """How many attributes of attributes are followed."""
 
@@ -198,8 +201,9 @@ class _Reader:
             self._each(name, ((key, part) for key, part in attributes.items() if key not in skipped))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
-            if not isinstance(getattr(value, "__self__", None), ModuleType | None):
-                self.read(f"{name}.__self__", value.__self__)
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
+                self.read(f"{name}.__self__", owner)
         else:
             self.settings[name] = type(value).__name__
             self.unreadable.add(name)
