@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import dis
+import importlib.util
 import inspect
 import os
+import random
 import site
 import sys
 import sysconfig
 import zlib
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
+from itertools import takewhile
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from csd_edu.methods.method import AnyMethod, card_of, keeper, name_of
 
@@ -31,7 +35,21 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared under the same version only."""
 
 APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
-"""A variable that is only written to by these is a log, no setting: it grows with each step."""
+"""A list, set or dictionary that is only written to by these is a log, no setting: it grows with each step."""
+
+LOG = (list, set, dict, deque)
+
+LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+"""The instructions that read a variable from outside a function."""
+
+UNREAD = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotate__", "__annotate_func__", "_abc_impl"}
+"""What Python itself puts into a class."""
+
+HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
+"""A flag of compiled code, from Python 3.14 on."""
+
+SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
+"""The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
 
 DEEPEST = 8
 """How many attributes of attributes are followed."""
@@ -119,8 +137,14 @@ def is_own(thing: Any) -> bool:
         file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(module), "__file__", None) or ""
         if not file:  # typed at a prompt or in a notebook, or built in
             return module not in sys.modules
+    return _is_own_file(file)
+
+
+def _is_own_file(file: str) -> bool:
+    if file.startswith("<"):  # typed in, or a part of Python
+        return not file.startswith("<frozen")
     path = Path(file).resolve()
-    return not file.startswith("<frozen") and not any(path.is_relative_to(place) for place in _LIBRARIES)
+    return file not in ("built-in", "frozen") and not any(path.is_relative_to(place) for place in _LIBRARIES)
 
 
 class _Reader:
@@ -131,7 +155,7 @@ class _Reader:
         self.settings: dict[str, Any] = {}
         self.code: set[str] = set()
         self.unreadable: set[str] = set()
-        self.met: dict[int, Any] = {}  # by id; the objects are kept, so that no id is given twice
+        self.met: dict[int, tuple[str, Any]] = {}  # by id: the name, and the object, so that no id is given twice
 
     def read(self, name: str, value: Any) -> None:
         """Write down one value, and what it is made of, under names that begin with `name`."""
@@ -140,8 +164,9 @@ class _Reader:
             self.settings[name] = plain
             return
         if id(value) in self.met:
+            self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
             return
-        self.met[id(value)] = value
+        self.met[id(value)] = name, value
         if isinstance(value, partial):
             if value.args and name == "":
                 raise ValueError(f"method {value!r} binds positional arguments; expected partial(method, weight=0.5)")
@@ -149,32 +174,37 @@ class _Reader:
             self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()])
         elif inspect.ismethod(value):
             self.read(name, value.__self__)
-            self.read(name, value.__func__)
+            self.read(f"{name}.__func__" if name else value.__name__, value.__func__)
         elif isinstance(value, FunctionType):
             self._function(name, value)
         elif isinstance(value, type):
+            self.settings[name] = f"class {value.__module__}.{value.__qualname__}"
             self._class(name, value)
         elif isinstance(value, ModuleType):
-            if is_own(value) and value.__file__ is not None:
-                self.settings[name] = f"module {value.__name__} {_crc(Path(value.__file__).read_bytes())}"
+            self._module(name, value)
         elif isinstance(value, set | frozenset):
-            self.settings[name] = sorted(map(_shown, value))
+            self._set(name, value)
         elif name.count(".") >= DEEPEST:
             self.unreadable.add(name)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple | deque):
             self._each(name, ((str(i), part) for i, part in enumerate(value)))
         elif isinstance(value, Mapping):
             self._each(name, ((str(key), part) for key, part in value.items()))
         elif callable(getattr(value, "state_dict", None)):
-            self.settings[name] = type(value).__name__
-            self._each(name, value.state_dict().items())
-        elif hasattr(value, "__dict__"):
+            self._keeper(name, value)
+        elif hasattr(value, "__dict__") or _slots(value):
             if name:
                 self.settings[name] = type(value).__name__
             self._class(name, type(value))
             skipped = self.skip if not name else ()
-            self._each(name, ((key, part) for key, part in vars(value).items() if key not in skipped))
-        elif not callable(value):  # a built-in function is known by the code that calls it
+            attributes = _slots(value) | getattr(value, "__dict__", {})
+            self._each(name, ((key, part) for key, part in attributes.items() if key not in skipped))
+        elif callable(value) and hasattr(value, "__name__"):  # built in
+            self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
+                self.read(f"{name}.__self__", owner)
+        else:
             self.settings[name] = type(value).__name__
             self.unreadable.add(name)
 
@@ -198,43 +228,104 @@ class _Reader:
             self.read(f"{name}.{key}" if name else key, part)
 
     def _function(self, name: str, f: FunctionType) -> None:
-        if not is_own(f):
-            if name:
-                self.settings[name] = f"{f.__module__}.{f.__qualname__}"
-            return
-        self.code.add(_compiled(f.__code__))
-        uses, logs = _names_used(f.__code__)
+        if name:
+            self.settings[name] = f"function {f.__module__}.{f.__qualname__}"
         cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         inside = {key: cell.cell_contents for key, cell in cells if _is_filled(cell)}
-        outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
-        arguments = inspect.signature(f).parameters.values()
-        defaults = {p.name: p.default for p in arguments if p.default is not inspect.Parameter.empty}
-        variables = {key: value for key, value in {**outside, **inside}.items() if key not in logs}
         attributes = {key: value for key, value in vars(f).items() if key not in self.skip}
-        self._each(name, sorted({**variables, **defaults, **attributes}.items()))
+        if not is_own(f):  # but it may be wrapped around a function that is
+            for key, value in sorted({**inside, **attributes}.items()):
+                if isinstance(value, FunctionType | partial) or is_own(type(value)):
+                    self.read(f"{name}.{key}" if name else key, value)
+            return
+        self.code.add(f"{name} {_compiled(f.__code__)}")
+        uses, imports = _variables(f.__code__)
+        outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
+        variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
+        for key in sorted(variables):
+            self._variable(f"{name}.{key}" if name else key, variables[key], uses.get(key, {()}))
+        arguments = inspect.signature(f, follow_wrapped=False).parameters.values()
+        defaults = {p.name: p.default for p in arguments if p.default is not inspect.Parameter.empty}
+        self._each(name, sorted({**defaults, **attributes}.items()))
+        for key in sorted(imports):
+            self._import(f"{name}.{key}" if name else key, key)
+
+    def _variable(self, name: str, value: Any, chains: Collection[tuple[str, ...]]) -> None:
+        """Read a variable; of a module of the user's own those attributes that are used: helpers.WEIGHT."""
+        if not isinstance(value, ModuleType) or not is_own(value) or () in chains:
+            self.read(name, value)
+            return
+        for chain in sorted(chains):
+            part: Any = value
+            path = name
+            for key in chain:
+                if isinstance(part, ModuleType) and is_own(part):
+                    part, path = getattr(part, key, None), f"{path}.{key}"
+            self.read(path, part)
+
+    def _module(self, name: str, module: ModuleType) -> None:
+        if is_own(module) and getattr(module, "__file__", None):
+            self.settings[name] = f"module {module.__name__} {_crc(Path(module.__file__ or '').read_bytes())}"
+            values = {key: _plain(value) for key, value in vars(module).items() if not key.startswith("__")}
+            self.settings |= {f"{name}.{key}": value for key, value in values.items() if value is not None}
+
+    def _import(self, name: str, module: str) -> None:
+        """Read a module that a function imports itself; by its file if it isn't imported yet."""
+        if module in sys.modules:
+            self.read(name, sys.modules[module])
+            return
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+            self.unreadable.add(name)
+        elif spec.origin is not None and _is_own_file(spec.origin):
+            self.settings[name] = f"module {module} {_crc(Path(spec.origin).read_bytes())}"
+
+    def _set(self, name: str, values: Collection[Any]) -> None:
+        plain = [_plain(value) for value in values]
+        if None in plain:
+            self.unreadable.add(name)
+        self.settings[name] = sorted(repr(value) for value in plain)
+
+    def _keeper(self, name: str, value: Any) -> None:
+        """Read what has a state: a module with the code of its parts, an optimiser, a memory."""
+        self.settings[name] = type(value).__name__
+        self._each(name, value.state_dict().items())
+        if not isinstance(value, nn.Module):
+            self._class(name, type(value))
+        else:
+            for key, part in value.named_modules():
+                path = f"{name}.{key}" if key else name
+                self._class(path, type(part))
+                self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()})"
+                own = vars(part).items() if is_own(type(part)) else ()
+                self._each(path, ((k, v) for k, v in own if not k.startswith("_")))
 
     def _class(self, name: str, cls: type) -> None:
         for part in cls.__mro__:
             if part is object or (id(part) in self.met and part is not cls) or not is_own(part):
                 continue
-            self.met[id(part)] = part
+            self.met[id(part)] = self.met.get(id(part), (name, part))
             for key, value in sorted(vars(part).items()):
-                value = getattr(
-                    value, "__func__", getattr(value, "fget", value)
-                )  # static and class methods, properties
+                value = _unwrapped(value)
+                path = f"{name}.{key}" if name else key
                 if isinstance(value, FunctionType):
-                    self._function(f"{name}.{key}" if name else key, value)
-                elif not key.startswith("__") and _plain(value) is not None:
-                    self.settings[f"{name}.{key}" if name else key] = _plain(value)
+                    if key not in UNREAD and id(value) not in self.met:
+                        self.met[id(value)] = path, value
+                        self._function(path, value)
+                elif not key.startswith("__") and key not in self.skip | UNREAD and not inspect.isdatadescriptor(value):
+                    self.read(path, value)
 
 
 def _plain(value: Any) -> Any:
     """Return a value that says itself what it is, as JSON; None for others."""
     if value is None:
         return "None"
-    if isinstance(value, bool | int | str):
+    if isinstance(value, bool | int):
         return value
-    if isinstance(value, float | complex | bytes | torch.dtype | torch.device | range | os.PathLike):
+    if isinstance(value, str | float | complex | bytes | torch.dtype | torch.device | range | os.PathLike):
         return repr(value)
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -243,6 +334,11 @@ def _plain(value: Any) -> Any:
         return f"array {value.dtype} {value.shape} {_crc(value.tobytes())}"
     if isinstance(value, torch.Generator):
         return f"generator {_crc(value.get_state().numpy().tobytes())}"
+    if isinstance(value, random.Random):
+        return f"generator {_crc(repr(value.getstate()).encode())}"
+    if isinstance(value, np.random.Generator | np.random.RandomState):
+        state = value.bit_generator.state if isinstance(value, np.random.Generator) else value.get_state()
+        return f"generator {_crc(repr(state).encode())}"
     if isinstance(value, list | tuple) and all(isinstance(v, bool | int | float | str) for v in value):
         return repr(list(value))
     return None
@@ -254,12 +350,16 @@ def _shown(value: Any) -> str:
         return f"{type(value).__name__.lower()}{tuple(value.shape)}"
     if isinstance(value, partial) or callable(value):
         return name_of(value)
+    if isinstance(value, set | frozenset):  # in an order that does not change with each start of Python
+        return f"{{{', '.join(sorted(map(_shown, value)))}}}"
     text = str(value)
     return text if " at 0x" not in text and len(text) < 80 else type(value).__name__
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and _plain(a) is not None and _plain(a) == _plain(b))
+    if _plain(a) is None:
+        return a is b or (type(a) is type(b) and _shown(a) == _shown(b))
+    return type(a) is type(b) and _plain(a) == _plain(b)
 
 
 def _crc(content: bytes) -> str:
@@ -282,28 +382,54 @@ def _code_objects(code: CodeType) -> Iterator[CodeType]:
             yield from _code_objects(constant)
 
 
+def _unwrapped(value: Any) -> Any:
+    """Return the function of a static or class method, or of a property."""
+    for wrapper, inside in ((staticmethod | classmethod, "__func__"), (property, "fget"), (cached_property, "func")):
+        if isinstance(value, wrapper):
+            return getattr(value, inside)
+    return value
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object that are in slots."""
+    places = (getattr(cls, "__slots__", ()) for cls in type(value).__mro__ if is_own(cls))
+    names = [name for slots in places for name in ((slots,) if isinstance(slots, str) else slots)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _is_log(value: Any, chains: Collection[tuple[str, ...]] | None) -> bool:
+    return isinstance(value, LOG) and bool(chains) and all(len(c) == 1 and c[0] in APPENDS for c in chains or ())
+
+
 def _compiled(code: CodeType) -> str:
     """Return a function's compiled code as text: without its documentation, its file and its lines."""
-    first = code.co_consts[0] if code.co_consts and not code.co_name.startswith("<") else None
-    documentation = first if isinstance(first, str) else None
-    constants = [
-        _compiled(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
-        for c in code.co_consts
-        if c is not documentation
-    ]
-    return repr((code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount))
+    steps = []
+    for i in dis.get_instructions(code):
+        if i.opname in ("CACHE", "EXTENDED_ARG", "NOP"):
+            continue
+        value = i.argval
+        if isinstance(value, CodeType):
+            value = _compiled(value)
+        elif isinstance(value, frozenset):
+            value = sorted(map(repr, value))
+        steps.append((i.opname, repr(value)))
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~HAS_DOCUMENTATION)
+    return repr((steps, code.co_varnames, arguments))
 
 
-def _names_used(code: CodeType) -> tuple[set[str], set[str]]:
-    """Return the globals that a function and those inside it use, and the variables that are logs."""
-    used: set[str] = set()
-    variables: dict[str, set[bool]] = {}
+def _variables(code: CodeType) -> tuple[dict[str, set[tuple[str, ...]]], set[str]]:
+    """Return the variables from outside that a function and those inside it read, and the modules they import.
+
+    Each variable comes with the attributes of attributes that are read of it: () where it is used as it is.
+    """
+    uses: dict[str, set[tuple[str, ...]]] = {}
+    imports: set[str] = set()
     for part in _code_objects(code):
         instructions = [i for i in dis.get_instructions(part) if i.opname not in ("CACHE", "PRECALL", "PUSH_NULL")]
-        for this, after in zip(instructions, [*instructions[1:], None], strict=True):
-            if this.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"):
-                if this.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                    used.add(this.argval)
-                appends = after is not None and after.opname in ("LOAD_METHOD", "LOAD_ATTR") and after.argval in APPENDS
-                variables.setdefault(this.argval, set()).add(appends)
-    return used, {name for name, kinds in variables.items() if kinds == {True}}
+        for n, this in enumerate(instructions):
+            if this.opname == "IMPORT_NAME":
+                imports.add(this.argval)
+            if this.opname in LOADS:
+                after = takewhile(lambda i: i.opname in ("LOAD_ATTR", "LOAD_METHOD"), instructions[n + 1 :])
+                uses.setdefault(this.argval, set()).add(tuple(i.argval for i in after))
+    return uses, imports

@@ -10,7 +10,7 @@ import torch
 
 from csd_edu.config import Config
 from csd_edu.learner import Learner, Log, Record
-from csd_edu.methods.method import AnyMethod, training_tasks
+from csd_edu.methods.method import AnyMethod, forget_gradients, training_tasks
 from csd_edu.models import Network
 from csd_edu.tasks import Stream
 
@@ -41,13 +41,18 @@ def learn(
         then whatever the method's `end_task` has to say.
 
     Raises:
-        ValueError: if the method returns no loss terms, or keeps what a checkpoint can't hold.
+        ValueError: if the method returns no loss terms, or keeps what a checkpoint can't hold; or a teacher is missing.
         TrainingDivergedError: if a loss term or a weight becomes NaN or infinite.
     """
     config = Config() if config is None else config
     tasks = training_tasks(method, task, stream.n_tasks)
     learner = learner or Learner(network, stream, method, config, has_teacher=teacher is not None)
     if teacher is None and task > 0:
+        if learner.epoch > 0:
+            raise ValueError(
+                "learner has begun the task, and the network is no longer as it came; expected teacher=, a copy of the "
+                "network from before the task"
+            )
         teacher = copy.deepcopy(network)
     if learner.epoch == 0:
         learner.begin_task(task, n_classes=stream.n_seen[max([task, *tasks])])
@@ -57,6 +62,7 @@ def learn(
     for epoch in range(learner.epoch, config.epochs_of(task) if tasks else 0):
         started, log = time.perf_counter(), Log()
         network.train()
+        forget_gradients(method)  # no checkpoint holds them
         with learner.seeded("epoch", task, epoch) as generator, torch.enable_grad():
             for i, batch in enumerate(batches.epoch(generator)):
                 learner.set_learning_rate(config.learning_rate(task, epoch + i / len(batches)))

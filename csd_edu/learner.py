@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +21,7 @@ from csd_edu.methods.method import (
     AnyMethod,
     Setting,
     Terms,
-    has_state,
+    holder_of,
     keeper,
     own_parameters,
     own_state,
@@ -27,7 +30,7 @@ from csd_edu.methods.method import (
 from csd_edu.methods.step import Step, View, Viewer
 from csd_edu.models import Network
 from csd_edu.runtime import derive_seed, pick_device, pick_precision
-from csd_edu.state import fill, lay_out, pack, unpack
+from csd_edu.state import CONSTANT, Packer, Unpacker, lay_out
 from csd_edu.tasks import Images, Stream
 
 Record = dict[str, Any]
@@ -80,7 +83,7 @@ class Learner:
         self.network, self.method, self.config = network.to(self.device), method, config
         self.task = self.epoch = self.teacher_bytes = 0
         self.best: dict[str, Any] | None = None  # validation "score" R@1, and the "weights" that reached it
-        self.made_by_begin: set[str] = set()
+        self.begun = Packer()  # what the method's `begin` left
         tasks = [training_tasks(method, t, stream.n_tasks) for t in range(stream.n_tasks)]
         self.setting = Setting(
             sizes=stream.sizes,
@@ -115,14 +118,20 @@ class Learner:
                     f"method.{name} is a bank of {len(value):,} rows, but a task has {most:,} training images; "
                     "expected a row for each: make it in begin(self, setting), of max(setting.n_images) rows"
                 )
-        self.made_by_begin = {name for name, value in own_state(self.method).items() if has_state(value)}
-        self.check_kept()
+        self.note_begun()
         self.begin_optimizer()
+
+    def note_begun(self) -> None:
+        """Remember what the method has made so far, and see whether it can be saved."""
+        self.begun = Packer()
+        self.begun.pack_method(keeper(self.method))
 
     def begin_task(self, task: int, n_classes: int) -> None:
         """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser."""
         if task == 0 or not own_state(self.method):
             self.begin_method()
+        elif not self.begun.made:  # another learner began it
+            self.note_begun()
         self.task, self.epoch, self.teacher_bytes = task, 0, 0
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "head", task))
         self.network.head.grow(max(0, n_classes - len(self.network.head.weight)), generator)
@@ -189,45 +198,60 @@ class Learner:
                 )
         if thoroughly:
             self.check_kept()
+            self.check_trained()
         return terms
 
     def end_task(self, batches: Batches) -> Iterator[Record]:
         """Tell the method that a task's epochs are over, and pass on what it has to say."""
-        random_numbers: list[Tensor] | None = None
+        random_numbers: dict[str, Any] | None = None
         records: Iterator[Record] | None = None
         record: Record | None = {}
         while record is not None:
-            with self.seeded("end", self.task, state=random_numbers):  # who reads the records has numbers of his own
+            # Who reads the records has random numbers of his own, and may compute without gradients.
+            with self.seeded("end", self.task, state=random_numbers), torch.enable_grad():
                 if records is None:
                     look = self.frozen(self.network)
                     records = iter(self._hook("end_task", self.task, batches.images, batches.labels, look) or ())
                 record = next(records, None)
                 random_numbers = self._random_state()
             if record is not None:
-                yield {**record, "kind": "end", "task": self.task}
+                yield _checked_record(record) | {"kind": "end", "task": self.task}
         self.network.requires_grad_(True)
         self.check_kept()
 
     # ------------------------------------------------------------------ parts of these
 
     @contextlib.contextmanager
-    def seeded(self, *purpose: str | int, state: list[Tensor] | None = None) -> Iterator[torch.Generator]:
-        """Lend a generator for this purpose, and seed torch's own, which methods draw from, for the length of a block.
+    def seeded(self, *purpose: str | int, state: dict[str, Any] | None = None) -> Iterator[torch.Generator]:
+        """Lend a generator for this purpose, and seed those that methods draw from, for the length of a block.
 
         Randomness needs no place in a checkpoint: every epoch has its purpose. `state` goes on from an earlier block.
         """
         seed = derive_seed(self.config.seed, *purpose)
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "method"))
+        before = self._random_state()
+        try:
             if state is not None:
-                torch.set_rng_state(state[0])
-                if self.device.type == "cuda":
-                    torch.cuda.set_rng_state(state[1], self.device)
+                self._set_random_state(state)
+            else:
+                of_method = derive_seed(seed, "method")
+                torch.manual_seed(of_method)
+                random.seed(of_method)
+                np.random.seed(of_method % 2**32)  # noqa: NPY002 (methods may draw from it)
             yield torch.Generator().manual_seed(seed)
+        finally:
+            self._set_random_state(before)
 
-    def _random_state(self) -> list[Tensor]:
-        on_gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
-        return [torch.get_rng_state(), *on_gpu]
+    def _random_state(self) -> dict[str, Any]:
+        on_gpu = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        numpy = np.random.get_state()  # noqa: NPY002
+        return {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": numpy} | on_gpu
+
+    def _set_random_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["torch"])
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def set_learning_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -303,18 +327,44 @@ class Learner:
 
     # ------------------------------------------------------------------ what is kept
 
-    def check_kept(self) -> None:
-        """Make sure that a checkpoint can hold what the method keeps.
+    def check_kept(self, packer: Packer | None = None) -> None:
+        """Make sure that a checkpoint can hold what the method keeps, and that it can be filled again.
+
+        Args:
+            packer: what has packed it already.
 
         Raises:
             ValueError: if not; names the attribute.
         """
-        for name, value in own_state(self.method).items():
-            pack(value, f"method.{name}", {})
-            if has_state(value) and name not in self.made_by_begin:
+        if packer is None:
+            packer = Packer()
+            packer.pack_method(keeper(self.method))
+        for name, value in packer.made.items():
+            begun = self.begun.made.get(name)
+            same = begun == value if isinstance(value, CONSTANT) else type(begun) is type(value)
+            if name.startswith("method.") and not same:
                 raise ValueError(
-                    f"method.{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't "
-                    "fill it again; expected begin(self, setting) to make it"
+                    f"{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't fill it "
+                    "again; expected begin(self, setting) to make it"
+                )
+        for name, other in packer.shared.items():
+            if name.startswith("method.") and self.begun.shared.get(name) != other:
+                raise ValueError(
+                    f"{name} shares its memory with {other}, which a checkpoint can't keep; expected a copy: x.clone()"
+                )
+
+    def check_trained(self) -> None:
+        """Make sure that the optimiser has the parameters that are to be trained with the network.
+
+        Raises:
+            ValueError: if not; names the attribute.
+        """
+        trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        for parameter in own_parameters(self.method):
+            if id(parameter) not in trained:
+                raise ValueError(
+                    f"method.{holder_of(self.method, parameter)} has parameters that it did not have when the task "
+                    "began, so that no optimiser trains them; expected begin(self, setting) to make them"
                 )
 
     def kept_bytes(self, stream: Stream) -> dict[str, int]:
@@ -324,10 +374,10 @@ class Learner:
         """
         kept = {}
         for name, value in own_state(self.method).items():
-            tensors: dict[str, Tensor] = {}
-            pack(value, name, tensors)
-            if not isinstance(value, torch.optim.Optimizer) and tensors:
-                kept[name] = sum(tensor.nbytes for tensor in tensors.values())
+            packer = Packer()
+            packer.pack(value, name)
+            if not isinstance(value, torch.optim.Optimizer) and packer.tensors:
+                kept[name] = sum(tensor.nbytes for tensor in packer.tensors.values())
         if self.teacher_bytes:
             kept["teacher"] = self.teacher_bytes
         tasks = set(training_tasks(self.method, self.task, stream.n_tasks))
@@ -337,19 +387,21 @@ class Learner:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and the JSON of a checkpoint."""
-        tensors: dict[str, Tensor] = {}
-        parts = {
-            "network": self.network,
-            "optimizer": self.optimizer,
-            "scaler": self.scaler,
-            "best": self.best,
+        packer = Packer()
+        state = {
+            "network": packer.pack_state(self.network.state_dict(), "network"),
+            "optimizer": packer.pack(self.optimizer, "optimizer"),
+            "scaler": packer.pack(self.scaler, "scaler"),
+            "best": packer.pack(self.best, "best"),
             "task": self.task,
             "epoch": self.epoch,
             "teacher_bytes": self.teacher_bytes,
+            "method": packer.pack_method(keeper(self.method)),
         }
-        state = {name: pack(value, name, tensors) for name, value in parts.items()}
-        kept = own_state(self.method)
-        return tensors, state | {"method": {name: pack(v, f"method.{name}", tensors) for name, v in kept.items()}}
+        self.check_kept(packer)
+        if self.epoch:  # else the next task's optimiser is still to be made
+            self.check_trained()
+        return packer.tensors, state
 
     @classmethod
     def resume(
@@ -377,10 +429,12 @@ class Learner:
             learner._fill_as_first_version(tensors, state)
             return learner
         learner.teacher_bytes = state["teacher_bytes"]
-        fill(keeper(method), state["method"], "method", tensors, learner.device)
-        learner.best = unpack(state["best"], None, "best", tensors, learner.device)
+        unpacker = Unpacker(tensors, learner.device)
+        unpacker.fill_method(keeper(method), state["method"])
+        learner.begin_optimizer()  # with what the method has now
+        learner.best = unpacker.unpack(state["best"], None, "best")
         for name in ("optimizer", "scaler"):
-            unpack(state[name], getattr(learner, name), name, tensors, learner.device)
+            unpacker.unpack(state[name], getattr(learner, name), name)
         return learner
 
     def _fill_as_first_version(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -398,6 +452,22 @@ class Learner:
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names start with "prefix.", without it."""
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _checked_record(record: Any) -> Record:
+    """Refuse a record of the method's own that the log can't hold."""
+    try:
+        json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError):
+        known = False
+    else:
+        known = isinstance(record, dict)
+    if not known:
+        raise ValueError(
+            f"end_task yielded {record!r}; expected a dictionary of finite numbers and texts by name, such as "
+            '{"herded": 20}; of a tensor x.item() or x.tolist()'
+        )
+    return dict(record)
 
 
 def _checked_terms(terms: Terms) -> Terms:

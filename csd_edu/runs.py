@@ -187,7 +187,7 @@ class Run:
             FileNotFoundError: if the run has no checkpoint yet.
         """
         tensors, about = read_tensors(self.path / "checkpoint.safetensors")
-        return {name: plain(packed, tensors) for name, packed in about["state"].get("method", {}).items()}
+        return plain(about["state"].get("method", {}), tensors)
 
     def task_file(self, task: int, what: str) -> Path:
         """Return the path of a task's "weights" or "features"."""

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from csd_edu.files import locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
-from csd_edu.methods.method import AnyMethod, own_state, training_tasks
+from csd_edu.methods.method import AnyMethod, keeper, own_state, training_tasks
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
@@ -32,7 +33,7 @@ from csd_edu.runtime import (
     pick_precision,
     reproducible_kernels,
 )
-from csd_edu.state import pack
+from csd_edu.state import Packer
 from csd_edu.tasks import Images, Stream
 
 
@@ -110,8 +111,7 @@ def training(
     }
     if outer is not None:
         description["teacher"] = _describe_teacher(teacher, outer)
-    for name, value in own_state(method).items():  # before it is copied
-        pack(value, f"method.{name}", {})
+    Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
     method = copy.deepcopy(method)
     trial = copy.deepcopy(method)  # what can't be begun is refused before any work
     Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
@@ -126,7 +126,7 @@ def _training(
 ) -> Generator[Record, None, None]:
     if run.finished:
         return
-    with locked(run.path), reproducible_kernels():
+    with locked(run.path), reproducible_kernels(), _attributes_restored(method):
         journal = Journal(run)
         checkpoint = journal.resume()
         if checkpoint is None:
@@ -151,6 +151,7 @@ def _training(
                     journal.append(record)
                 yield record
 
+            _check_constant(method, began)
             started = time.perf_counter()
             if training_tasks(method, task, stream.n_tasks) or features is None:  # else it is the network of before
                 features, logits = models.embed(learner.network, test.images)
@@ -171,6 +172,20 @@ def _training(
             learner.task, learner.epoch = task + 1, 0
             journal.checkpoint(*learner.state())
             yield record
+
+
+@contextlib.contextmanager
+def _attributes_restored(method: AnyMethod) -> Iterator[None]:
+    """Give a function its attributes back after a block: unlike an object, it can't be copied."""
+    owner = keeper(method)
+    before = copy.deepcopy(own_state(owner)) if isinstance(owner, FunctionType) else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            for name in own_state(owner):
+                delattr(owner, name)
+            vars(owner).update(before)
 
 
 class Progress:

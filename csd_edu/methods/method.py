@@ -194,14 +194,49 @@ def has_state(value: object) -> bool:
     return isinstance(value, Method) or (hasattr(value, "state_dict") and hasattr(value, "load_state_dict"))
 
 
-def own_parameters(method: AnyMethod) -> Iterator[nn.Parameter]:
-    """Yield the parameters that a method keeps and no optimiser of its own has: they are trained with the network."""
-    kept = own_state(method).values()
-    optimised = {
-        id(p) for opt in kept if isinstance(opt, torch.optim.Optimizer) for g in opt.param_groups for p in g["params"]
-    }
-    for value in kept:
-        if isinstance(value, Method):
-            yield from own_parameters(value)
-        found = value.parameters() if isinstance(value, nn.Module) else [value]
-        yield from (p for p in found if isinstance(p, nn.Parameter) and p.requires_grad and id(p) not in optimised)
+def own_parameters(method: AnyMethod) -> list[nn.Parameter]:
+    """Return the parameters that a method keeps and no optimiser of its own has: they are trained with the network."""
+    kept = list(_parts(own_state(method)))
+    optimised = {id(p) for part in kept if isinstance(part, torch.optim.Optimizer) for p in _held(part)}
+    held = {id(p): p for part in kept if not isinstance(part, torch.optim.Optimizer) for p in _held(part)}
+    return [p for key, p in held.items() if p.requires_grad and key not in optimised]
+
+
+def holder_of(method: AnyMethod, parameter: nn.Parameter) -> str:
+    """Return the name of the attribute that holds a parameter."""
+    kept = own_state(method).items()
+    return next(name for name, value in kept for part in _parts(value) for p in _held(part) if p is parameter)
+
+
+def forget_gradients(method: AnyMethod) -> None:
+    """Set the gradients of all that a method keeps to None."""
+    for part in _parts(own_state(method)):
+        for parameter in _held(part):
+            parameter.grad = None
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield a value's parts, and theirs, down to what is no list, dictionary or method; each once."""
+    met: dict[int, Any] = {}
+    waiting = [value]
+    while waiting:
+        part = waiting.pop(0)
+        if id(part) in met:
+            continue
+        met[id(part)] = part
+        if isinstance(part, dict | Method):
+            waiting[:0] = (part if isinstance(part, dict) else own_state(part)).values()
+        elif isinstance(part, list | tuple):
+            waiting[:0] = part
+        else:
+            yield part
+
+
+def _held(part: Any) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a module or an optimiser, or the one that a part is itself."""
+    if isinstance(part, nn.Module):
+        yield from part.parameters()
+    elif isinstance(part, torch.optim.Optimizer):
+        yield from (parameter for group in part.param_groups for parameter in group["params"])
+    elif isinstance(part, nn.Parameter):
+        yield part
