@@ -28,12 +28,16 @@ class Answer:
     Attributes:
         learns: of a loss or several, the parameter, or the part of a step, that gets the gradient.
         frozen: the same of what must not get any.
+        dtype: that answers are compared in.
+        kinds, booleans: what may hold the numbers, and whether they may be booleans.
+        passed: what is said if all is right, with the number of inputs as {n}.
     """
 
     learns: str | None = None
     frozen: str | None = None
     dtype: ClassVar[torch.dtype] = torch.float64
     kinds: ClassVar[tuple[type, ...]] = (Tensor, np.ndarray, np.number, int, float)
+    booleans: ClassVar[bool] = False
     passed: ClassVar[str] = "All {n} inputs are answered correctly."
 
     def tensor(self, answer: Any) -> Tensor:
@@ -58,14 +62,14 @@ class Answer:
         raise NotImplementedError
 
     def _numbers(self, answer: Any) -> Tensor | None:
-        """Return an answer as a tensor, or None if it is no real numbers of the known kinds."""
+        """Return an answer as a tensor, or None if it is not of the kinds that are expected."""
         if isinstance(answer, bool) or not isinstance(answer, self.kinds):
             return None
         try:
             read = stacked(answer).detach().cpu()
         except (TypeError, ValueError, RuntimeError):
             return None
-        return None if read.is_complex() else read
+        return None if read.is_complex() or (read.dtype == torch.bool and not self.booleans) else read
 
 
 class Number(Answer):
@@ -75,7 +79,7 @@ class Number(Answer):
 
     def _read(self, answer: Any, _expected: Tensor) -> Tensor | Problem:
         read = self._numbers(answer)
-        if read is None or read.dtype == torch.bool:
+        if read is None:
             return Problem("wrong type", f"Your function returned {article(answer)}; expected {self.wanted}.")
         if read.numel() != 1:
             message = (
@@ -127,10 +131,6 @@ class Rows(Answer):
         whole = expected.is_floating_point() or not read.is_floating_point()
         return Problem("wrong shape", message, read.to(expected.dtype) if whole else None)
 
-    def _numbers(self, answer: Any) -> Tensor | None:
-        read = super()._numbers(answer)
-        return None if read is None or read.dtype == torch.bool else read
-
     def _other_kind(self, _read: Tensor, _expected: Tensor) -> Problem | None:
         """Return why numbers of the right shape are no answer, or None."""
         return None
@@ -140,9 +140,6 @@ class Indices(Rows):
     """A matrix of integers."""
 
     dtype = torch.int64
-
-    def wanted(self, _expected: Tensor) -> str:
-        return "a tensor"
 
     def _other_kind(self, read: Tensor, _expected: Tensor) -> Problem | None:
         message = (
@@ -156,6 +153,7 @@ class Masks(Rows):
     """One tensor of booleans, or several."""
 
     dtype = torch.int64
+    booleans = True
 
     def wanted(self, expected: Tensor) -> str:
         return f"{len(expected)} masks of booleans" if expected.ndim == 3 else "booleans"
@@ -173,9 +171,6 @@ class Masks(Rows):
             message = f"Your masks have the shapes {shapes}; expected {tuple(expected.shape[1:])} for each."
             return Problem("wrong shape", message)
         return read
-
-    def _numbers(self, answer: Any) -> Tensor | None:
-        return Answer._numbers(self, answer)
 
     def _other_kind(self, read: Tensor, expected: Tensor) -> Problem | None:
         if bool(((read == 0) | (read == 1)).all()):

@@ -35,8 +35,9 @@ Pair = tuple[Tensor, Tensor]  # features and logits
 
 
 def step_of(labels: list[int], task: int, student: Pair, teacher: Pair) -> Step:
-    """Return a step in which student and teacher have given these features and logits; task 0 has no teacher."""
-    images = torch.zeros(len(labels), 3, 16, 16, dtype=torch.uint8)
+    """Return a step with what student and teacher made of a made-up batch; in task 0 there is no teacher."""
+    generator = torch.Generator().manual_seed(len(labels))
+    images = torch.randint(0, 256, (len(labels), 3, 16, 16), generator=generator, dtype=torch.uint8)
     return Step(
         images=images,
         labels=torch.tensor(labels),

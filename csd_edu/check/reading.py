@@ -90,18 +90,17 @@ FIRST_AND_LAST = Exercise(
     tested="the column of the task, its own row and the last one, the newest task, cells without a value",
 )
 
+
+def _digits(*rows: str) -> Tensor:
+    """A row for each task, with a digit for each query."""
+    return torch.tensor([list(map(int, row)) for row in rows])
+
+
 _FOUND = torch.tensor([[1, 0, 0], [0, 1, 1]]).bool()
 _FOUND_THREE = torch.tensor([[1, 1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 1, 0], [0, 1, 0, 1, 0, 0, 0]]).bool()
 _TASKS_THREE = torch.tensor([0, 0, 1, 1, 2, 2, 1])
 _MANY_TASKS = torch.tensor([3, 0, 1, 2, 0, 1, 3, 2, 0, 1, 2, 0])  # in no order
-_MANY_FOUND = torch.tensor(
-    [
-        [0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1],
-        [1, 0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1],
-        [0, 1, 1, 1, 1, 0, 0, 1, 0, 1, 0, 0],
-        [1, 0, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0],
-    ]
-).bool()
+_MANY_FOUND = _digits("010111100001", "101011011011", "011110010100", "101010001110").bool()
 
 LOST_QUERIES = Exercise(
     lost_queries,
@@ -161,14 +160,7 @@ LOST_QUERIES = Exercise(
 _RANKS = torch.tensor([[1, 4, 9, 2], [3, 1, 2, 5]])
 _RANKS_THREE = torch.tensor([[1, 4, 7, 2, 9, 3], [3, 1, 1, 1, 6, 2], [5, 1, 2, 1, 1, 4]])
 _RANK_TASKS_THREE = torch.tensor([0, 0, 1, 1, 2, 0])
-_MANY_RANKS = torch.tensor(
-    [
-        [7, 1, 5, 1, 1, 1, 3, 8, 2, 9, 4, 5],
-        [1, 3, 2, 4, 1, 1, 2, 1, 1, 6, 1, 1],
-        [2, 1, 1, 1, 1, 6, 4, 1, 5, 1, 3, 2],
-        [1, 6, 5, 2, 1, 3, 5, 4, 1, 1, 1, 3],
-    ]
-)
+_MANY_RANKS = _digits("715111382945", "132411211611", "211116415132", "165213541113")
 
 LOST_AND_WON = Exercise(
     lost_and_won,
