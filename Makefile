@@ -1,7 +1,8 @@
 # Needs Python 3.11 or newer with venv, and make. Everything else is installed into .venv by the first target called.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN_TESTS := $(BIN)/python -m pytest
+# By file on all cores, one thread each: the networks are tiny, and threads that share a core wait for each other.
+RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: demo lab test test-fast test-all colab-env colab wheel saved-runs notebooks pictures lint format clean
 

@@ -664,7 +664,7 @@ def test_what_only_end_task_changes_outside_is_refused_before_the_task_counts(st
         def __call__(self, step):
             return {k: v * (1 + seen["tasks"]) for k, v in csd.methods.finetune(step).items()}
 
-        def end_task(self, task, images, labels, view):  # noqa: ARG002
+        def end_task(self, task, images, labels, view):
             seen["tasks"] += 1
 
     with pytest.raises(ValueError, match=r"the method's .*seen\.tasks was 0, now 1: it changed during training"):
