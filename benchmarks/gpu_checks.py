@@ -66,7 +66,7 @@ def training_is_reproducible(device: str, precision: str) -> None:
 
 
 def method_trains(device: str, name: str) -> None:
-    """Train two tasks with a method: the first task's loss falls, the second changes the network, all is finite."""
+    """Train two tasks with a method: the loss of the first falls, the second changes the network, all is finite."""
     stream, teacher = csd.split(stripes(), n_tasks=2), None
     if name in NEEDS_TEACHER:
         stream = csd.split(stripes(), n_tasks=1)

@@ -52,7 +52,7 @@ def test_on_a_bare_machine_it_stops_in_time_and_goes_on(tmp_path):
 
     started = time.monotonic()
     first = call(0.1)
-    assert time.monotonic() - started < 6 + 15  # and what it takes to load torch
+    assert time.monotonic() - started < 6 + 30  # and what it takes to load torch on a busy machine
     assert "the same call again goes on" in first
     begun = json.loads((out / "results.json").read_text())
     assert begun["machine"]["what it is"]["found"]["torch"] == torch.__version__
