@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # which the first step of an optimiser imports: once here, not in each child
 
 import csd_edu as csd
 from csd_edu.files import locked, read_tensors, write_atomically, write_tensors
