@@ -192,7 +192,7 @@ def with_closure(value: Any) -> Any:
         (torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)),
         (csd.Config(), csd.Config(lr=0.5)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_another_value_in_a_closure_is_another_method(one, other):
     assert differ(with_closure(one), with_closure(other))
