@@ -16,7 +16,7 @@ from csd_edu import plots
 from csd_edu.config import Config
 from csd_edu.identity import describe_method
 from csd_edu.learner import Record
-from csd_edu.methods import AnyMethod
+from csd_edu.methods import AnyMethod, card_of, name_of
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, train
@@ -55,7 +55,9 @@ class LiveTraining(Panel):
         name = describe_method(self.method)["name"] if callable(self.method) else repr(self.method)
         self.progress = FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "100%"})
         self.status = HTML("<p>not begun: call <code>train()</code></p>")
-        self.losses = Picture(_losses([]))
+        card = card_of(self.method) if callable(self.method) else None
+        self.cards = {name_of(self.method): card} if card else {}
+        self.losses = Picture(self._losses())
         self.recall = HTML()
         heading = f"<p><strong>{html.escape(name)}</strong> on {html.escape(self.stream.dataset.name)}</p>"
         return HTML(heading), self.progress, self.status, self.losses.widget, self.recall
@@ -97,7 +99,7 @@ class LiveTraining(Panel):
             self._renew_twin()  # the twin in the notebook's file has the figures as they are now
 
     def figures(self) -> list[go.Figure]:
-        return [_losses(self.records)] if self.records else []
+        return [self._losses()] if self.records else []
 
     def numbers(self) -> str:
         measured = [record for record in self.records if record["kind"] == "task"]
@@ -115,19 +117,18 @@ class LiveTraining(Panel):
                 f"epoch {last['epoch'] + 1}/{self.config.epochs_of(last['task'])}" if _is_epoch(last) else "measured"
             )
             self._say(f"task {last['task'] + 1}/{self.stream.n_tasks}, {epoch}; {_clock(seconds)} so far{left}")
-            self.losses.show(_losses(self.records))
+            self.losses.show(self._losses())
         self.recall.value = self.numbers()
+
+    def _losses(self) -> go.Figure:
+        """Return the loss terms over the epochs so far; an empty frame before the first."""
+        if any(_is_epoch(record) for record in self.records):
+            return plots.loss_terms(self.records, cards=self.cards)
+        return go.Figure(layout={"template": plots.TEMPLATE, "height": 320, "title": {"text": "<b>Loss terms</b>"}})
 
     def _say(self, text: str, style: str = "info") -> None:
         self.status.value = f'<p role="status">{html.escape(text)}</p>'
         self.progress.bar_style = style
-
-
-def _losses(records: Sequence[Record]) -> go.Figure:
-    """Return the loss terms over the epochs so far; an empty frame before the first."""
-    if any(_is_epoch(record) for record in records):
-        return plots.loss_terms(records)
-    return go.Figure(layout={"template": plots.TEMPLATE, "height": 320, "title": {"text": "<b>Loss terms</b>"}})
 
 
 def _is_epoch(record: Record) -> bool:
