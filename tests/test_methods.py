@@ -330,7 +330,7 @@ def test_fe_keeps_correlations_and_estimates_those_of_the_networks_before_the_te
     terms = method(step)
     assert set(terms) == {"ce", "triplet", "correlation"}
     expected = 2 * correlation(step.features, step.teacher.features)
-    assert terms["correlation"].item() == pytest.approx(expected, rel=1e-4)
+    assert terms["correlation"].item() == pytest.approx(expected, rel=1e-3)  # differences of float32
 
     ratios = sorted(
         (t - f) / f
@@ -356,7 +356,7 @@ def test_fe_keeps_correlations_and_estimates_those_of_the_networks_before_the_te
     torch.manual_seed(3)
     low, high = change
     estimate = step.teacher.features * (1 + low + (high - low) * torch.rand(12, 64))
-    assert terms["estimated"].item() == pytest.approx(2 * correlation(step.features, estimate), rel=1e-4)
+    assert terms["estimated"].item() == pytest.approx(2 * correlation(step.features, estimate), rel=1e-3)
     second = method.change.tolist()
     method.end_task(2, step.images, step.labels, step.view)
     older = [(1 + c) * (1 + s) - 1 for c, s in zip(change, second, strict=True)]
