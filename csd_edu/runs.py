@@ -186,7 +186,9 @@ class Run:
         Raises:
             FileNotFoundError: if the run has no checkpoint yet.
         """
-        tensors, about = read_tensors(self.path / "checkpoint.safetensors")
+        newest = self.path / "checkpoint.safetensors"
+        # Stopped while the newest was written, there is the one before.
+        tensors, about = read_tensors(newest if newest.exists() else newest.with_stem("checkpoint-previous"))
         return plain(about["state"].get("method", {}), tensors)
 
     def task_file(self, task: int, what: str) -> Path:

@@ -140,6 +140,9 @@ def _training(
             metrics.task_row(run.features(i), run.predictions(i), test.labels, test_tasks, i)
             for i in range(learner.task)
         ]
+        metrics_file = run.path / "metrics.json"
+        if learner.task > run.tasks_learnt:  # stopped between the checkpoint and the metrics
+            write_json(metrics_file, metrics.summarize(rows, stream.n_tasks))
         features: Tensor | None = None
         for task in range(learner.task, stream.n_tasks):
             teacher = outer if outer is not None else run.network(task - 1) if task > 0 else None
@@ -167,10 +170,9 @@ def _training(
                 "kept_bytes": learner.kept_bytes(stream),
                 "seconds": time.perf_counter() - started,
             }
-            journal.append(record)
-            write_json(run.path / "metrics.json", metrics.summarize(rows, stream.n_tasks))
             learner.task, learner.epoch = task + 1, 0
-            journal.checkpoint(*learner.state())
+            journal.write(record, *learner.state())
+            write_json(metrics_file, metrics.summarize(rows, stream.n_tasks))  # last: it says that the task is learnt
             yield record
 
 

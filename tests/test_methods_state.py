@@ -407,3 +407,36 @@ def test_a_term_that_is_absent_in_a_step_is_absent_from_the_mean(tmp_path):
             else:
                 assert name not in losses
     assert {len(losses) for losses in epochs} == {2, 3}
+
+
+class Killed(BaseException):
+    """What a test raises in place of SIGKILL where it wants a certain moment."""
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_stopped_between_a_tasks_checkpoint_and_its_metrics(whole, tmp_path, monkeypatch, nth):
+    real, calls = csd.train.__globals__["write_json"], []
+
+    def stopping(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == nth:
+            raise Killed
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(csd.train.__globals__, "write_json", stopping)
+        with pytest.raises(Killed):
+            train_quietly("herding", tmp_path / "r")
+    run = csd.Run.load(tmp_path / "r")
+    assert run.tasks_learnt == nth - 1
+    train_quietly("herding", tmp_path / "r")
+    assert_equal(whole("herding")[0], tmp_path / "r")
+
+
+def test_what_is_kept_can_be_read_while_a_checkpoint_is_written(tmp_path):
+    go_on(Herding(), tmp_path / "r", 7)
+    (tmp_path / "r" / "checkpoint.safetensors").rename(tmp_path / "r" / "checkpoint-previous.safetensors")
+    assert csd.Run.load(tmp_path / "r").kept()["memory"]["n_seen"] == 6
+    (tmp_path / "r" / "checkpoint-previous.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        csd.Run.load(tmp_path / "r").kept()

@@ -318,7 +318,7 @@ def test_a_loss_scale_and_one_that_does_nothing():
 class Inner(Method):
     weight: float = 1.0
 
-    def begin(self, setting: csd.methods.Setting) -> None:
+    def begin(self, _setting: csd.methods.Setting) -> None:
         self.n, self.memory = 0, csd.Memory(3)
 
 
