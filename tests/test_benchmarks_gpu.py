@@ -253,12 +253,12 @@ def test_a_training_that_is_not_reproducible_is_found(monkeypatch):
 
 @pytest.mark.parametrize("name", ["csd", "generated"])
 def test_a_run_that_loses_its_optimiser_is_found(monkeypatch, name):
-    real = learner.unpack
+    real = learner.Unpacker.unpack
 
-    def forgetful(packed, like, where, tensors, device):
-        return like if where == "optimizer" else real(packed, like, where, tensors, device)
+    def forgetful(self, packed, there, where):
+        return there if where == "optimizer" else real(self, packed, there, where)
 
-    monkeypatch.setattr(learner, "unpack", forgetful)
+    monkeypatch.setattr(learner.Unpacker, "unpack", forgetful)
     with pytest.raises(AssertionError, match="stopped after 1 records: other weights after task 0"):
         checks.interrupted_it_ends_the_same("cpu", name, "float32")
 

@@ -211,7 +211,7 @@ def test_on_a_cpu_it_is_the_small_part_of_cifar100_and_half_of_the_quick_epochs(
     assert cell["config"] == quick.config.replace(epochs=4, later_epochs=2)
     assert cell["stream"].n_tasks == 5
     assert (
-        "Without a GPU this notebook trains ResNet-8 on 40 images of cifar100: 5 tasks, 4 epochs"
+        "Without a GPU this notebook trains resnet8 on 40 images of cifar100: 5 tasks, 4 epochs"
         in capsys.readouterr().out
     )
 
@@ -220,7 +220,7 @@ def test_on_a_gpu_it_is_the_lab_preset_on_all_of_cifar100(monkeypatch, capsys):
     cell = set_up(monkeypatch, gpu=True)
     assert cell["asked"][0] == ("cifar100", {"per_class": None, "image_size": None})
     assert cell["config"] == csd.preset("cifar100", "lab").config
-    assert "With the GPU (Tesla T4) this notebook trains ResNet-32 on 40 images of cifar100" in capsys.readouterr().out
+    assert "With the GPU (Tesla T4) this notebook trains resnet32 on 40 images of cifar100" in capsys.readouterr().out
 
 
 def test_without_cifar100_and_without_a_network_it_goes_on_with_glyphs_and_says_how_to_get_it(monkeypatch, capsys):

@@ -48,7 +48,9 @@ def test_lines_are_told_apart_by_more_than_colour_and_methods_keep_theirs():
     assert [trace.line.color for trace in figure.data] == [style.color for style in SERIES]
     figure = lines({"something else": [1, 2, 3], "csd": [1, 2, 3], "csd (seed 1)": [1, 2, 3]})
     assert [trace.line.color for trace in figure.data][1:] == [method_looks()["csd"].color] * 2
-    assert figure.data[0].line.color not in {style.color for style in method_looks().values()}
+    assert figure.data[0].line.color not in {trace.line.color for trace in figure.data[1:]}
+    figure = lines({name: [1, 2, 3] for name in ("mine", "der", "derpp", "yours")})
+    assert len({trace.line.color for trace in figure.data}) == 4, "a stranger takes no colour of a method that is there"
 
 
 def test_words_are_places_at_equal_distances_and_marks_stand_at_theirs():

@@ -34,7 +34,9 @@ TEMPLATE = go.layout.Template(
 
 OTHERS = tuple(
     Look(color, symbol)
-    for color, symbol in zip((PURPLE, SKY, ORANGE) * 4, ("star", "triangle-down", "hexagon", "cross") * 3, strict=True)
+    for color, symbol in zip(
+        (PURPLE, SKY, ORANGE, BLUE, GREEN) * 4, ("star", "triangle-down", "hexagon", "cross") * 5, strict=True
+    )
 )
 """For methods and loss terms without a look on a card."""
 SERIES = (
@@ -82,9 +84,14 @@ def term_looks(cards: Mapping[str, Card] | None = None) -> dict[str, Look | None
 
 
 def looks(names: Sequence[str], fixed: Mapping[str, Look | None], others: Sequence[Look] = OTHERS) -> dict[str, Look]:
-    """Return a look for each name; several of one method differ by dash, and by open and filled markers."""
+    """Return a look for each name: those that are not fixed take colours that are still free, if there are any.
+
+    Several of one method differ by dash, and by open and filled markers.
+    """
     bases = [method_of(name) for name in names]
     strangers = [base for base in dict.fromkeys(bases) if fixed.get(base) is None]
+    taken = {look.color for base in bases if (look := fixed.get(base))}
+    others = [look for look in others if look.color not in taken] or others
     found = {}
     for k, (name, base) in enumerate(zip(names, bases, strict=True)):
         look = fixed.get(base) or others[strangers.index(base) % len(others)]
