@@ -350,7 +350,6 @@ def test_a_learner_in_the_middle_of_a_task_needs_the_teacher(stream):
     network = csd.models.build("resnet8")
     learner = csd.learner.Learner(network, stream, csd.methods.csd, TINY)
     list(csd.learn(network, stream, 0, csd.methods.csd, TINY, learner=learner))
-    learner.epoch = 0
     next(csd.learn(network, stream, 1, csd.methods.csd, TINY, learner=learner))
     with pytest.raises(ValueError, match=r"learner has begun the task.*expected teacher="):
         next(csd.learn(network, stream, 1, csd.methods.csd, TINY, learner=learner))

@@ -220,8 +220,6 @@ def test_learning_task_by_task_gives_the_bits_of_train(stream, tmp_path, name, s
     learner = Learner(network, stream, own, TINY) if shared else None
     records = []
     for task in range(stream.n_tasks):
-        if shared:
-            learner.epoch = 0
         records += csd.learn(network, stream, task, own, TINY, learner=learner)
         expected = run.network(task).state_dict()
         found = network.state_dict()
