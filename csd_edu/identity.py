@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csd_edu.methods.method import AnyMethod, card_of, keeper, name_of
+from csd_edu.methods.method import AnyMethod, Method, card_of, keeper, name_of, own_state
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared under the same version only."""
@@ -42,8 +42,8 @@ LOG = (list, set, dict, deque)
 LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 """The instructions that read a variable from outside a function."""
 
-UNREAD = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotate__", "__annotate_func__", "_abc_impl"}
-"""What Python itself puts into a class."""
+UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card"}
+"""What Python itself puts into a class, and a method's card, which computes nothing."""
 
 HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
 """A flag of compiled code, from Python 3.14 on."""
@@ -64,12 +64,12 @@ _LIBRARIES = [
 ]
 
 
-def describe_method(method: AnyMethod, *, skip: Collection[str] = ()) -> dict[str, Any]:
+def describe_method(method: AnyMethod, *, state: bool = True) -> dict[str, Any]:
     """Return what identifies a method, as JSON: its name, its card and, where there are any, settings and code.
 
     Args:
         method: a function, a `Method` or another object to call, perhaps with arguments bound by `functools.partial`.
-        skip: attributes of the object that are not looked at, as they are state.
+        state: look at what it keeps, too; else at what must not change while it trains.
 
     Returns:
         "name", with the settings that were changed, such as "csd(weight=0.5)"; "settings" by name; "code", a checksum
@@ -79,7 +79,7 @@ def describe_method(method: AnyMethod, *, skip: Collection[str] = ()) -> dict[st
     Raises:
         ValueError: if `partial` binds positional arguments.
     """
-    reader = _Reader(skip)
+    reader = _Reader(keeper(method), state)
     reader.read("", method)
     changed = reader.changed(method)
     name = name_of(method) + (f"({', '.join(f'{key}={value}' for key, value in changed)})" if changed else "")
@@ -150,8 +150,8 @@ def _is_own_file(file: str) -> bool:
 class _Reader:
     """Walks through what a method is made of, and writes down what it finds."""
 
-    def __init__(self, skip: Collection[str]) -> None:
-        self.skip = {*skip, "card", "__name__"}
+    def __init__(self, owner: Any, state: bool) -> None:
+        self.owner, self.state = owner, state
         self.settings: dict[str, Any] = {}
         self.code: set[str] = set()
         self.unreadable: set[str] = set()
@@ -196,9 +196,9 @@ class _Reader:
             if name:
                 self.settings[name] = type(value).__name__
             self._class(name, type(value))
-            skipped = self.skip if not name else ()
             attributes = _slots(value) | getattr(value, "__dict__", {})
-            self._each(name, ((key, part) for key, part in attributes.items() if key not in skipped))
+            left_out = self._left_out(value)
+            self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
             owner = getattr(value, "__self__", None)
@@ -223,6 +223,12 @@ class _Reader:
                     given[field.name] = value
         return [(key, _shown(value)) for key, value in sorted(given.items())]
 
+    def _left_out(self, value: Any) -> set[str]:
+        """Return the attributes of an object that are not read: its card and, if that is not wanted, its state."""
+        is_state = not self.state and (value is self.owner or isinstance(value, Method))
+        kept = own_state(value).items() if is_state else ()
+        return {"card", "__name__", *(key for key, part in kept if not isinstance(part, Method))}
+
     def _each(self, name: str, parts: Iterable[tuple[str, Any]]) -> None:
         for key, part in parts:
             self.read(f"{name}.{key}" if name else key, part)
@@ -232,7 +238,8 @@ class _Reader:
             self.settings[name] = f"function {f.__module__}.{f.__qualname__}"
         cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         inside = {key: cell.cell_contents for key, cell in cells if _is_filled(cell)}
-        attributes = {key: value for key, value in vars(f).items() if key not in self.skip}
+        left_out = self._left_out(f)
+        attributes = {key: value for key, value in vars(f).items() if key not in left_out}
         if not is_own(f):  # but it may be wrapped around a function that is
             for key, value in sorted({**inside, **attributes}.items()):
                 if isinstance(value, FunctionType | partial) or is_own(type(value)):
@@ -315,7 +322,7 @@ class _Reader:
                     if key not in UNREAD and id(value) not in self.met:
                         self.met[id(value)] = path, value
                         self._function(path, value)
-                elif not key.startswith("__") and key not in self.skip | UNREAD and not inspect.isdatadescriptor(value):
+                elif not key.startswith("__") and key not in UNREAD and not inspect.isdatadescriptor(value):
                     self.read(path, value)
 
 

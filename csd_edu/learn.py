@@ -47,14 +47,15 @@ def learn(
     config = Config() if config is None else config
     tasks = training_tasks(method, task, stream.n_tasks)
     learner = learner or Learner(network, stream, method, config, has_teacher=teacher is not None)
+    goes_on = learner.task == task and learner.epoch > 0
     if teacher is None and task > 0:
-        if learner.epoch > 0:
+        if goes_on:
             raise ValueError(
                 "learner has begun the task, and the network is no longer as it came; expected teacher=, a copy of the "
                 "network from before the task"
             )
         teacher = copy.deepcopy(network)
-    if learner.epoch == 0:
+    if not goes_on:
         learner.begin_task(task, n_classes=stream.n_seen[max([task, *tasks])])
     batches, held_out = learner.batches(stream.train(*tasks)), stream.held_out(*tasks)
     look_at_teacher = learner.frozen(teacher) if teacher is not None else None

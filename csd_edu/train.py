@@ -133,7 +133,7 @@ def _training(
             learner = Learner(_fresh_network(stream, config), stream, method, config, has_teacher=outer is not None)
         else:
             learner = Learner.resume(*checkpoint, stream, method, config, has_teacher=outer is not None)
-        began = describe_method(method, skip=own_state(method))
+        began = describe_method(method, state=False)
         test = stream.test()
         test_tasks = stream.task_of_class[test.labels]
         rows = [
@@ -293,7 +293,8 @@ def _some(names: Sequence[str]) -> str:
 def _check_constant(method: AnyMethod, began: dict[str, Any]) -> None:
     """Refuse a method that keeps something where no checkpoint finds it: in a variable outside, or a default value."""
     if "code" in began:
-        different, _ = differences(began, describe_method(method, skip=own_state(method)))
+        now = describe_method(method, state=False) | {"name": began["name"]}  # which would tell of settings as well
+        different, _ = differences(began, now)
         if different:
             raise ValueError(
                 f"{different[0]}: it changed during training, and a checkpoint can't hold it. What a method keeps are "

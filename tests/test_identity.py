@@ -657,6 +657,59 @@ def test_what_is_counted_outside_is_refused_by_its_name_after_the_first_epoch(st
     assert not list((tmp_path / "r").glob("checkpoint*")), "nothing is there to go on from"
 
 
+class Decaying(Method):
+    """The base of methods that change a setting."""
+
+    def __call__(self, step):
+        self.change()
+        return {k: v * self.rate for k, v in csd.methods.finetune(step).items()}
+
+
+@dataclass
+class Number(Decaying):
+    rate: float = 1.0
+
+    def change(self):
+        self.rate *= 0.9
+
+
+@dataclass
+class Listed(Decaying):
+    rates: list = field(default_factory=lambda: [1.0])
+
+    @property
+    def rate(self):
+        return self.rates[-1]
+
+    def change(self):
+        self.rates.append(self.rates[-1] * 0.9)
+
+
+@dataclass
+class Nested(Method):
+    inner: Method
+
+    def begin(self, setting):
+        self.inner.begin(setting)
+
+    def __call__(self, step):
+        return self.inner(step)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(Number(), "rate"), (Listed(), "rates"), (Nested(Number()), r"inner\.rate")], ids=str
+)
+def test_a_setting_that_changes_is_refused_as_it_is_no_state(stream, tmp_path, method, name):
+    with pytest.raises(ValueError, match=rf"^the method's {name} was .*, now .*: it changed during training"):
+        csd.train(stream, method, TINY, out=tmp_path / "r", progress=False)
+    assert not list((tmp_path / "r").glob("checkpoint*"))
+
+
+def test_the_state_of_a_method_inside_another_may_change(stream, tmp_path):
+    run = csd.train(stream, Nested(csd.methods.ER(size=9)), TINY, out=tmp_path / "r", progress=False)
+    assert run.finished
+
+
 def test_what_only_end_task_changes_outside_is_refused_before_the_task_counts(stream, tmp_path):
     seen = {"tasks": 0}
 

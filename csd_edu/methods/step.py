@@ -42,6 +42,7 @@ class Step:
         view: the network in training (the student) on any images, with gradient; `view(images, "stage2")` shows a
             feature map as well (`network.shows` has the names).
         teacher_view: the same of the frozen teacher, None if there is none; a gradient passes to images that want one.
+            Its logits are those of classes that have come.
         index: (B,) int64, which of the training images of this task these are: the rows of a bank.
         raw: (B, C, H, W) uint8, the images before crop and flip: what a memory keeps.
         augment: another random crop and flip, of any uint8 images of this size: a second view, or a memory's images.
