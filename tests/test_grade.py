@@ -109,6 +109,59 @@ def test_a_function_is_run_with_what_it_needs(cells, state, says):
     assert (judgement.state, says in judgement.message) == (state, True), judgement
 
 
+MEMORY = """
+import csd_edu as csd
+import torch.nn.functional as F
+from csd_edu import check
+""".strip()
+REMEMBERS = """
+class Remembers(csd.methods.Method):
+    def __init__(self, size=SIZE):
+        self.size = size
+
+    def begin(self, setting):
+        self.memory = csd.Memory(self.size)
+
+    def __call__(self, step):
+        terms = csd.methods.finetune(step)
+        if len(self.memory):
+            old = self.memory.draw(16)
+            terms["old"] = F.cross_entropy(step.view(step.augment(old.images)).logits, old.labels)
+        self.memory.add(images=step.raw, labels=step.labels)
+        return terms
+""".strip()
+CROPS = REMEMBERS.replace("images=step.raw", "images=step.images")
+OF_AN_OBJECT = (  # how an object is handed in
+    ("check.my_memory(Remembers())",),
+    ("mine = Remembers(size=20)\ncheck.my_memory(mine)",),
+    ("mine = Remembers(20)", "check.my_memory(mine)"),
+    ("class More(Remembers):\n    size = 3", "check.my_memory(f=More(size=min(SIZE, 30)))"),
+)
+
+
+@pytest.mark.parametrize("calls", OF_AN_OBJECT)
+def test_an_object_is_made_of_its_class(calls):
+    for source, state, mistake in ((REMEMBERS, "passed", None), (CROPS, "tried", "crops kept")):
+        (judgement,) = judged(MEMORY, "SIZE = 30", source, *calls, exercise="my_memory")
+        assert (judgement.state, judgement.mistake) == (state, mistake), judgement
+
+
+def test_an_object_that_cannot_be_made_is_told():
+    call = "check.my_memory(Remembers())"
+    (judgement,) = judged(MEMORY, "SIZE = train()", REMEMBERS, call, exercise="my_memory")
+    assert judgement.state == "failed"
+    assert "'Remembers' is not there" in judgement.message
+    (judgement,) = judged(MEMORY, "SIZE = 1", REMEMBERS, "check.my_memory(Remembers)", exercise="my_memory")
+    assert judgement.mistake == "the class itself"
+    stub = REMEMBERS.replace("self.memory = csd.Memory(self.size)", "raise NotImplementedError('write')")
+    assert [answer.state for answer in judged(MEMORY, "SIZE = 1", stub, call, exercise="my_memory")] == ["untried"]
+    names = {name: exercise.parameters for name, exercise in check.EXERCISES.items()}
+    statements, unread = inside.read_cells([MEMORY, REMEMBERS + ")", call])
+    losses = inside.find_losses(names, inside.find_calls(statements, names), unread)
+    assert losses.keys() == {"my_memory"}
+    assert losses["my_memory"].startswith("code cell 2 is no Python")
+
+
 def test_an_error_is_shown_with_the_students_line():
     (judgement,) = judged(IMPORTS, "def softmax(logits, temperature):\n    x = 1\n    return logits / nothing", CALL)
     assert judgement.mistake == "error"
@@ -161,7 +214,7 @@ def test_a_cell_that_is_no_python_is_named():
         ("x = torch.zeros(3)", True), ("x = float('-inf')", True), ("x = mine.get('a') or (lambda: train())", True),
         ("x = check.csd(f)", True), ("x = check.yours_or_ours('csd', ours=f)", True), ("x = csd.train(s)", False),
         ("x = [train(s) for s in range(3)]", False),
-        ("x = saved.run('csd')", False), ("x = f(1)", False), ("x = torch.zeros(train(s))", False),
+        ("x = saved.run('csd')", False), ("x = f(1)", False), ("x = A()", False), ("x = torch.zeros(train(s))", False),
         ("x = await y", False), ("x += 1", False), ("for i in range(3):\n    x = i", False), ("f(x)", False),
         ("if GPU:\n    x = 1\nelse:\n    x = 2", True), ("if GPU:\n    x = train()", False),
         ("try:\n    import a\nexcept ImportError:\n    a = None", True), ("import a", True), ("from a import *", True),
@@ -471,6 +524,13 @@ def one(*cells: str, **options: float) -> isolation.Outcome:
 def test_a_notebook_without_exercises_starts_no_torch():
     outcome = one("import os\nos._exit(3)", "print('hello')")
     assert outcome == isolation.Outcome({}, None, "")
+
+
+@pytest.mark.slow
+def test_an_object_is_checked_elsewhere():
+    for source, call, state in zip((REMEMBERS, CROPS), OF_AN_OBJECT[:2], ("passed", "tried"), strict=True):
+        outcome = one(MEMORY, "SIZE = 30", source, *call)
+        assert {name: result.state for name, result in outcome.results.items()} == {"my_memory": state}, outcome
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ check.recall_at_k(my_recall_at_k)  # ✕ not yet: you counted the query itself a
 check.hint("recall_at_k")          # a first hint; the fourth call shows the solution
 check.board()                      # what is done
 
-Each exercise, called with the student's function, runs it on small inputs that separate the typical mistakes, and
-returns a `Verdict`; it raises nothing for a wrong answer and prints nothing.
+Each exercise, called with the student's function (`my_memory`: object), runs it on small inputs that separate the
+typical mistakes, and returns a `Verdict`; it raises nothing for a wrong answer and prints nothing.
 
 To add one: write its solution and, below that, an `Exercise` with its cases, mistakes and hints (see `searching`);
 give it here the solution's name, and so its place among `EXERCISES`.
@@ -28,6 +28,7 @@ from csd_edu.check import (
     methods,
     progress,
     reading,
+    remembering,
     searching,
     teaching,
     training,
@@ -50,6 +51,7 @@ t_interval, paired_difference = intervals.T_INTERVAL, intervals.PAIRED_DIFFERENC
 training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPOCHS_LEFT, training.TRAIN_UNTIL
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
+my_memory = remembering.MY_MEMORY
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""

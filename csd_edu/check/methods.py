@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from csd_edu.check.answers import Loss, Problem, Rules, Terms
 from csd_edu.check.inputs import normal_step, uniform_step
 from csd_edu.check.running import Case, Exercise, Function, table
 from csd_edu.methods import Step
+
+Gradients = Sequence[Tensor | None]
 
 
 def my_csd(step: csd.methods.Step) -> dict[str, Tensor]:
@@ -383,17 +385,29 @@ def _broken_rule(f: Function, step: Step) -> Problem | None:
     try:
         terms = f(step)
     except (AttributeError, TypeError) as error:
-        if step.teacher is not None or "NoneType" not in str(error):
+        problem = no_teacher(error) if step.teacher is None else None
+        if problem is None:
             raise
-        message = (
-            "This goes wrong in the first task, where nobody has learnt anything yet: step.teacher is None. Ask "
-            f"`if step.teacher is not None:` first.\n{type(error).__name__}: {error}"
-        )
-        return Problem("a teacher asked in the first task", message)
-    return _no_terms(terms, when) or _bad_gradient(terms, leaves, when)
+        return problem
+    problem = no_terms(terms, when)
+    if problem is not None:
+        return problem
+    found = gradients(terms, leaves)
+    return bad_gradient(found[:2], found[2:], when)
 
 
-def _no_terms(terms: Any, when: str) -> Problem | None:
+def no_teacher(error: Exception) -> Problem | None:
+    """Return why a method went wrong in the first task, if it is for the teacher who is not there, or None."""
+    if "NoneType" not in str(error):
+        return None
+    message = (
+        "This goes wrong in the first task, where nobody has learnt anything yet: step.teacher is None. Ask "
+        f"`if step.teacher is not None:` first.\n{type(error).__name__}: {error}"
+    )
+    return Problem("a teacher asked in the first task", message)
+
+
+def no_terms(terms: Any, when: str) -> Problem | None:
     """Return why something is no dictionary of finite losses, or None."""
     example = 'expected a dictionary of named losses, such as {"ce": …, "triplet": …}'
     if terms is None:
@@ -429,11 +443,18 @@ def _no_terms(terms: Any, when: str) -> Problem | None:
     return None
 
 
-def _bad_gradient(terms: Mapping[str, Tensor], leaves: list[Tensor], when: str) -> Problem | None:
-    """Return what is wrong with the gradient in features and logits, the student's and then the teacher's; or None."""
+def gradients(terms: Mapping[str, Tensor], leaves: Sequence[Tensor]) -> Gradients:
+    """Return the gradient of the sum of all terms in each of some tensors, None where it has no part in them."""
     learning = [term for term in terms.values() if term.requires_grad]
-    found = torch.autograd.grad(learning, leaves, allow_unused=True) if learning else [None] * len(leaves)
-    student, teacher = found[:2], found[2:]
+    return (
+        torch.autograd.grad(learning, leaves, allow_unused=True, retain_graph=True)
+        if learning and leaves
+        else [None] * len(leaves)
+    )
+
+
+def bad_gradient(student: Gradients, teacher: Gradients, when: str) -> Problem | None:
+    """Return what is wrong with the gradients in features and logits, the student's and the teacher's; or None."""
     if all(gradient is None for gradient in student):
         message = (
             f"No term depends on the student {when}: nothing would be learnt. Is it cut off by .detach(), .item() or "

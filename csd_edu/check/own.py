@@ -12,7 +12,7 @@ from typing import Any, Literal
 Function = Callable[..., Any]
 
 _passed: dict[str, Function] = {}
-"""By exercise the function that was checked last in this session, if it passed."""
+"""By exercise the function, or the object, that was checked last in this session, if it passed."""
 
 
 def remember(exercise: str, f: Function, passed: bool) -> None:
@@ -48,7 +48,10 @@ def yours_or_ours(exercise: str, *, ours: Function | Literal["solution"] | None 
     else:
         what = f"with the kit's {exercise if ours == 'solution' else _named(ours, exercise)}"
     print(f"{what}, until yours has passed check.{exercise}")
-    return EXERCISES[exercise].solution if ours == "solution" else ours
+    if ours != "solution":
+        return ours
+    solution = EXERCISES[exercise].solution
+    return solution() if isinstance(solution, type) else solution
 
 
 def _named(f: Function, otherwise: str) -> str:

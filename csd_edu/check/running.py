@@ -157,6 +157,9 @@ class Exercise:
         tried: for a function that is not just called with the arguments of a case: `tried(f, *arguments)` tries it, and
             returns what is compared. The arguments are then the truth's.
         seconds: for all cases together; None for TIME_LIMIT.
+        called: the exercise's name, if it is not the solution's.
+        unusable: for objects instead of functions: `unusable(f)` says why f cannot be tried, or None. The solution is
+            then a class, and f itself is given to `tried`.
     """
 
     solution: Function
@@ -170,6 +173,8 @@ class Exercise:
     tested: str
     tried: Callable[..., Any] | None = None
     seconds: float | None = None
+    called: str | None = None
+    unusable: Callable[[Any], Problem | None] | None = None
 
     def __post_init__(self) -> None:
         self.__doc__ = inspect.cleandoc(self.doc)
@@ -186,7 +191,7 @@ class Exercise:
 
     @property
     def name(self) -> str:
-        return str(self.solution.__name__)
+        return self.called or str(self.solution.__name__)
 
     @property
     def parameters(self) -> list[str]:
@@ -247,7 +252,7 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     Returns:
         The verdict, which is not recorded yet.
     """
-    problem = _unusable(exercise, f)
+    problem = _unusable(exercise, f) if exercise.unusable is None else exercise.unusable(f)
     if problem is not None:
         return _failed(exercise, problem.message, problem.mistake)
     expected = list(map(exercise.right_answer, exercise.cases))  # before the student's time begins to count
@@ -360,6 +365,8 @@ def _call(exercise: Exercise, f: Function, arguments: Sequence[Any]) -> Any:
         positional, keywords = _arguments(exercise, f, values) or (list(values), {})
         return f(*positional, **keywords)
 
+    if exercise.unusable is not None:
+        return exercise.try_out(f, *arguments)
     return exercise.try_out(call, *arguments)
 
 

@@ -59,7 +59,7 @@ class Unread(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call of a check: the exercise, the cell it stands in, and the expression that gives the function."""
+    """A call of a check: the exercise, the cell it stands in, and the expression that gives the function or object."""
 
     exercise: str
     cell: int
@@ -68,7 +68,7 @@ class Call(NamedTuple):
 
 def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
     """Parse code cells, without those lines that only IPython understands."""
-    statements, unread = [], []
+    parsed, unread = [], []
     for number, text in enumerate(cells):
         try:
             nodes = _parsed(text)
@@ -77,8 +77,9 @@ def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
             reason = error.msg if isinstance(error, SyntaxError) else "it is too deep or holds a null byte"
             unread.append(Unread(number, text, f"{line}{reason}"))
             continue
-        statements += [Statement(number, node, _binds(node), _uses(node), _defines(node)) for node in nodes]
-    return statements, unread
+        parsed += [(number, node) for node in nodes]
+    own = frozenset(node.name for _, node in parsed if isinstance(node, ast.ClassDef))
+    return [Statement(number, n, _binds(n), _uses(n), _defines(n, own)) for number, n in parsed], unread
 
 
 def without_magics(text: str) -> str:
@@ -146,16 +147,23 @@ def needed(statements: Sequence[Statement], call: Call) -> list[Statement]:
 
 def find_losses(exercises: Iterable[str], calls: Sequence[Call], unread: Sequence[Unread]) -> dict[str, str]:
     """Return for each exercise of which something stands in a cell that is no Python what is wrong there."""
-    functions = {call.exercise: call.argument.id for call in calls if isinstance(call.argument, ast.Name)}
+    functions = {call.exercise: name for call in calls if (name := _name_in(call.argument))}
     losses = {}
     for name in exercises:
-        traces = rf"\bdef\s+(?:{re.escape(functions.get(name, name))})\s*\(" + rf"|\bcheck\.{re.escape(name)}\s*\(" * (
-            name not in functions
+        traces = (
+            rf"\b(?:def|class)\s+(?:{re.escape(functions.get(name, name))})\s*[(:]"
+            + rf"|\bcheck\.{re.escape(name)}\s*\(" * (name not in functions)
         )
         for cell in unread:
             if re.search(traces, cell.text):
                 losses[name] = f"code cell {cell.cell + 1} is no Python ({cell.reason})"
     return losses
+
+
+def _name_in(argument: ast.expr) -> str | None:
+    """Return the name of a checked function, or of the class of a checked object, if it is made in the call."""
+    argument = argument.func if isinstance(argument, ast.Call) else argument
+    return argument.id if isinstance(argument, ast.Name) else None
 
 
 def _parsed(text: str) -> list[ast.stmt]:
@@ -194,15 +202,17 @@ def _blocks(node: ast.stmt) -> list[ast.stmt]:
     return []
 
 
-def _defines(node: ast.stmt) -> bool:
+def _defines(node: ast.stmt, classes: frozenset[str]) -> bool:
+    """Return whether a statement can be run alone; objects of these classes, the notebook's own, are made at once."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Pass):
         return True
     if isinstance(node, ast.Assign):
-        return _needs_no_work(node.value)
+        return _needs_no_work(node.value, classes)
     if isinstance(node, ast.AnnAssign):
-        return node.value is not None and _needs_no_work(node.value)
+        return node.value is not None and _needs_no_work(node.value, classes)
     blocks = _blocks(node)
-    return bool(blocks) and all(map(_defines, blocks)) and (not isinstance(node, ast.If) or _needs_no_work(node.test))
+    quick = not isinstance(node, ast.If) or _needs_no_work(node.test, classes)
+    return bool(blocks) and quick and all(_defines(inner, classes) for inner in blocks)
 
 
 _MODULES = frozenset(("torch", "np", "numpy", "math", "F", "functools", "check"))
@@ -213,8 +223,13 @@ QUICK = _MODULES | _FUNCTIONS | frozenset(("frozenset", "min", "max", "sum", "ab
 """Names whose calls make constants, small tensors and verdicts, such as torch.tensor(…)."""
 
 
-def _needs_no_work(value: ast.expr) -> bool:
-    """Return whether a value is computed at once: constants, names, lambdas; no call but of what is quick."""
+def _needs_no_work(value: ast.expr, classes: frozenset[str]) -> bool:
+    """Return whether a value is computed at once: constants, names, lambdas; no call but of what is quick, or a class.
+
+    Args:
+        value: an expression.
+        classes: those that the notebook itself defines.
+    """
     pending: list[ast.AST] = [value]
     while pending:
         node = pending.pop()
@@ -222,6 +237,9 @@ def _needs_no_work(value: ast.expr) -> bool:
             continue
         if isinstance(node, ast.Call):
             owner: ast.expr = node.func
+            if isinstance(owner, ast.Name) and owner.id in classes:
+                pending += [*node.args, *node.keywords]
+                continue
             quick_method = isinstance(owner, ast.Attribute) and owner.attr == "get"
             while isinstance(owner, ast.Attribute):
                 owner = owner.value
