@@ -27,6 +27,16 @@ METHODS: dict[str, csd.methods.AnyMethod] = {
     "csd_memory 200": csd.methods.CSDMemory(200),
 }
 METRICS = ("recall_at_1", "head_accuracy")
+PAIRS = (
+    ("er 200", "er 50"),
+    ("er 800", "er 200"),
+    ("derpp 200", "derpp 50"),
+    ("derpp 800", "derpp 200"),
+    ("derpp 200", "er 200"),
+    ("csd_memory 200", "er 200"),
+    ("er 50", "csd"),
+)
+"""Compared with each other: more memory with less, and what uses the same memory otherwise."""
 
 
 def main() -> None:
@@ -62,21 +72,29 @@ def table(runs: dict[int, dict[str, csd.Run]]) -> str:
         "| method | R@1 | − fine-tuning | head accuracy | − fine-tuning | keeps |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in METHODS:
+    ends = {name: {metric: _ends(runs, name, metric) for metric in METRICS} for name in METHODS}
+    for name, of in ends.items():
         cells = []
         for metric in METRICS:
-            values = [found[name].metrics["summary"][metric] for found in runs.values()]
-            differences = [
-                value - found["finetune"].metrics["summary"][metric]
-                for value, found in zip(values, runs.values(), strict=True)
-            ]
-            cells += [_shown(values, ""), _shown(differences, "+") if name != "finetune" else ""]
+            cells += [_shown(of[metric]), "" if name == "finetune" else _lead(of[metric], ends["finetune"][metric])]
         kept = next(iter(runs.values()))[name].kept_bytes
         lines.append(f"| {name} | {' | '.join(cells)} | {in_bytes(kept)} |")
+    lines += ["", "| difference, paired | R@1 | head accuracy |", "| --- | --- | --- |"]
+    for a, b in PAIRS:
+        lines.append(f"| {a} − {b} | " + " | ".join(_lead(ends[a][m], ends[b][m]) for m in METRICS) + " |")
     return "\n".join(lines)
 
 
-def _shown(values: list[float], sign: str) -> str:
+def _ends(runs: dict[int, dict[str, csd.Run]], name: str, metric: str) -> list[float]:
+    """Return for each seed the metric on all classes after the last task."""
+    return [found[name].metrics["summary"][metric] for found in runs.values()]
+
+
+def _lead(a: list[float], b: list[float]) -> str:
+    return _shown([x - y for x, y in zip(a, b, strict=True)], "+")
+
+
+def _shown(values: list[float], sign: str = "") -> str:
     mean, half = mean_interval(values)
     return f"{mean:{sign}.3f} ± {half:.3f}".replace("-", "−")
 
