@@ -763,13 +763,13 @@ plots.task_matrices(
 # times 12.7 (Student's factor for two values): mostly far too wide, and by chance far too narrow. From three seeds
 # on, the cell prints it.
 #
-# **With a memory the race is unequal**, in two ways. The first one you can read off: images are kept, and they cost
-# bytes. The teacher of LwF and CSD costs some as well: with 100 images of 16×16 pixels, `my_memory` keeps less than
-# they do. With photographs it would be more; and where images must not be kept (those of people, say), bytes are not
-# the question. The second way is hidden: if a step learns the batch and as many old images, it learns twice as many.
-# Compare the first number of the first alphabet in the matrices below, from when there was nothing to be forgotten: it
-# is higher with a memory, or with the other seed the same. Part of the lead may be more training, not less forgetting. A
-# fair rival of a memory is another method with *the same* memory, such as `csd.methods.CSDMemory(size=100)` or
+# **With a memory the race is unequal**, in two ways. The first you can read off: images are kept, and they cost bytes.
+# The teacher of LwF and CSD costs some as well, and 100 images of 16×16 pixels are less than that. With photographs
+# they would be more; and where images must not be kept at all (those of patients, say), bytes are not the question.
+# The second way is hidden. If a step learns from the batch and from as many old images, it learns from twice as many.
+# Look at the first value of the first alphabet in the matrices above: with our memory it is higher, although there was
+# nothing to be forgotten yet. So a part of the lead may be more training, and not less forgetting. A fair rival of a
+# memory is another method with *the same* memory, such as `csd.methods.CSDMemory(size=100)` or
 # `csd.methods.DER(size=100)`.
 #
 # **What it does not show.** That any of these methods is better in general. The images are small and drawn, the
