@@ -38,9 +38,10 @@ def sections(source: Source) -> list[Section]:
 
 
 def exercises(source: Source) -> list[tuple[str, str]]:
-    """Return for each exercise of a notebook the function to be written, and minutes and difficulty in words."""
+    """Return for each exercise of a notebook the function or class to be written, minutes and difficulty in words."""
     cells = [cell for cell in source.cells if "exercise" in cell.tags]
-    return [(found[1], cell.time) for cell in cells if (found := re.search(r"^def (\w+)", cell.text, re.MULTILINE))]
+    names = [re.search(r"^(?:def|class) (\w+)", cell.text, re.MULTILINE) for cell in cells]
+    return [(name[1], cell.time) for name, cell in zip(names, cells, strict=True) if name]
 
 
 def discussions(source: Source) -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ def test_a_section_is_longer_than_its_exercises(student):
 @each_notebook
 def test_a_notebook_has_all_that_it_should(student):
     exercises = tagged(student, "exercise")
-    assert 2 <= len(exercises) <= 4
+    assert 2 <= len(exercises) <= 5
     for cell in exercises:
         assert re.match(r"# [\d.]+ min · difficulty ●", cell.source), cell.id
     assert len({cell.source.partition("\n")[0].count("●") for cell in exercises}) > 1  # they are graded
