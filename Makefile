@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # By file on all cores, one thread each: the networks are tiny, and threads that share a core wait for each other.
-RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo lab test test-fast test-all colab-env colab wheel saved-runs notebooks pictures lint format clean
 

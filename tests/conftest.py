@@ -14,7 +14,23 @@ import csd_edu as csd
 settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same examples in every run
 settings.load_profile("repeatable")
 
+LONG_FILES = (
+    "browser_widgets",
+    "benchmarks_gpu",
+    "browser",
+    "notebook_resume",
+    "own_method",
+    "cli",
+    "identity",
+    "grade",
+)
+"""Files that take long, by what follows test_: they begin first, lest one core waits for them in the end."""
+
 REAL_DATA = os.environ.get("CSD_EDU_DATA")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG_FILES)
 
 
 @pytest.fixture(scope="session", autouse=True)
