@@ -4,7 +4,7 @@
 
 Every run continues where it stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes
 after the last task with its 95 % interval (Student's t), the paired difference from fine-tuning, and the bytes kept.
-Weights are those of the papers; none was tuned here.
+Weights are the defaults of the methods; none was tuned here.
 """
 
 from __future__ import annotations

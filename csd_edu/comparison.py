@@ -209,7 +209,7 @@ def in_bytes(kept: Mapping[str, int] | None) -> str:
     if kept is None:
         return "–"
     n = sum(kept.values())
-    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB" if n >= 1e3 else f"{n} B"
+    return f"{n / 1e6:.1f} MB" if n >= 999_500 else f"{n / 1e3:.0f} kB" if n >= 1e3 else f"{n} B"
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -64,12 +64,13 @@ _LIBRARIES = [
 ]
 
 
-def describe_method(method: AnyMethod, *, state: bool = True) -> dict[str, Any]:
+def describe_method(method: AnyMethod, *, state: bool = True, made: Collection[str] = ()) -> dict[str, Any]:
     """Return what identifies a method, as JSON: its name, its card and, where there are any, settings and code.
 
     Args:
         method: a function, a `Method` or another object to call, perhaps with arguments bound by `functools.partial`.
         state: look at what it keeps, too; else at what must not change while it trains.
+        made: attributes that its `begin` makes anew, which are not looked at.
 
     Returns:
         "name", with the settings that were changed, such as "csd(weight=0.5)"; "settings" by name; "code", a checksum
@@ -79,7 +80,7 @@ def describe_method(method: AnyMethod, *, state: bool = True) -> dict[str, Any]:
     Raises:
         ValueError: if `partial` binds positional arguments.
     """
-    reader = _Reader(keeper(method), state)
+    reader = _Reader(keeper(method), state, made)
     reader.read("", method)
     changed = reader.changed(method)
     name = name_of(method) + (f"({', '.join(f'{key}={value}' for key, value in changed)})" if changed else "")
@@ -150,8 +151,8 @@ def _is_own_file(file: str) -> bool:
 class _Reader:
     """Walks through what a method is made of, and writes down what it finds."""
 
-    def __init__(self, owner: Any, state: bool) -> None:
-        self.owner, self.state = owner, state
+    def __init__(self, owner: Any, state: bool, made: Collection[str]) -> None:
+        self.owner, self.state, self.made = owner, state, made
         self.settings: dict[str, Any] = {}
         self.code: set[str] = set()
         self.unreadable: set[str] = set()
@@ -227,7 +228,8 @@ class _Reader:
         """Return the attributes of an object that are not read: its card and, if that is not wanted, its state."""
         is_state = not self.state and (value is self.owner or isinstance(value, Method))
         kept = own_state(value).items() if is_state else ()
-        return {"card", "__name__", *(key for key, part in kept if not isinstance(part, Method))}
+        made = self.made if value is self.owner else ()
+        return {"card", "__name__", *made, *(k for k, v in kept if not isinstance(v, Method | FunctionType | partial))}
 
     def _each(self, name: str, parts: Iterable[tuple[str, Any]]) -> None:
         for key, part in parts:

@@ -10,7 +10,7 @@ import torch
 
 from csd_edu.config import Config
 from csd_edu.learner import Learner, Log, Record
-from csd_edu.methods.method import AnyMethod, forget_gradients, training_tasks
+from csd_edu.methods.method import AnyMethod, check_method, forget_gradients, training_tasks
 from csd_edu.models import Network
 from csd_edu.tasks import Stream
 
@@ -44,7 +44,16 @@ def learn(
         ValueError: if the method returns no loss terms, or keeps what a checkpoint can't hold; or a teacher is missing.
         TrainingDivergedError: if a loss term or a weight becomes NaN or infinite.
     """
-    config = Config() if config is None else config
+    check_method(method)
+    if not 0 <= task < stream.n_tasks:
+        raise ValueError(f"task is {task}; expected 0 to {stream.n_tasks - 1}, one of the stream's")
+    if not isinstance(network, Network) or not isinstance(teacher, Network | None):
+        raise ValueError(
+            "network or teacher is no network; expected csd.models.build('resnet8'), or run.network(0) of a run"
+        )
+    if learner is not None and not (learner.network is network and learner.method is method):
+        raise ValueError("learner is that of another network or method; expected the one that an earlier call began")
+    config = learner.config if config is None and learner is not None else config or Config()
     tasks = training_tasks(method, task, stream.n_tasks)
     learner = learner or Learner(network, stream, method, config, has_teacher=teacher is not None)
     goes_on = learner.task == task and learner.epoch > 0

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -56,7 +57,7 @@ class Log:
         names = dict.fromkeys(name for terms in self.steps for name in terms)
         steps = {name: [i for i, terms in enumerate(self.steps) if name in terms] for name in names}
         return {
-            name: dict(zip(at, torch.stack([self.steps[i][name].double() for i in at]).tolist(), strict=True))
+            name: dict(zip(at, torch.stack([self.steps[i][name] for i in at]).double().tolist(), strict=True))
             for name, at in steps.items()
         }
 
@@ -74,6 +75,7 @@ class Learner:
     Attributes:
         task, epoch: the task at hand, and how many of its epochs are done.
         teacher_bytes: the size of the teacher, if the method has looked at it in this task, else 0.
+        end_seconds: what the method's `end_task` took in this task.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class Learner:
         self.precision = pick_precision(config.precision, self.device)
         self.network, self.method, self.config = network.to(self.device), method, config
         self.task = self.epoch = self.teacher_bytes = 0
-        self.best: dict[str, Any] | None = None  # validation "score" R@1, and the "weights" that reached it
+        self.end_seconds = 0.0
+        self.best: dict[str, Any] | None = None  # validation "score" R@1, and the weights that reached it
         self.begun = Packer()  # what the method's `begin` left
+        self.begun_shapes: dict[str, Any] = {}
         tasks = [training_tasks(method, t, stream.n_tasks) for t in range(stream.n_tasks)]
         self.setting = Setting(
             sizes=stream.sizes,
@@ -126,6 +130,7 @@ class Learner:
         """Remember what the method has made so far, and see whether it can be saved."""
         self.begun = Packer()
         self.begun.pack_method(keeper(self.method))
+        self.begun_shapes = {name: _shape_of(value) for name, value in self.begun.made.items()}
 
     def begin_task(self, task: int, n_classes: int) -> None:
         """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser."""
@@ -133,7 +138,7 @@ class Learner:
             self.begin_method()
         elif not self.begun.made:  # another learner began it
             self.note_begun()
-        self.task, self.epoch, self.teacher_bytes = task, 0, 0
+        self.task, self.epoch, self.teacher_bytes, self.end_seconds = task, 0, 0, 0.0
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "head", task))
         self.network.head.grow(max(0, n_classes - len(self.network.head.weight)), generator)
         self.begin_optimizer()
@@ -189,7 +194,7 @@ class Learner:
         """
         weights = dict(self.network.named_parameters())
         before = {name: (p._version, p.detach().clone() if thoroughly else None) for name, p in weights.items()}
-        terms = _checked_terms(self.method(step))
+        terms = _checked_terms(self.method(step), self.device)
         for name, parameter in weights.items():
             version, value = before[name]
             if parameter._version != version or (value is not None and not torch.equal(parameter.detach(), value)):
@@ -207,17 +212,23 @@ class Learner:
         random_numbers: dict[str, Any] | None = None
         records: Iterator[Record] | None = None
         record: Record | None = {}
-        while record is not None:
-            # Who reads the records has random numbers of his own, and may compute without gradients.
-            with self.seeded("end", self.task, state=random_numbers), torch.enable_grad():
-                if records is None:
-                    look = self.frozen(self.network)
-                    records = iter(self._hook("end_task", self.task, batches.images, batches.labels, look) or ())
-                record = next(records, None)
-                random_numbers = self._random_state()
-            if record is not None:
-                yield _checked_record(record) | {"kind": "end", "task": self.task}
-        self.network.requires_grad_(True)
+        learns = [parameter.requires_grad for parameter in self.network.parameters()]
+        try:
+            while record is not None:
+                started = time.perf_counter()
+                # The reader of the records has its own random state, and may compute without gradients.
+                with self.seeded("end", self.task, state=random_numbers), torch.enable_grad():
+                    if records is None:
+                        look = self.frozen(self.network)
+                        records = iter(self._hook("end_task", self.task, batches.images, batches.labels, look) or ())
+                    record = next(records, None)
+                    random_numbers = self._random_state()
+                self.end_seconds += time.perf_counter() - started
+                if record is not None:
+                    yield _checked_record(record) | {"kind": "end", "task": self.task}
+        finally:
+            for parameter, learnt in zip(self.network.parameters(), learns, strict=True):
+                parameter.requires_grad_(learnt)
         self.check_kept()
 
     # ------------------------------------------------------------------ parts of these
@@ -319,13 +330,17 @@ class Learner:
         score = metrics.recall_at_k(features, held_out.labels, features, held_out.labels, exclude_self=True)[1]
         if self.config.select == "best" and (self.best is None or score > self.best["score"]):
             weights = {name: value.clone() for name, value in self.network.state_dict().items()}
-            self.best = {"score": score, "weights": weights}
+            beside = [parameter.detach().clone() for parameter in own_parameters(self.method)]
+            self.best = {"score": score, "weights": weights, "beside": beside}
         return {"validation_recall_at_1": None if math.isnan(score) else score}
 
     def restore_best(self) -> None:
         """Go back to the epoch that was best on the held-out images, if that is asked for."""
         if self.best is not None:
             self.network.load_state_dict(self.best["weights"])
+            with torch.no_grad():
+                for parameter, value in zip(own_parameters(self.method), self.best.get("beside", ()), strict=True):
+                    parameter.copy_(value)
             self.best = None
 
     # ------------------------------------------------------------------ what is kept
@@ -349,6 +364,11 @@ class Learner:
                 raise ValueError(
                     f"{name}, a {type(value).__name__}, was made during training, so that a checkpoint can't fill it "
                     "again; expected begin(self, setting) to make it"
+                )
+            if name.startswith("method.") and self.begun_shapes[name] != _shape_of(value):
+                raise ValueError(
+                    f"{name}, a {type(value).__name__}, has other parts or sizes than begin(self, setting) made, so "
+                    "that a checkpoint can't fill it again; expected begin to make it as large as it will be"
                 )
         for name, other in packer.shared.items():
             if name.startswith("method.") and self.begun.shared.get(name) != other:
@@ -378,9 +398,11 @@ class Learner:
         kept = {}
         for name, value in own_state(self.method).items():
             packer = Packer()
-            packer.pack(value, name)
-            if not isinstance(value, torch.optim.Optimizer) and packer.tensors:
-                kept[name] = sum(tensor.nbytes for tensor in packer.tensors.values())
+            packed = packer.pack(value, name)
+            n = sum(tensor.nbytes for tensor in packer.tensors.values())
+            n += 8 * _count_numbers(packed) if isinstance(value, list | tuple | dict) else 0
+            if n and not isinstance(value, torch.optim.Optimizer):
+                kept[name] = n
         if self.teacher_bytes:
             kept["teacher"] = self.teacher_bytes
         tasks = set(training_tasks(self.method, self.task, stream.n_tasks))
@@ -393,8 +415,9 @@ class Learner:
         packer = Packer()
         state = {
             "network": packer.pack_state(self.network.state_dict(), "network"),
-            "optimizer": packer.pack(self.optimizer, "optimizer"),
-            "scaler": packer.pack(self.scaler, "scaler"),
+            # Between two tasks there is none to keep: the next task's is still to be made.
+            "optimizer": packer.pack(self.optimizer, "optimizer") if self.epoch else None,
+            "scaler": packer.pack(self.scaler, "scaler") if self.epoch else None,
             "best": packer.pack(self.best, "best"),
             "task": self.task,
             "epoch": self.epoch,
@@ -402,7 +425,7 @@ class Learner:
             "method": packer.pack_method(keeper(self.method)),
         }
         self.check_kept(packer)
-        if self.epoch:  # else the next task's optimiser is still to be made
+        if self.epoch:
             self.check_trained()
         return packer.tensors, state
 
@@ -436,7 +459,7 @@ class Learner:
         unpacker.fill_method(keeper(method), state["method"])
         learner.begin_optimizer()  # with what the method has now
         learner.best = unpacker.unpack(state["best"], None, "best")
-        for name in ("optimizer", "scaler"):
+        for name in ("optimizer", "scaler") if state["optimizer"] is not None else ():
             unpacker.unpack(state[name], getattr(learner, name), name)
         return learner
 
@@ -452,9 +475,25 @@ class Learner:
             self.best = {"score": state["best"], "weights": below("best", tensors)}
 
 
+def _shape_of(value: Any) -> Any:
+    """Return what has to be the same for a state to be filled in again: shapes of a module, groups of an optimiser."""
+    if isinstance(value, torch.nn.Module):
+        return {name: tuple(part.shape) for name, part in value.state_dict().items() if isinstance(part, Tensor)}
+    if isinstance(value, torch.optim.Optimizer):
+        return [len(group["params"]) for group in value.param_groups]
+    return value.size if isinstance(value, Memory) else None
+
+
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names start with "prefix.", without it."""
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _count_numbers(packed: Any) -> int:
+    """Return how many numbers stand in what was packed as JSON."""
+    if isinstance(packed, dict):
+        return 0 if "tensor" in packed else sum(map(_count_numbers, packed.values()))
+    return sum(map(_count_numbers, packed)) if isinstance(packed, list) else isinstance(packed, int | float)
 
 
 def _checked_record(record: Any) -> Record:
@@ -473,7 +512,7 @@ def _checked_record(record: Any) -> Record:
     return dict(record)
 
 
-def _checked_terms(terms: Terms) -> Terms:
+def _checked_terms(terms: Terms, device: torch.device) -> Terms:
     """Refuse what is no dictionary of scalar loss terms; it comes from a student's own function."""
     example = 'expected a dictionary of named scalar tensors, such as {"ce": losses.cross_entropy(...)}'
     if not isinstance(terms, Mapping) or not terms:
@@ -483,6 +522,12 @@ def _checked_terms(terms: Terms) -> Terms:
         if not isinstance(term, Tensor) or term.ndim != 0:
             what = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
             raise ValueError(f"the method's term {name!r} is {what}; {example}")
+    odd = [name for name, term in terms.items() if term.device.type != device.type]
+    if odd:
+        raise ValueError(
+            f"the method's term {odd[0]!r} is on {terms[odd[0]].device}, and the network on {device}; expected all "
+            "terms there, such as torch.zeros((), device=step.images.device)"
+        )
     if not any(term.requires_grad for term in terms.values()):
         raise ValueError("no term of the method depends on step.features or step.logits; nothing would be learnt")
     return terms

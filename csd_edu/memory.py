@@ -111,7 +111,9 @@ class Memory:
         if len(self) == 0:
             raise ValueError("the memory is empty; add rows first, and ask `if len(memory):` before drawing")
         chosen = torch.randperm(len(self))[:n]
-        return SimpleNamespace(**{name: held[chosen.to(held.device)] for name, held in self.rows.items()})
+        return SimpleNamespace(
+            **{name: held[chosen.to(held.device, non_blocking=True)] for name, held in self.rows.items()}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that decides how the memory goes on, as tensors (copies) and plain numbers by name."""

@@ -173,6 +173,9 @@ class Network(nn.Module):
         unknown = [name for name in names if name not in self.shows]
         if unknown:
             raise ValueError(f"this network shows no {unknown[0]!r}; expected some of {', '.join(self.shows)}")
+        on_cpu = images.device.type == "cpu"  # elsewhere, looking at the values would wait for the device
+        if images.is_floating_point() and on_cpu and images.numel() and float(images.detach().max()) > 2:
+            raise ValueError(f"float images go up to {float(images.max()):g}; expected values from 0 to 1, or uint8")
         x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         x = (x - self.pixel_mean) / self.pixel_std
         features, shown = self.backbone(x.contiguous(memory_format=torch.channels_last), names)

@@ -117,7 +117,7 @@ class Run:
 
     @property
     def records(self) -> list[Record]:
-        """What was written down after each epoch ("kind": "epoch") and each task ("kind": "task")."""
+        """What was written down after each epoch ("kind": "epoch") and task ("task"), and by `end_task` ("end")."""
         path = self.path / "records.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a line without its end is not whole
         return [json.loads(line) for line in lines]
@@ -147,7 +147,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """Seconds spent training and measuring, interruptions not counted."""
-        return float(sum(record["seconds"] for record in self.records))
+        return float(sum(record.get("seconds", 0.0) for record in self.records))
 
     def test(self) -> dict[str, Tensor]:
         """Return "labels" (N,) and "tasks" (N,) of the test images and, if saved, "images" (N, C, H, W) uint8."""

@@ -85,9 +85,9 @@ class Packer:
                 packed["beside"] = self.pack_state(_beside(value), f"{name}.(beside)")
             return packed
         raise ValueError(
-            f"{name} is a {type(value).__name__}, which a checkpoint can't hold; expected tensors, modules, "
-            "optimisers, csd.Memory, numbers, texts, or lists and dictionaries of these. What never changes can be a "
-            "dataclass field"
+            f"{name} is a {type(value).__name__}, which a checkpoint can't hold; expected tensors (of an array: "
+            "torch.from_numpy), modules, optimisers, csd.Memory, numbers, texts, or lists and dictionaries of these. "
+            "What never changes can be a dataclass field"
         )
 
     def pack_state(self, state: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Stream:
 
     def __repr__(self) -> str:
         sizes = " + ".join(map(str, self.sizes))
-        return f"Stream of {self.n_tasks} tasks ({sizes} classes) from {self.dataset!r}"
+        return f"Stream of {self.n_tasks} task{'s' * (self.n_tasks > 1)} ({sizes} classes) from {self.dataset!r}"
 
 
 def split(

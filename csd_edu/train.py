@@ -22,7 +22,7 @@ from csd_edu.files import locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
-from csd_edu.methods.method import AnyMethod, keeper, own_state, training_tasks
+from csd_edu.methods.method import AnyMethod, check_method, keeper, own_state, training_tasks
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
@@ -92,10 +92,7 @@ def training(
     """
     device = pick_device(config.device)
     pick_precision(config.precision, device)
-    if isinstance(method, type):
-        raise ValueError(f"method is the class {method.__name__}; expected an object of it: {method.__name__}()")
-    if not callable(method):
-        raise ValueError(f"method is {method!r}; expected a function such as csd.methods.csd (without calling it)")
+    check_method(method)
     _check_images(stream)
     if config.select == "best" and not all(_has_pairs(stream.held_out(t)) for t in range(stream.n_tasks)):
         raise ValueError(
@@ -103,26 +100,28 @@ def training(
             "expected csd.split(..., validation=0.1) or more"
         )
     outer = None if teacher is None else _teacher(teacher, stream)
+    Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
+    trial = copy.deepcopy(method)  # what can't be begun is refused before any work
+    before = own_state(trial)
+    Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
+    made = [name for name, value in own_state(trial).items() if before.get(name) is not value]
     description = {
-        "method": describe_method(method),
+        "method": describe_method(method, made=made),
         "config": config.to_json(),
         "stream": stream.describe(),
         "environment": environment(),
     }
     if outer is not None:
         description["teacher"] = _describe_teacher(teacher, outer)
-    Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
     method = copy.deepcopy(method)
-    trial = copy.deepcopy(method)  # what can't be begun is refused before any work
-    Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
     if device.type == "cpu":
         keep_freed_memory()
     run = open_run(Path(out), description, stream)
-    return _training(run, stream, method, config, outer)
+    return _training(run, stream, method, config, outer, began=describe_method(trial, state=False))
 
 
 def _training(
-    run: Run, stream: Stream, method: AnyMethod, config: Config, outer: Network | None
+    run: Run, stream: Stream, method: AnyMethod, config: Config, outer: Network | None, began: dict[str, Any]
 ) -> Generator[Record, None, None]:
     if run.finished:
         return
@@ -133,7 +132,6 @@ def _training(
             learner = Learner(_fresh_network(stream, config), stream, method, config, has_teacher=outer is not None)
         else:
             learner = Learner.resume(*checkpoint, stream, method, config, has_teacher=outer is not None)
-        began = describe_method(method, state=False)
         test = stream.test()
         test_tasks = stream.task_of_class[test.labels]
         rows = [
@@ -168,7 +166,7 @@ def _training(
                 "collapsed": metrics.is_collapsed(features),
                 **row,
                 "kept_bytes": learner.kept_bytes(stream),
-                "seconds": time.perf_counter() - started,
+                "seconds": learner.end_seconds + time.perf_counter() - started,
             }
             learner.task, learner.epoch = task + 1, 0
             journal.write(record, *learner.state())
@@ -297,8 +295,9 @@ def _check_constant(method: AnyMethod, began: dict[str, Any]) -> None:
         different, _ = differences(began, now)
         if different:
             raise ValueError(
-                f"{different[0]}: it changed during training, and a checkpoint can't hold it. What a method keeps are "
-                "attributes of a csd.methods.Method; a list that is only appended to is taken for a log"
+                f"{different[0]}: it changed during training, and a checkpoint can't hold it. What a method keeps is "
+                "in attributes of a csd.methods.Method that are no dataclass fields: those are settings. Only a list "
+                "outside of a function that it appends to, and never reads, is taken for a log"
             )
 
 

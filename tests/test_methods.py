@@ -403,7 +403,7 @@ ROW = 64 * 4  # of the head
 KEPT = {
     "finetune": (csd.methods.finetune, {}),
     "er": (csd.methods.ER(size=10), {"memory": 10 * (IMAGE + LABEL)}),
-    "der": (csd.methods.DER(size=10), {"memory": 10 * (IMAGE + LABEL + 6 * 4)}),
+    "der": (csd.methods.DER(size=10), {"memory": 10 * (IMAGE + 6 * 4)}),
     "lwf": (csd.methods.lwf, {"teacher": NETWORK + 2 * ROW}),
     "csd": (csd.methods.csd, {"teacher": NETWORK + 2 * ROW}),
     "joint": (csd.methods.joint, {"images of all tasks": 6 * 8 * IMAGE}),

@@ -1,22 +1,20 @@
 from dataclasses import dataclass
 
-import torch
-
 from csd_edu import losses
-from csd_edu.memory import Memory
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.er import ER
+from csd_edu.methods.method import Card, Look
 from csd_edu.methods.step import Step, Tensor
 
 
 @dataclass
-class CSDMemory(Method):
+class CSDMemory(ER):
     """CSD with a memory: its losses on each batch together with as many stored images of what has come so far.
 
     New images are then contrasted with stored old ones as well; the formula stays as it is. Both networks see the same
     crops and flips.
 
     Attributes:
-        size: how many images the memory holds, chosen by reservoir sampling among all that have come.
+        size: how many images the memory holds, as in `er`.
         weight, temperature: of the contrast.
         kd_weight, kd_temperature: of the distillation of answers.
 
@@ -31,21 +29,13 @@ class CSDMemory(Method):
         look=Look("#009E73", "cross", "dot"),
     )
 
-    size: int = 200
     weight: float = 1.0
     temperature: float = 0.07
     kd_weight: float = 1.0
     kd_temperature: float = 2.0
 
-    def begin(self, setting: Setting) -> None:
-        self.memory = Memory(self.size)
-
     def __call__(self, step: Step) -> dict[str, Tensor]:
-        images, labels = step.images, step.labels
-        if len(self.memory):
-            old = self.memory.draw(len(labels))
-            images, labels = torch.cat([images, step.augment(old.images)]), torch.cat([labels, old.labels])  # (2B, …)
-        self.memory.add(images=step.raw, labels=step.labels)
+        images, labels = self.joined(step)
         student = step.view(images)
         terms = {
             "ce": losses.cross_entropy(student.logits, labels),

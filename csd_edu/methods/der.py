@@ -14,7 +14,7 @@ class DER(Method):
         fine-tuning + α · mean (z(x') − z')²        for images x' of the memory and their stored logits z'
 
     Attributes:
-        size: how many images the memory holds, chosen by reservoir sampling among all that have come.
+        size: how many images the memory holds, by reservoir sampling, as in `er`.
         alpha: weight of the stored answers.
 
     Source: Buzzega et al., "Dark Experience for General Continual Learning", NeurIPS 2020, eq. 6. Here the head grows,
@@ -38,8 +38,12 @@ class DER(Method):
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
         terms = finetune(step) | self.replay(step)
-        self.memory.add(images=step.raw, labels=step.labels, logits=step.logits.detach())
+        self.memory.add(images=step.raw, logits=step.logits.detach(), **self.beside(step))
         return terms
+
+    def beside(self, step: Step) -> dict[str, Tensor]:
+        """Return what else is stored of a batch."""
+        return {}
 
     def replay(self, step: Step) -> dict[str, Tensor]:
         """Return the terms about the past; none before there is one."""

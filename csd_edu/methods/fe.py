@@ -47,6 +47,10 @@ class FE(Method):
     temperature: float = 4.0
 
     def begin(self, setting: Setting) -> None:
+        if setting.has_teacher:
+            raise ValueError(
+                "fe estimates the networks of earlier tasks, and takes no teacher= from outside; leave it out"
+            )
         self.changes: list[Tensor] = []  # for each network before the teacher, the oldest first: (low, high)
         self.change = torch.zeros(2, device=setting.device)  # from the student to the teacher, so far in this task
 

@@ -7,14 +7,15 @@ from csd_edu.methods.step import Step, Tensor
 @Card(
     title="Feature distillation",
     sentence="Fine-tuning, and hold each image’s features to those that the teacher gives it.",
-    source="Romero et al. 2015",
+    source="Hou et al. 2019; Romero et al. 2015",
     look=Look("#CC79A7", "diamond-tall", "dot"),
     terms={"feature": Term("distance of the features from the teacher's")},
 )
 def feature_distillation(step: Step, weight: float = 10.0, kind: str = "cosine") -> dict[str, Tensor]:
     """Fine-tune, and keep each feature where the teacher has it: by cosine, or by Euclidean distance (kind="l2").
 
-    Source: after Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, where the hint is a feature map.
+    Source: by cosine Hou et al., "Learning a Unified Classifier Incrementally via Rebalancing", CVPR 2019; "l2" after
+    Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, where the hint is a feature map.
     """
     terms = finetune(step)
     if step.teacher is not None:

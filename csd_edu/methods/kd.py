@@ -31,7 +31,7 @@ class KD(Method):
 
     def begin(self, setting: Setting) -> None:
         if not setting.has_teacher:
-            raise ValueError("kd has no teacher; expected csd.train(stream, csd.methods.kd, config, teacher=run)")
+            raise ValueError("kd has no teacher; expected csd.train(..., teacher=run), or --teacher RUN")
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
         assert step.teacher is not None  # begin has seen to it

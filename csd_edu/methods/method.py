@@ -45,7 +45,7 @@ class Card:
         title: a few words.
         sentence: what it does, in one sentence or two.
         source: author, where and when, such as "Li & Hoiem, ECCV 2016".
-        look: of its curves; None for one that no other method at hand has.
+        look: of its curves; None: one that is free in a figure.
         terms: the loss terms that it adds to those of the methods that it builds on, by name.
         bound: if it is no rival but a bound on what can be reached, which, such as "the usual upper bound".
     """
@@ -139,13 +139,21 @@ class Method:
             view: the trained network, in evaluation mode and without gradient.
 
         Returns:
-            None, or records of its own for the run's log, perhaps as a generator.
+            None, or records of its own for the run's log, such as [{"herded": 20}], perhaps as a generator.
         """
         return None
 
     def training_tasks(self, task: int, n_tasks: int) -> Iterable[int]:
         """Return which tasks' images are trained on when the stream reaches `task`."""
         return (task,)
+
+
+def check_method(method: Any) -> None:
+    """Raise a ValueError if something is no method, or a class in place of an object."""
+    if isinstance(method, type):
+        raise ValueError(f"method is the class {method.__name__}; expected an object of it: {method.__name__}()")
+    if not callable(method):
+        raise ValueError(f"method is {method!r}; expected a function such as csd.methods.csd (without calling it)")
 
 
 def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:
@@ -199,7 +207,7 @@ def own_parameters(method: AnyMethod) -> list[nn.Parameter]:
     kept = list(_parts(own_state(method)))
     optimised = {id(p) for part in kept if isinstance(part, torch.optim.Optimizer) for p in _held(part)}
     held = {id(p): p for part in kept if not isinstance(part, torch.optim.Optimizer) for p in _held(part)}
-    return [p for key, p in held.items() if p.requires_grad and key not in optimised]
+    return [p for key, p in held.items() if key not in optimised]  # a frozen one may thaw
 
 
 def holder_of(method: AnyMethod, parameter: nn.Parameter) -> str:
