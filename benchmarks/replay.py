@@ -17,6 +17,7 @@ import torch
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
 from csd_edu.metrics import mean_interval
+from csd_edu.plots.style import number
 
 SIZES = (50, 200, 800)
 METHODS: dict[str, csd.methods.AnyMethod] = {
@@ -96,7 +97,7 @@ def _lead(a: list[float], b: list[float]) -> str:
 
 def _shown(values: list[float], sign: str = "") -> str:
     mean, half = mean_interval(values)
-    return f"{mean:{sign}.3f} ± {half:.3f}".replace("-", "−")
+    return f"{number(mean, f'{sign}.3f')} ± {number(half)}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def progress_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The checks keep their progress in a file of the test's own."""
     monkeypatch.setenv("CSD_EDU_PROGRESS", str(tmp_path / "progress.json"))
     return tmp_path / "progress.json"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Where tensors are tiny, a second thread only costs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def need(available: object, reason: str) -> None:
