@@ -13,13 +13,7 @@ from csd_edu.methods import Step, View
 BATCH = 3
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The networks here are tiny: a second thread only costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_images(channels=3, height=16, width=16, seed=0, n=BATCH):
