@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,6 +119,26 @@ def check_writable(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} is a file; expected a folder to save into")
     if not is_writable(folder):
         raise PermissionError(f"{folder} is read-only; choose another folder, or make it writable")
+
+
+@contextlib.contextmanager
+def copied(source: Path, target: Path, *, leave_out: Collection[str] = ()) -> Iterator[Path]:
+    """Lend a copy of a folder's files to be finished; it gets its place, whole, when the block ends well.
+
+    Raises:
+        FileExistsError: if the place is taken.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} is there already; choose another folder")
+    check_writable(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", *leave_out))
+        yield temporary
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def learn(
             )
         teacher = copy.deepcopy(network)
     if not goes_on:
-        learner.begin_task(task, n_classes=stream.n_seen[max([task, *tasks])])
+        learner.begin_task(task, n_classes=stream.n_seen[max(task, *tasks)] if tasks else 0)  # else none is learnt
     batches, held_out = learner.batches(stream.train(*tasks)), stream.held_out(*tasks)
     look_at_teacher = learner.frozen(teacher) if teacher is not None else None
 

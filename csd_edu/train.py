@@ -18,11 +18,19 @@ from torch import Tensor
 
 from csd_edu import metrics, models
 from csd_edu.config import Config
-from csd_edu.files import locked, write_json
+from csd_edu.files import copied, locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
-from csd_edu.methods.method import AnyMethod, check_method, keeper, own_state, training_tasks
+from csd_edu.methods.method import (
+    AnyMethod,
+    begins_as,
+    check_method,
+    keeper,
+    name_of,
+    own_state,
+    training_tasks,
+)
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
@@ -90,6 +98,55 @@ def training(
     Arguments and errors are those of `train`; the arguments are checked at once, before the first record. Stopping
     early, or being killed, leaves a run that the same call continues, to the same numbers as if never stopped.
     """
+    outer, description, began = describe_run(stream, method, config, teacher)
+    method = copy.deepcopy(method)
+    if pick_device(config.device).type == "cpu":
+        keep_freed_memory()
+    run = open_run(Path(out), description, stream)
+    return _training(run, stream, method, config, outer, began)
+
+
+def begin_with(first: Run, stream: Stream, method: AnyMethod, config: Config, *, out: str | Path) -> Run:
+    """Begin a run with a copy of another one's first task, as if the method had learnt it by itself.
+
+    Args:
+        first: a run that has learnt its first task, and stopped there; of the method that this one `begins_as`.
+        stream, method, config: of the new run; stream and config are those of `first`.
+        out: the new run's folder, which is not there yet.
+
+    Returns:
+        The run, with one task learnt: `train` with the same arguments goes on.
+
+    Raises:
+        ValueError: if the method's card doesn't say that it begins as that of `first`, stream or config is another,
+            or `first` has learnt another number of tasks.
+        FileExistsError: if `out` is there.
+    """
+    out = Path(out)
+    _, description, _ = describe_run(stream, method, config)
+    of_first = first.description
+    if [of_first["config"], of_first["stream"]] != [description["config"], description["stream"]]:
+        raise ValueError(f"{first.path} has another stream or config; expected the same as those of the new run")
+    if first.method != begins_as(method):
+        raise ValueError(
+            f"{name_of(method)} does not begin as {first.method} does, as far as its card says; expected "
+            f"Card(begins_as={first.method!r})"
+        )
+    if first.tasks_learnt != 1 or any(record["task"] > 0 for record in first.records):
+        raise ValueError(f"{first!r}; expected a run that has learnt its first task, and nothing of the second")
+    with copied(first.path, out, leave_out=("config.json",)) as folder:
+        write_json(folder / "config.json", of_first | {"method": description["method"]})
+    return Run.load(out)
+
+
+def describe_run(
+    stream: Stream, method: AnyMethod, config: Config, teacher: Run | Network | None = None
+) -> tuple[Network | None, dict[str, Any], dict[str, Any]]:
+    """Check the arguments of `train`, and return the teacher's network, what identifies the run, and the begun method.
+
+    Raises:
+        ValueError: if an argument is impossible.
+    """
     device = pick_device(config.device)
     pick_precision(config.precision, device)
     check_method(method)
@@ -113,11 +170,7 @@ def training(
     }
     if outer is not None:
         description["teacher"] = _describe_teacher(teacher, outer)
-    method = copy.deepcopy(method)
-    if device.type == "cpu":
-        keep_freed_memory()
-    run = open_run(Path(out), description, stream)
-    return _training(run, stream, method, config, outer, began=describe_method(trial, state=False))
+    return outer, description, describe_method(trial, state=False)
 
 
 def _training(

@@ -15,6 +15,7 @@ from csd_edu.methods.er import ER as ER, er as er
 from csd_edu.methods.fe import FE as FE, fe as fe
 from csd_edu.methods.feature_distillation import feature_distillation as feature_distillation
 from csd_edu.methods.finetune import finetune as finetune
+from csd_edu.methods.frozen import Frozen as Frozen, frozen as frozen
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.lwf import lwf as lwf
@@ -31,6 +32,7 @@ from csd_edu.methods.method import (
 )
 from csd_edu.methods.mmd import mmd as mmd
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
+from csd_edu.methods.supcon import supcon as supcon
 
 NAMED: dict[str, AnyMethod] = {
     name_of(value): value for value in list(globals().values()) if not isinstance(value, type) and card_of(value)

@@ -11,13 +11,18 @@ from csd_edu.methods.step import Step, Tensor
     source="Barletti et al. 2021",
     look=Look("#009E73", "circle"),
     terms={"csd": Term("contrastive supervised distillation of the features", Look("#009E73", "circle"))},
+    begins_as="finetune",
 )
-def csd(step: Step, weight: float = 1.0, temperature: float = 0.07) -> dict[str, Tensor]:
+def csd(
+    step: Step, weight: float = 1.0, temperature: float = 0.07, distillation: float = 1.0
+) -> dict[str, Tensor]:
     """Contrastive Supervised Distillation: LwF, and contrast the student's features with the teacher's by class.
+
+    All weights are 1 as released; `distillation` is that of the answers.
 
     Source: Barletti et al., ICIAP 2021, arXiv 2205.05476.
     """
-    terms = lwf(step)
+    terms = lwf(step, weight=distillation)
     if step.teacher is not None:
         loss = losses.csd(step.features, step.teacher.features, step.labels, temperature=temperature)
         terms["csd"] = weight * loss

@@ -10,6 +10,7 @@ from csd_edu.methods.step import Step, Tensor
     source="Hou et al. 2019; Romero et al. 2015",
     look=Look("#CC79A7", "diamond-tall", "dot"),
     terms={"feature": Term("distance of the features from the teacher's")},
+    begins_as="finetune",
 )
 def feature_distillation(step: Step, weight: float = 10.0, kind: str = "cosine") -> dict[str, Tensor]:
     """Fine-tune, and keep each feature where the teacher has it: by cosine, or by Euclidean distance (kind="l2").

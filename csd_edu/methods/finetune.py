@@ -11,6 +11,7 @@ from csd_edu.methods.step import Step, Tensor
         "ce": Term("cross-entropy", Look("#0072B2", "square")),
         "triplet": Term("batch-hard triplet loss", Look("#E69F00", "triangle-up")),
     },
+    begins_as="finetune",
 )
 def finetune(step: Step) -> dict[str, Tensor]:
     """Learn the new classes and do nothing against forgetting: cross-entropy and triplet loss."""

@@ -11,6 +11,7 @@ from csd_edu.methods.step import Step, Tensor
     source="Li & Hoiem 2016",
     look=Look("#0072B2", "triangle-up"),
     terms={"kd": Term("distillation of the old classes' answers", Look("#CC79A7", "diamond"))},
+    begins_as="finetune",
 )
 def lwf(step: Step, weight: float = 1.0, temperature: float = 2.0) -> dict[str, Tensor]:
     """Learning without Forgetting: fine-tuning, and keep answering for the old classes as the teacher does.

@@ -48,6 +48,8 @@ class Card:
         look: of its curves; None: one that is free in a figure.
         terms: the loss terms that it adds to those of the methods that it builds on, by name.
         bound: if it is no rival but a bound on what can be reached, which, such as "the usual upper bound".
+        begins_as: the method that computes the same in the first task, whatever the settings: methods with the same
+            one can share that task's training, see `csd_edu.sweep`. Empty if there is none.
     """
 
     title: str
@@ -56,6 +58,7 @@ class Card:
     look: Look | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     bound: str = ""
+    begins_as: str = ""
 
     def __call__(self, function: F) -> F:
         """Give a function its card: `@Card(title="…", sentence="…")` above it."""
@@ -173,6 +176,12 @@ def card_of(method: AnyMethod) -> Card | None:
     """Return a method's card, or None if it has none."""
     card = getattr(keeper(method), "card", None)
     return card if isinstance(card, Card) else None
+
+
+def begins_as(method: AnyMethod) -> str:
+    """Return the name of the method that computes the same in the first task, as the card says; "" if it says none."""
+    card = card_of(method)
+    return card.begins_as if card else ""
 
 
 def keeper(method: AnyMethod) -> Any:

@@ -10,6 +10,7 @@ from csd_edu.methods.step import Step, Tensor
     source="Chen et al. 2020",
     look=Look("#56B4E9", "pentagon", "dot"),
     terms={"mmd": Term("maximum mean discrepancy from the teacher's features")},
+    begins_as="finetune",
 )
 def mmd(step: Step, weight: float = 1.0) -> dict[str, Tensor]:
     """Distil the answers, and keep the distribution of the features: LwF and the maximum mean discrepancy.

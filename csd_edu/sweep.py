@@ -1,0 +1,277 @@
+"""Many trainings side by side: each in a process of its own with one thread, as many at a time as there are cores.
+
+The numbers of a run are the same whether it trains alone or beside others. Methods whose cards say that they begin
+alike learn the first task of a stream once, and go on from copies.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from joblib.externals.loky import ProcessPoolExecutor
+
+from csd_edu.config import Config
+from csd_edu.files import is_writable
+from csd_edu.methods import NAMED
+from csd_edu.methods.method import AnyMethod, begins_as, name_of
+from csd_edu.runs import Run
+from csd_edu.tasks import Stream
+from csd_edu.train import Progress, begin_with, describe_run, training
+
+STRIKES = 2
+"""Work whose process is killed this often is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A run to train: the arguments of `csd.train`."""
+
+    stream: Stream
+    method: AnyMethod
+    config: Config
+    out: Path
+
+
+@dataclass(frozen=True, eq=False)
+class After:
+    """Other work to do beside the trainings, once the runs that it needs are there.
+
+    Attributes:
+        needs: the names of their jobs.
+        work: called with these runs, in this order, in a process of its own.
+    """
+
+    needs: tuple[str, ...]
+    work: Callable[[list[Run]], object]
+
+
+class SweepError(RuntimeError):
+    """Some of the work failed; the rest is done.
+
+    Attributes:
+        errors: by the names of the jobs.
+    """
+
+    def __init__(self, errors: Mapping[str, BaseException]) -> None:
+        self.errors = dict(errors)
+        told = "; ".join(f"{name}: {error}" for name, error in errors.items())
+        super().__init__(f"{len(errors)} failed, and the others are done: {told}")
+
+
+def sweep(
+    jobs: Mapping[str, Job],
+    *,
+    after: Mapping[str, After] | None = None,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> dict[str, Run]:
+    """Train several runs side by side; what was trained before is continued, or is there already.
+
+    Args:
+        jobs: by name, in the order in which to begin them; each with a folder of its own.
+        after: other work, such as fitting maps, to be done while the last ones train.
+        n_jobs: processes at a time; default one for each core.
+        progress: show one line for each.
+
+    Returns:
+        The finished runs by the names of the jobs. The numbers are those of one thread: more threads round otherwise.
+
+    Raises:
+        ValueError: if an argument of a job is impossible, before any work; names the job.
+        SweepError: if some failed, once the others are done.
+        KeyboardInterrupt: if interrupted; the same call goes on.
+    """
+    if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
+        raise ValueError("two jobs have the same folder; expected one of its own for each")
+    if n_jobs is not None and n_jobs < 1:
+        raise ValueError(f"n_jobs is {n_jobs}; expected at least 1, or None for one process for each core")
+    queue, watched = _planned(jobs)
+    for name, other in (after or {}).items():
+        folders = [jobs[need].out for need in other.needs]
+        queue[name] = _Work(_follow, (other.work, folders), frozenset(other.needs))
+    screen = _Screen(watched) if progress else None
+    errors = _work_off(queue, n_jobs or joblib.cpu_count(), screen)
+    if errors:
+        raise SweepError(errors)
+    for name in queue.keys() - jobs.keys() - (after or {}).keys():
+        shutil.rmtree(watched[name].out)
+    return {name: Run.load(job.out) for name, job in jobs.items()}
+
+
+# ---------------------------------------------------------------------- what is to be done
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A function to be called in a process of its own, once the work that it needs is done."""
+
+    function: Callable[..., object]
+    arguments: tuple[Any, ...]
+    needs: frozenset[str] = frozenset()
+
+
+def _planned(jobs: Mapping[str, Job]) -> tuple[dict[str, _Work], dict[str, Job]]:
+    """Return the work by name, first tasks that several have in common included, and which trainings these are."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name, job in jobs.items():
+        try:
+            _, description, _ = describe_run(job.stream, job.method, job.config)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        begins = begins_as(job.method)
+        if begins and not job.out.exists() and is_writable(job.out):
+            same = [str(job.out.parent.resolve()), begins, description["config"], description["stream"]]
+            alike[json.dumps(same)].append(name)
+    queue: dict[str, _Work] = {}
+    watched: dict[str, Job] = {}
+    first_of: dict[str, Job] = {}
+    for key, names in alike.items():
+        job = jobs[names[0]]
+        crc = f"{zlib.crc32(key.encode()):08x}"
+        first = Job(job.stream, NAMED[begins_as(job.method)], job.config, job.out.parent / f"first-task-{crc}")
+        if len(names) > 1 or first.out.exists():
+            called = f"first task {len(watched)}" if watched else "first task"
+            watched[called] = first
+            queue[called] = _Work(_train, (first, True, None))
+            first_of.update(dict.fromkeys(names, called))  # type: ignore[arg-type]
+    for name, job in jobs.items():
+        called = first_of.get(name)  # type: ignore[assignment]
+        source = watched[called].out if called else None
+        queue[name] = _Work(_train, (job, False, source), frozenset({called} if called else ()))
+        watched[name] = job
+    return queue, watched
+
+
+def _train(job: Job, first_task_only: bool, source: Path | None) -> None:
+    """Train a run, beginning with a copy if there is a source, in this process and with one thread."""
+    _by_itself()
+    if source is not None and not job.out.exists():
+        begin_with(Run.load(source), job.stream, job.method, job.config, out=job.out)
+    if first_task_only and job.out.exists() and Run.load(job.out).tasks_learnt:
+        return
+    records = training(job.stream, job.method, job.config, out=job.out)
+    for record in records:
+        if first_task_only and record["kind"] == "task":
+            records.close()
+
+
+def _follow(work: Callable[[list[Run]], object], folders: list[Path]) -> None:
+    _by_itself()
+    work([Run.load(folder) for folder in folders])
+
+
+def _by_itself() -> None:
+    """Use one thread, and leave an interrupt at the keyboard to the process that waits for this one."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+# ---------------------------------------------------------------------- doing it
+
+
+def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -> dict[str, BaseException]:
+    """Do all the work, as much at a time as there are processes, and return the errors by name."""
+    waiting, done = dict(queue), set[str]()
+    errors: dict[str, BaseException] = {}
+    strikes: Counter[str] = Counter()
+    running: dict[Future[object], str] = {}
+    n_jobs = min(n_jobs, len(queue))
+    pool = ProcessPoolExecutor(n_jobs, timeout=None)
+    try:
+        while waiting or running:
+            for name in [name for name, work in waiting.items() if work.needs & errors.keys()]:
+                missing = ", ".join(sorted(waiting.pop(name).needs & errors.keys()))
+                errors[name] = RuntimeError(f"it needs {missing}, which failed")
+            ready = [name for name, work in waiting.items() if work.needs <= done]
+            for name in ready[: n_jobs - len(running)]:
+                work = waiting.pop(name)
+                running[pool.submit(work.function, *work.arguments)] = name
+            finished, _ = wait(running, timeout=0.3, return_when=FIRST_COMPLETED)
+            for future in finished:
+                name = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    done.add(name)
+                elif isinstance(error, BrokenProcessPool) and strikes[name] + 1 < STRIKES:
+                    strikes[name] += 1  # one of those that ran was killed: perhaps not this one
+                    waiting = {name: queue[name], **waiting}
+                elif isinstance(error, BrokenProcessPool):
+                    errors[name] = RuntimeError("its process was killed, perhaps for want of memory; try fewer jobs")
+                else:
+                    errors[name] = error
+            if finished and any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
+                for future, name in running.items():
+                    waiting = {name: queue[name], **waiting}
+                    strikes[name] += 1
+                    wait([future])
+                running.clear()
+                pool.shutdown(kill_workers=True)
+                pool = ProcessPoolExecutor(n_jobs, timeout=None)
+            if screen is not None:
+                screen.show(set(running.values()), done, errors)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was learnt so far is saved: the same call goes on from there.")
+        raise
+    finally:
+        pool.shutdown(kill_workers=True)  # a run that is killed goes on from its last epoch
+    return errors
+
+
+class _Screen:
+    """One line for each training, read from what the runs have written; redrawn in a terminal, else said once."""
+
+    def __init__(self, jobs: Mapping[str, Job]) -> None:
+        self.jobs, self.alive = jobs, sys.stdout.isatty()
+        self.totals: dict[str, Progress] = {}
+        self.begun = time.monotonic()
+        self.said: set[str] = set()
+        self.height = 0
+        self.width = max(map(len, jobs))
+
+    def show(self, running: set[str], done: set[str], errors: Mapping[str, BaseException]) -> None:
+        """Show where each training is."""
+        if self.alive:
+            lines = [self._line(name, running, done, errors) for name in self.jobs]
+            wide = shutil.get_terminal_size().columns - 1
+            up = f"\x1b[{self.height}A" * bool(self.height)
+            print(up + "".join(f"\x1b[2K{line[:wide]}\n" for line in lines), end="", flush=True)
+            self.height = len(lines)
+            return
+        for name in self.jobs:
+            if name in done | errors.keys() and name not in self.said:
+                self.said.add(name)
+                print(f"{self._line(name, running, done, errors)}  {self._elapsed()}", flush=True)
+
+    def _line(self, name: str, running: set[str], done: set[str], errors: Mapping[str, BaseException]) -> str:
+        head = f"  {name:{self.width}} "
+        if name in errors:
+            return f"{head} failed: {errors[name]}"
+        job = self.jobs[name]
+        if name not in running | done or not (job.out / "config.json").exists():
+            return f"{head} {'done' if name in done else 'begins' if name in running else 'waits'}"
+        run = Run.load(job.out)
+        progress = Progress(job.stream, job.method, job.config, run)
+        share = 1.0 if name in done else progress.done / max(1, progress.total)
+        bar = "█" * round(12 * share)
+        learnt = run.tasks_learnt
+        recall = run.metrics["summary"]["recall_at_1"] if learnt else None
+        found = "" if recall is None else f"  R@1 {recall:.3f}"
+        return f"{head} {100 * share:3.0f}% {bar:12}  {learnt}/{run.n_tasks} tasks{found}"
+
+    def _elapsed(self) -> str:
+        minutes, seconds = divmod(round(time.monotonic() - self.begun), 60)
+        return f"({minutes}:{seconds:02})"
