@@ -203,10 +203,11 @@ guess = "no prediction yet"  # put one of these instead: "finetune", "lwf", "csd
 
 # %%
 measured = {}
+your_forgetting = check.yours_or_ours("forgetting")
 print("Recall@1  forgetting: yours   the library's   first − last   in the end, all queries")
 for saved_run in saved.runs():
     matrix = saved_run.metrics["recall_at_1"]["seen"]
-    yours, library = forgetting(matrix), csd.metrics.forgetting(matrix)
+    yours, library = your_forgetting(matrix), csd.metrics.forgetting(matrix)
     end = saved_run.metrics["summary"]["recall_at_1"]
     fell = csd.metrics.first_minus_last(matrix)
     measured[saved_run.method] = library
@@ -376,7 +377,7 @@ for saved_run in saved.runs():
     all_ranks = csd.metrics.query_ranks(saved_run.snapshots(), labels, tasks, protocol="seen")
     changes = csd.metrics.query_changes(all_ranks, tasks)  # {"kept": (N,), "lost": …, "won": …, "missed": …}
     print(f"{saved_run.method:<8}" + "".join(f"{int(mask.sum()):>7}" for mask in changes.values()))
-lost, won = lost_and_won(ranks, tasks)
+lost, won = check.yours_or_ours("lost_and_won")(ranks, tasks)
 print(f"\nYou predicted: {guess}. Yours, for fine-tuning: {int(sum(lost))} lost, {int(sum(won))} won.")
 
 # %% [markdown]

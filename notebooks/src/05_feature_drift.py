@@ -104,9 +104,6 @@ def mean_displacement(x, y):
     return (1 - (x * y).sum(dim=1)).mean()
     # <<< solution
 
-
-print(f"finetune, first to last network: {mean_displacement(snapshots['finetune'][0], snapshots['finetune'][-1]):.3f}")
-
 # %% tags=["check"]
 check.mean_displacement(mean_displacement)
 
@@ -122,6 +119,8 @@ check.mean_displacement(mean_displacement)
 # compared with the first:
 
 # %%
+of_exercise = check.yours_or_ours("mean_displacement")
+print(f"finetune, first to last network: {of_exercise(snapshots['finetune'][0], snapshots['finetune'][-1]):.3f}")
 displacement = {name: [drift.mean_displacement(run[0], x) for x in run] for name, run in snapshots.items()}
 unit = F.normalize(snapshots["csd"][0], dim=1)
 apart = float((1 - unit @ unit.T).sum() / (N * (N - 1)))  # between two different images, under the first network
@@ -192,9 +191,6 @@ def linear_cka(x, y):
     return float((x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
     # <<< solution
 
-
-print(f"the last CSD network and itself: {linear_cka(snapshots['csd'][-1], snapshots['csd'][-1]):.3f}")
-
 # %% tags=["check"]
 check.linear_cka(linear_cka)
 
@@ -214,6 +210,8 @@ check.linear_cka(linear_cka)
 better_kept = "csd"  # your prediction: "finetune" or "csd"
 
 # %%
+of_exercise = check.yours_or_ours("linear_cka")
+print(f"the last CSD network and itself: {of_exercise(snapshots['csd'][-1], snapshots['csd'][-1]):.3f}")
 tables = {name: drift.displacement_table(run, labels) for name, run in snapshots.items()}
 first_to_last = {name: drift.linear_cka(run[0], run[-1]) for name, run in snapshots.items()}
 print(f"You guessed {better_kept!r}. CKA from the first to the last network, on the images of all alphabets:")
@@ -286,9 +284,6 @@ def neighbor_overlap(x, y, k):
     return (a[:, :, None] == b[:, None, :]).any(dim=2).double().mean(dim=1)
     # <<< solution
 
-
-print(f"CSD, first to last network: {neighbor_overlap(snapshots['csd'][0], snapshots['csd'][-1], 10).mean():.3f}")
-
 # %% tags=["check"]
 check.neighbor_overlap(neighbor_overlap)
 
@@ -300,6 +295,8 @@ check.neighbor_overlap(neighbor_overlap)
 # None, :]` is (N, k, k). For more, run `check.hint("neighbor_overlap")` in a new cell, once or several times.
 
 # %%
+of_exercise = check.yours_or_ours("neighbor_overlap")
+print(f"CSD, first to last network: {of_exercise(snapshots['csd'][0], snapshots['csd'][-1], 10).mean():.3f}")
 overlap = {name: [float(drift.neighbor_overlap(run[0], x).mean()) for x in run] for name, run in snapshots.items()}
 print(
     f"You guessed that an image keeps {share_kept:.0%} of its ten neighbours. It is {overlap['csd'][-1]:.0%} with CSD,"

@@ -149,9 +149,6 @@ def stale_recall(snapshots, labels, tasks):
     return (labels[nearest] == labels).float().mean().item()
     # <<< solution
 
-
-print(f"CSD: {stale_recall(snapshots['csd'], labels, tasks):.3f}")
-
 # %% tags=["check"]
 check.stale_recall(stale_recall)
 
@@ -166,6 +163,8 @@ check.stale_recall(stale_recall)
 # Both, after each task:
 
 # %%
+of_exercise = check.yours_or_ours("stale_recall")
+print(f"CSD: {of_exercise(snapshots['csd'], labels, tasks):.3f}")
 curves = {}
 for name in ("finetune", "csd"):
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
@@ -274,9 +273,6 @@ def no_longer_found(ranks, tasks):
     return (then == 1) & (now != 1)
     # <<< solution
 
-
-print(f"lost by CSD in the stale gallery: {int(sum(no_longer_found(comparison.ranks('csd', 'stale'), tasks)))}")
-
 # %% tags=["check"]
 check.no_longer_found(no_longer_found)
 
@@ -291,6 +287,8 @@ check.no_longer_found(no_longer_found)
 # galleries:
 
 # %%
+of_exercise = check.yours_or_ours("no_longer_found")
+print(f"lost by CSD in the stale gallery: {int(sum(of_exercise(comparison.ranks('csd', 'stale'), tasks)))}")
 print(f"{'':<9} {'gallery':<14}" + "".join(f"{change:>8}" for change in ("kept", "lost", "won", "missed")))
 for name in comparison.runs:
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
@@ -398,10 +396,6 @@ def translate(gallery, old, new, ridge=0.1):
     return (gallery - mean_old) @ W + mean_new
     # <<< solution
 
-
-before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
-print(f"a dictionary of {len(before)} images, translated: {tuple(translate(before, before, after).shape)}")
-
 # %% tags=["check"]
 check.translate(translate)
 
@@ -422,8 +416,10 @@ check.translate(translate)
 # %% tags=["predict"]
 share_of_the_way = 0.9  # your prediction: 0 is "no better than stale", 1 is "as good as indexed again"
 
-
 # %%
+of_exercise = check.yours_or_ours("translate")
+before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
+print(f"a dictionary of {len(before)} images, translated: {tuple(of_exercise(before, before, after).shape)}")
 results = {"stale": {}, "translated": {}, "indexed again": {}}
 for name, run in snapshots.items():
     gallery = as_it_grew(run)
