@@ -23,7 +23,6 @@ from csd_edu import start
 from notebooks import generate
 from notebooks.sources import HERE, read_source
 from tests.conftest import REAL_DATA, need
-from tests.test_generate import stub_that_stopped
 
 SOURCES = sorted((HERE / "src").glob("*.py"))
 PYTHONS = {"lab": Path(sys.executable), "colab": HERE.parent / ".venv-colab" / "bin" / "python"}
@@ -352,15 +351,27 @@ def going_on(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+@each_notebook
+def test_an_exercise_only_defines_and_later_cells_ask_whose_function_to_take(student):
+    """So that *Run all* goes through while exercises are open: a stub is called by its check alone."""
+    stubs: set[str] = set()
+    for cell in tagged(student, "exercise"):
+        for line in ast.parse(cell.source).body:
+            assert isinstance(line, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom), ast.unparse(line)
+            stubs |= {line.name} if isinstance(line, ast.FunctionDef | ast.ClassDef) else set()
+    for cell in student.cells:
+        if cell.cell_type == "code" and not {"exercise", "check"} & set(cell.metadata.get("tags", ())):
+            code = ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M))
+            read = {n.id for n in ast.walk(code) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+            assert not read & stubs, f"{cell.id} needs {read & stubs}; take check.yours_or_ours(…) instead"
+
+
 @pytest.mark.campaign
 @each_notebook
-def test_a_students_edition_stops_only_at_its_stubs_and_its_checks_say_so(path, student, kernels):
+def test_a_students_edition_runs_through_and_its_checks_say_what_is_not_written(path, student, kernels):
     result = kernels.run(going_on(student), timeout=120 * read(path).budget_minutes)
-    for error in result.errors:
-        stub_that_stopped(result._replace(errors=(error,)))
-    stopped = {error.cell for error in result.errors}
+    assert not result.errors, "\n\n".join(map(str, result.errors))
     for cell in tagged(result.notebook, "check"):
-        assert cell.id not in stopped
         assert "not written yet" in told(cell).lower(), cell.id
         assert "✓" not in told(cell), cell.id
 

@@ -31,7 +31,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, and where your runs go"
 import inspect
 import tempfile
 from pathlib import Path

@@ -29,7 +29,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, saved runs and their snapshots"
 import torch
 import torch.nn.functional as F
 from plotly.subplots import make_subplots
@@ -103,6 +103,7 @@ def mean_displacement(x, y):
     x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)  # (N, D) rows of length 1
     return (1 - (x * y).sum(dim=1)).mean()
     # <<< solution
+
 
 # %% tags=["check"]
 check.mean_displacement(mean_displacement)
@@ -190,6 +191,7 @@ def linear_cka(x, y):
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     return float((x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
     # <<< solution
+
 
 # %% tags=["check"]
 check.linear_cka(linear_cka)
@@ -283,6 +285,7 @@ def neighbor_overlap(x, y, k):
     # >>> solution: for each row, count what is in both
     return (a[:, :, None] == b[:, None, :]).any(dim=2).double().mean(dim=1)
     # <<< solution
+
 
 # %% tags=["check"]
 check.neighbor_overlap(neighbor_overlap)
@@ -430,7 +433,7 @@ for change in changes:
 # %% tags=["predict"]
 networks_lie = "together"  # your prediction: "together" or "apart"
 
-# %%
+# %% tags=["folded"] title="Draw both maps, PCA and UMAP"
 maps = {kind: comparison.maps(kind)["csd"] for kind in ("pca", "umap")}
 on_map = maps["pca"].indices  # the images on the maps: a sample, equally many of each class
 figure = make_subplots(1, 2, subplot_titles=["PCA", "UMAP"], horizontal_spacing=0.04)

@@ -30,7 +30,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, saved runs, and three helpers"
 import torch
 import torch.nn.functional as F
 
@@ -148,6 +148,7 @@ def stale_recall(snapshots, labels, tasks):
     nearest = similarity.argmax(dim=1)  # (N,)
     return (labels[nearest] == labels).float().mean().item()
     # <<< solution
+
 
 # %% tags=["check"]
 check.stale_recall(stale_recall)
@@ -273,6 +274,7 @@ def no_longer_found(ranks, tasks):
     return (then == 1) & (now != 1)
     # <<< solution
 
+
 # %% tags=["check"]
 check.no_longer_found(no_longer_found)
 
@@ -395,6 +397,7 @@ def translate(gallery, old, new, ridge=0.1):
     W = torch.linalg.solve(a.T @ a + ridge * torch.eye(a.shape[1]), a.T @ b)  # (D, D)
     return (gallery - mean_old) @ W + mean_new
     # <<< solution
+
 
 # %% tags=["check"]
 check.translate(translate)

@@ -29,7 +29,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, and scipy’s intervals"
 import itertools
 import tempfile
 from dataclasses import replace
