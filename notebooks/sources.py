@@ -21,8 +21,8 @@ tags: what the cell is for, as a tag of the notebook's cell too.
 - break: an experiment that is meant to go wrong.
 - widget: code that shows something to be touched.
 - folded: code that nobody needs to read, such as forty lines that draw a picture. It starts folded in JupyterLab, and is
-  a form on Colab; a title remains to be seen: `# %% tags=["folded"] title="Draw the map"`. The first cell is folded
-  without being told. The generator adds to the opening text how to unfold a cell.
+  a form on Colab; its title remains: `# %% tags=["folded"] title="Draw the map"`. The first cell is folded without
+  being told. The generator adds to the opening text how to unfold a cell.
 """
 
 from __future__ import annotations

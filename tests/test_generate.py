@@ -275,7 +275,7 @@ EXERCISE = '# %% [markdown] budget_minutes=1\n# # A\n\n# %% tags=["exercise"]\n'
         (FOLDED.replace('title="Draw a line"', "title=3"), "a folded cell, and no other, has a title"),
         (
             FOLDED.replace('# %% tags=["fol', '# %% [markdown] tags=["fol').replace("draw", "# draw"),
-            "'folded' can't be m",
+            "can't be markdown",
         ),
         (EXERCISE.replace("# %% tags", "# %% [raw] tags") + "x", "of type raw; expected code or"),
         (EXERCISE.replace(" budget_minutes=1", "").partition("# %% tags")[0], "the first cell has no budget_minutes"),
