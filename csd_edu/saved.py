@@ -61,8 +61,8 @@ def run(name: str, *, seed: int | None = None) -> Run:
 
     Args:
         name: one of `names()`. Of the kit's, every run has records and metrics; with seed 0 it also has features and
-            predictions of the test images after each task, "finetune" and "csd" also the images, and the networks after
-            tasks 0 and 1. Where there is no "csd-tuned", "csd" stands in for it, which is said once; so with all others.
+            predictions of the test images after each task, "finetune" and "csd" also the images, and the networks
+            after tasks 0 and 1. "csd" stands in for a missing "csd-tuned", which is said once; so with all others.
         seed: one of `seeds()`; default the first.
 
     Returns:
@@ -77,7 +77,8 @@ def run(name: str, *, seed: int | None = None) -> Run:
     if seed not in found:
         there = ", ".join(map(str, sorted(found)))
         raise ValueError(
-            f"there is no saved run with seed {seed!r} in {place}; expected one of {there}{_advice(seed, name)}"
+            f"there is no saved run with seed {seed!r}; expected one of {there}{_advice(seed, name)} "
+            f"(they are in {place})"
         )
     paths = found[seed]
     plain = name.removesuffix("-tuned")
@@ -88,7 +89,9 @@ def run(name: str, *, seed: int | None = None) -> Run:
         name = plain
     if name not in paths:
         there = ", ".join(map(repr, paths))
-        raise ValueError(f"there is no saved run {name!r} in {place}; expected one of {there}{_advice(seed, name)}")
+        raise ValueError(
+            f"there is no saved run {name!r}; expected one of {there}{_advice(seed, name)} (they are in {place})"
+        )
     return Run.load(paths[name])
 
 

@@ -20,7 +20,7 @@ tags: what the cell is for, as a tag of the notebook's cell too.
 - instructor: in the solved edition only.
 - break: an experiment that is meant to go wrong.
 - widget: code that shows something to be touched.
-- folded: code that nobody needs to read, such as forty lines that draw a picture. It starts folded in JupyterLab, and is
+- folded: code that nobody needs to read, such as forty lines that draw a picture. It starts folded in JupyterLab and as
   a form on Colab; its title remains: `# %% tags=["folded"] title="Draw the map"`. The first cell is folded without
   being told. The generator adds to the opening text how to unfold a cell.
 """

@@ -38,7 +38,7 @@ import csd_edu as csd
 from csd_edu import check, plots, saved, widgets
 from csd_edu.comparison import Comparison
 
-print("saved runs on the glyphs, one alphabet a task:", ", ".join(saved.NAMES))
+print(f"saved runs on {saved.dataset()}, one {saved.group()} after another:", ", ".join(saved.NAMES))
 
 # %% [markdown] minutes=8
 # ## 1. Two digits at a time
@@ -74,7 +74,7 @@ run = widgets.LiveTraining(stream, csd.methods.finetune, config).train()
 
 # %%
 labels, tasks = run.test()["labels"], run.test()["tasks"]
-answers = run.predictions(4)  # (N,) what the head says after the last task
+answers = run.predictions(run.n_tasks - 1)  # (N,) what the head says after the last task
 print("after the last task    named right   named as one of the two newest digits")
 for task in range(run.n_tasks):
     of_task = tasks == task
@@ -408,7 +408,7 @@ widgets.RetrievalExplorer(*saved.runs("finetune", "csd"), k=6)
 guess = "no prediction yet"  # one of: "above the pixels", "between pixels and untrained", "at or below untrained"
 
 # %% tags=["break"]
-N_TASKS = (2, 5, 10)  # 10: one digit a task; try 3 and 4 too
+N_TASKS = (2, 5, digits.n_classes)  # the last: one digit a task; try 3 and 4 too
 digits = csd.load("digits")
 config = csd.preset("digits", "quick").config  # try .replace(seed=1): is it the same?
 tries = {}
@@ -417,7 +417,7 @@ for n in N_TASKS:
     tries[n] = csd.train(stream, csd.methods.finetune, config, progress=False), stream.n_seen  # a few seconds each
 
 with torch.no_grad():
-    untrained = csd.models.build("resnet8", in_channels=1).eval().embed(digits.x_test)
+    untrained = csd.models.build("resnet8", in_channels=digits.x_test.shape[1]).eval().embed(digits.x_test)
 without_learning = {
     name: csd.metrics.recall_at_k(features, digits.y_test, features, digits.y_test, exclude_self=True)[1]
     for name, features in (("raw pixels", digits.x_test.flatten(1).float()), ("untrained", untrained))
@@ -436,10 +436,10 @@ for name, metric, span, marked in (
     curves = {}
     for n, (run, n_seen) in tries.items():
         values = dict(zip(n_seen, run.metrics["overall"][metric], strict=True))
-        curves[f"{n} tasks"] = [values.get(seen) for seen in range(1, 11)]
+        curves[f"{n} tasks"] = [values.get(seen) for seen in range(1, digits.n_classes + 1)]
     figures[name] = plots.lines(
         curves,
-        [str(seen) for seen in range(1, 11)],
+        [str(seen) for seen in range(1, digits.n_classes + 1)],
         title="Ten digits in few and in many tasks",
         x_title="digits seen so far",
         y_title=name,

@@ -227,10 +227,9 @@ plots.drift_matrices(tables)
 # network that learns something **must** change. Here is the number of the corner for each alphabet alone:
 
 # %%
-alphabets = [names[0].partition("/")[0] for names in next(iter(comparison.runs.values())).tasks]
-print("CKA from the first to the last network, on the images of one alphabet only")
-print("alphabet (task)  ", *(f"{name:>10}" for name in snapshots))
-for t, alphabet in enumerate(alphabets):
+print(f"CKA from the first to the last network, on the images of one {saved.group()} only")
+print(f"{saved.group():<16} ", *(f"{name:>10}" for name in snapshots))
+for t, alphabet in enumerate(saved.task_names()):
     of_task = tasks == t
     values = [drift.linear_cka(run[0][of_task], run[-1][of_task]) for run in snapshots.values()]
     print(f"{alphabet:<12} ({t})  ", *(f"{value:>10.3f}" for value in values))
@@ -307,7 +306,9 @@ print(
 print(f"and {overlap['finetune'][-1]:.0%} with fine-tuning. By chance it would be {10 / (N - 1):.0%}.")
 for name in snapshots:
     of_first = [row[0] for row in comparison.matrix(name, "Recall@1", "task")]  # R[i][0]
-    print(f"Recall@1 on the first alphabet, searched within itself, by {name}: {of_first[0]:.3f} → {of_first[-1]:.3f}")
+    print(
+        f"Recall@1 on the first {saved.group()}, searched within itself, by {name}: {of_first[0]:.3f} → {of_first[-1]:.3f}"
+    )
 plots.curves_over_tasks(
     overlap,
     title="Who still has its neighbours?",
@@ -354,12 +355,12 @@ def keep(k):
 
 
 def stretch(times):
-    return (U * S * torch.tensor([times] + [1.0] * (D - 1))) @ V + centre
+    return (U * S * torch.tensor([times] + [1.0] * (len(S) - 1))) @ V + centre
 
 
 # For each change its steps, and the features (N, D) after each step. You may add a change of your own.
 changes = {
-    "keep few directions": {str(k): keep(k) for k in (64, 32, 16, 8, 4, 2)},
+    "keep few directions": {str(k): keep(k) for k in (len(S), *(k for k in (32, 16, 8, 4, 2) if k < len(S)))},
     "turn": {str(step): last @ torch.matrix_exp(step * skew) for step in range(6)},
     "stretch": {f"{times}×": stretch(times) for times in (1, 2, 4, 6, 8, 10)},
     "gather": {
@@ -515,7 +516,7 @@ plots.points(
     title="Did what moved farther lose more?",
     x_title="how far the class mean has turned (1 − cos)",
     y_title="lost Recall@1",
-    subtitle="one point for each class of the first four alphabets",
+    subtitle=f"one point for each class of all {saved.group()}s but the last",
     texts={name: [comparison.classes[k] for k in classes] for name in places},
 )
 
