@@ -5,7 +5,7 @@
     python -m notebooks.generate --check        # nothing is written; exit code 1 if an edition is not up to date
 
 How a source is written stands in notebooks/sources.py. In a solved edition still pictures stand for plotly figures and
-for widgets, see notebooks/stills.py.
+for widgets, see csd_edu/stills.py.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from csd_edu import start
+from csd_edu.stills import find_browser, illustrate
 from notebooks import colab, instructors
 from notebooks.sources import FIRST_CELL, HERE, Cell, Source, find_sources, read_source, with_solution
-from notebooks.stills import find_browser, illustrate
 
 UNFOLD = (
     "*Some cells are folded. To read one, click on its three dots (JupyterLab) or double-click its title (Colab); "

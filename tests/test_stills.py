@@ -13,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
+from csd_edu import stills
 from csd_edu.widgets.twin import static_html, table
-from notebooks import stills
 from notebooks.sources import HERE
 from tests.conftest import need
 

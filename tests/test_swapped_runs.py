@@ -124,7 +124,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(runs, tmp_path,
     told = capsys.readouterr().out.splitlines()
     assert told == [f"There is no run {n + '-tuned'!r} in some; {n!r} stands in for it." for n in ("csd", "lwf")]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="there are no runs in .*empty; expected folders such as finetune"):
+    with pytest.raises(FileNotFoundError, match=r"there are no runs in .*empty; expected folders such as finetune"):
         saved.use(tmp_path / "empty")
     assert saved.folder() == tmp_path / "some"
 

@@ -312,7 +312,7 @@ plots.curves_over_tasks(
 falls = {name: curve[0] - curve[-1] for name, curve in curves.items()}
 for name, fall in falls.items():
     print(f"{name:<20} falls by {fall:.3f}")
-share = falls["finetune (fixed)"] / falls["finetune (growing)"]
+share = falls["finetune (fixed)"] / (falls["finetune (growing)"] or torch.nan)
 print(f"\nYou predicted: {guess}. In a fixed gallery {share:.0%} of the fall remains.")
 
 # %% [markdown]
