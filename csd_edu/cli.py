@@ -96,10 +96,11 @@ def report(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write a notebook that was run as a page on which its figures and widgets are pictures."""
-    try:
-        from csd_edu import stills
-    except ModuleNotFoundError as error:
-        raise ValueError(f"export needs {error.name}; install it: pip install nbformat nbconvert kaleido") from None
+    missing = [name for name in ("nbformat", "nbconvert") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
+    from csd_edu import stills
+
     out = options.out or options.notebook.with_suffix(".html")
     browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
     if browser is None:
