@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -223,7 +224,8 @@ class Kernels:
     def run(self, notebook: NotebookNode, *, timeout: float) -> generate.Result:
         nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
         nowhere |= {name.lower(): proxy for name, proxy in nowhere.items()} | {"NO_PROXY": "", "no_proxy": ""}
-        env = {**nowhere, "PYTHONPATH": str(self._folder / "site"), "NETWORK_LOG": str(self.log)}
+        path = [str(self._folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**nowhere, "PYTHONPATH": os.pathsep.join(path), "NETWORK_LOG": str(self.log)}
         env |= {"CSD_EDU_PROGRESS": str(self._folder / "progress.json"), "TMPDIR": str(self._folder / "tmp")}
         return generate.run_notebook(notebook, timeout=timeout, folder=self._folder / "empty", env=env)
 
