@@ -408,8 +408,8 @@ widgets.RetrievalExplorer(*saved.runs("finetune", "csd"), k=6)
 guess = "no prediction yet"  # one of: "above the pixels", "between pixels and untrained", "at or below untrained"
 
 # %% tags=["break"]
-N_TASKS = (2, 5, digits.n_classes)  # the last: one digit a task; try 3 and 4 too
 digits = csd.load("digits")
+N_TASKS = (2, 5, digits.n_classes)  # the last: one digit a task; try 3 and 4 too
 config = csd.preset("digits", "quick").config  # try .replace(seed=1): is it the same?
 tries = {}
 for n in N_TASKS:
