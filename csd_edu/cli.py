@@ -1,8 +1,9 @@
-"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`, `csd-edu grade`."""
+"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`, `csd-edu grade`, `csd-edu export`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import traceback
 import warnings
@@ -91,6 +92,21 @@ def report(options: argparse.Namespace) -> None:
     from csd_edu.report import write_report
 
     print(f"Wrote {write_report([csd.Run.load(path) for path in options.runs], options.out)}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a notebook that was run as a page on which its figures and widgets are pictures."""
+    missing = [name for name in ("nbformat", "nbconvert") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
+    from csd_edu import stills
+
+    out = options.out or options.notebook.with_suffix(".html")
+    browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
+    if browser is None:
+        print("The figures are not drawn, only named: that needs kaleido (pip install kaleido) and Chromium or Chrome.")
+    count = stills.export(options.notebook, out, browser)
+    print(f"Wrote {out}, {count} picture{'s' * (count != 1)} in {out.stat().st_size / 1e6:.1f} MB")
 
 
 def grade(options: argparse.Namespace) -> None:
@@ -217,6 +233,17 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=60.0, help="time limit for the code of one notebook (default: %(default)s)"
     )
     p.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: %(default)s)")
+
+    p = add(
+        "export",
+        export,
+        "write a notebook that was run as a page on which figures and widgets are pictures",
+        "csd-edu export 02_learning_in_tasks.ipynb",
+    )
+    p.add_argument(
+        "notebook", type=Path, metavar="NOTEBOOK", help="a notebook with its outputs, as JupyterLab saves it"
+    )
+    p.add_argument("--out", type=Path, help="page.html, or a notebook.ipynb to show on GitHub (default: NOTEBOOK.html)")
     return parser
 
 

@@ -1,58 +1,147 @@
 """Small runs that come with the kit, so that a notebook can start with trained networks: see data/README.md.
 
 They are for reading. Those of seed 0 hold the features of 1,000 test images after each task, those of the other seeds
-what was measured on the same images.
+what was measured on the same images. Runs of your own take their place in all notebooks, by one line or a variable of
+the environment:
+
+    saved.use("my/runs")             # my/runs/seed0/csd, my/runs/seed1/csd, … or, of one seed, my/runs/csd, …
+    CSD_EDU_RUNS=my/runs make lab
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from csd_edu.methods import NAMED
 from csd_edu.runs import Run
 
-NAMES = ("finetune", "lwf", "csd", "joint")
-"""The methods."""
+ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
+"""How runs are put in order; those of other names come after."""
 
-SEEDS = (0, 1, 2)
-"""The seeds of class order, weights and batches."""
+ALPHABETS = ("glyphs", "omniglot")
+"""Datasets whose tasks are alphabets."""
+
+NAMES: tuple[str, ...]
+"""`names()`, as it is now."""
+
+SEEDS: tuple[int, ...]
+"""`seeds()`, as it is now."""
+
+_chosen: Path | None = None
+_told: set[tuple[Path, str]] = set()  # who stands in for whom is said once
 
 
-def run(name: str, *, seed: int = 0) -> Run:
+def __getattr__(name: str) -> tuple[str, ...] | tuple[int, ...]:
+    if name == "NAMES":
+        return names()
+    if name == "SEEDS":
+        return seeds()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def use(path: str | Path | None) -> None:
+    """Take the runs of another folder from here on.
+
+    Args:
+        path: a folder of runs, as `csd-edu demo --out` writes it, or one that has such folders as seed0, seed1, …;
+            None for those of `CSD_EDU_RUNS`, or else of the kit, again.
+
+    Raises:
+        FileNotFoundError: if there are no runs in it.
+    """
+    global _chosen
+    if path is not None:
+        _find(Path(path))
+    _chosen = None if path is None else Path(path).resolve()
+
+
+def run(name: str, *, seed: int | None = None) -> Run:
     """Open one of the saved runs.
 
     Args:
-        name: one of `NAMES`.
-        seed: one of `SEEDS`. Every run has records and metrics; with seed 0 it also has features and predictions of
-            the test images after each task, "finetune" and "csd" also the images, and the networks after tasks 0 and 1.
+        name: one of `names()`. Of the kit's, every run has records and metrics; with seed 0 it also has features and
+            predictions of the test images after each task, "finetune" and "csd" also the images, and the networks
+            after tasks 0 and 1. "csd" stands in for a missing "csd-tuned", which is said once; so with all others.
+        seed: one of `seeds()`; default the first.
 
     Returns:
-        The run; its `description["saved"]` says where it comes from and how many test images of each class it kept.
+        The run; of the kit's, `description["saved"]` says where it comes from and how many test images it kept.
 
     Raises:
         ValueError: if there is no saved run of that name or seed.
         FileNotFoundError: if the saved runs are not here.
     """
-    if name not in NAMES:
-        raise ValueError(f"there is no saved run {name!r}; expected one of {', '.join(map(repr, NAMES))}")
-    if seed not in SEEDS:
+    found, place = _find(folder()), folder()
+    seed = min(found) if seed is None else seed
+    if seed not in found:
+        there = ", ".join(map(str, sorted(found)))
         raise ValueError(
-            f"there is no saved run with seed {seed!r}; expected one of {', '.join(map(str, SEEDS))}, "
-            f"or train one: csd-edu demo --seed {seed}"
+            f"there is no saved run with seed {seed!r}; expected one of {there}{_advice(seed, name)} "
+            f"(they are in {place})"
         )
-    return Run.load(folder() / f"seed{seed}" / name)
+    paths = found[seed]
+    plain = name.removesuffix("-tuned")
+    if name not in paths and plain in paths:
+        if (place, name) not in _told:
+            print(f"There is no run {name!r} in {place.name}; {plain!r} stands in for it.")
+            _told.add((place, name))
+        name = plain
+    if name not in paths:
+        there = ", ".join(map(repr, paths))
+        raise ValueError(
+            f"there is no saved run {name!r}; expected one of {there}{_advice(seed, name)} (they are in {place})"
+        )
+    return Run.load(paths[name])
 
 
-def runs(*names: str, seed: int = 0) -> list[Run]:
-    """Open several saved runs of one seed, all four if none is named; arguments and errors as `run` has them."""
-    return [run(name, seed=seed) for name in names or NAMES]
+def runs(*names: str, seed: int | None = None) -> list[Run]:
+    """Open several saved runs of one seed, all if none is named; arguments and errors as `run` has them.
+
+    A run that stands in for another one and is among them already does not come twice.
+    """
+    opened = [run(name, seed=seed) for name in names or _names(min(seeds()) if seed is None else seed)]
+    return list({each.path: each for each in opened}.values())
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the runs that are there with every seed."""
+    return _names(*seeds())
+
+
+def seeds() -> tuple[int, ...]:
+    """Return the seeds of class order, weights and batches of which there are runs."""
+    return tuple(sorted(_find(folder())))
+
+
+def dataset() -> str:
+    """Return the name of the data that the runs learnt, such as "glyphs", or that of a folder of images."""
+    return str(_any().description["stream"]["dataset"])
+
+
+def group() -> str:
+    """Return what one task of the data is to be called in titles and texts: "alphabet" or "task"."""
+    return "alphabet" if dataset() in ALPHABETS else "task"
+
+
+def task_names(*, seed: int | None = None) -> list[str]:
+    """Return a name for each task of the runs of a seed: the alphabet's, or "task 0", "task 1", …"""
+    tasks = _any(seed).tasks
+    return [of[0].partition("/")[0] if group() == "alphabet" else f"task {t}" for t, of in enumerate(tasks)]
 
 
 def folder() -> Path:
-    """Return the folder that holds the saved runs: data/saved of a checkout, or the one installed with the package.
+    """Return the folder that holds the runs: that of `use`, of the variable `CSD_EDU_RUNS`, or the kit's own.
+
+    The kit's is data/saved of a checkout, or what is installed with the package.
 
     Raises:
         FileNotFoundError: if neither is there.
     """
+    if _chosen is not None:
+        return _chosen
+    if named := os.environ.get("CSD_EDU_RUNS"):
+        return Path(named).expanduser().resolve()
     package = Path(__file__).resolve().parent
     places = [package.parent / "data" / "saved", package / "saved_runs"]
     for place in places:
@@ -61,4 +150,51 @@ def folder() -> Path:
     raise FileNotFoundError(
         f"the saved runs are not here (looked in {' and '.join(map(str, places))}); in a checkout `make saved-runs` "
         "makes them, and a wheel built with `make wheel` contains them"
+    )
+
+
+def _names(*of: int) -> tuple[str, ...]:
+    """Return the names of the runs that are there with each of these seeds."""
+    several = [paths for seed, paths in _find(folder()).items() if seed in of]
+    return tuple(name for name in (several[0] if several else ()) if all(name in paths for paths in several))
+
+
+def _any(seed: int | None = None) -> Run:
+    found = _find(folder())
+    return Run.load(next(iter(found[min(found) if seed is None else seed].values())))
+
+
+def _find(place: Path) -> dict[int, dict[str, Path]]:
+    """Return the paths of the runs in a folder, by seed and then by name, the names in `ORDER`."""
+    levels = {int(path.name[4:]): path for path in place.glob("seed*") if path.name[4:].isdigit()}
+    found = {seed: _runs_in(level) for seed, level in sorted(levels.items())}
+    found = {seed: paths for seed, paths in found.items() if paths}
+    if not found and (paths := _runs_in(place)):
+        found = {Run.load(next(iter(paths.values()))).config.seed: paths}
+    if not found:
+        raise FileNotFoundError(
+            f"there are no runs in {place}; expected folders such as finetune and csd, as `csd-edu train --method csd "
+            f"--out {place / 'csd'}` writes them, or seed0, seed1, … with such folders in each"
+        )
+    return found
+
+
+def _runs_in(place: Path) -> dict[str, Path]:
+    paths = {config.parent.name: config.parent for config in place.glob("*/config.json")}
+    known = [name for name in ORDER if name in paths]
+    return {name: paths[name] for name in [*known, *sorted(paths.keys() - set(known))]}
+
+
+def _advice(seed: int, name: str) -> str:
+    """Return the end of a message: the command that trains the run that is missing, if it is one of a known method."""
+    place, method = folder(), name.removesuffix("-tuned")
+    level = place / f"seed{seed}" if any(place.glob("seed*")) else place
+    if dataset() == "glyphs" and seed not in seeds():
+        return f", or train one: csd-edu demo --seed {seed} --out {level}"
+    if method not in NAMED:
+        return ""
+    data, n_tasks = dataset(), _any().n_tasks
+    return (
+        f", or train it: csd-edu train --dataset {data} --method {method} --tasks {n_tasks} --seed {seed} "
+        f"--out {level / name}"
     )

@@ -24,12 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PER_CLASS = 10
 WITH_IMAGES = ("finetune", "csd")
 WITH_NETWORKS = {"finetune": (0, 1), "csd": (0, 1)}
-MAPS = (("finetune", "csd"), saved.NAMES)
+NAMES, SEEDS = ("finetune", "lwf", "csd", "joint"), (0, 1, 2)
+MAPS = (("finetune", "csd"), NAMES)
 
 
 def main() -> None:
     out = ROOT / "data" / "saved"
-    for seed in saved.SEEDS:
+    for seed in SEEDS:
         for name, run in trained(seed).items():
             folder = out / f"seed{seed}" / name
             shutil.rmtree(folder, ignore_errors=True)
@@ -52,14 +53,14 @@ def main() -> None:
 def trained(seed: int) -> dict[str, csd.Run]:
     """Return the demo's runs of a seed by their methods, trained if they are not there yet."""
     folder, demo = ROOT / "runs" / f"saved-seed{seed}", ROOT / "runs" / "demo"
-    if seed == 0 and not folder.exists() and all((demo / name / "metrics.json").exists() for name in saved.NAMES):
-        for name in saved.NAMES:
+    if seed == 0 and not folder.exists() and all((demo / name / "metrics.json").exists() for name in NAMES):
+        for name in NAMES:
             shutil.copytree(demo / name, folder / name)
     preset = csd.preset("glyphs", "quick")
     data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
     stream = csd.split(data, groups=True, seed=seed)
     config = preset.config.replace(seed=seed)
-    return {name: csd.train(stream, csd.methods.NAMED[name], config, out=folder / name) for name in saved.NAMES}
+    return {name: csd.train(stream, csd.methods.NAMED[name], config, out=folder / name) for name in NAMES}
 
 
 def keep(run: csd.Run, folder: Path, *, features: bool, images: bool, networks: tuple[int, ...]) -> csd.Run:

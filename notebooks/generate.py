@@ -5,7 +5,7 @@
     python -m notebooks.generate --check        # nothing is written; exit code 1 if an edition is not up to date
 
 How a source is written stands in notebooks/sources.py. In a solved edition still pictures stand for plotly figures and
-for widgets, see notebooks/stills.py.
+for widgets, see csd_edu/stills.py.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from csd_edu import start
+from csd_edu.stills import find_browser, illustrate
 from notebooks import colab, instructors
-from notebooks.sources import HERE, Cell, Source, find_sources, read_source, with_solution
-from notebooks.stills import find_browser, illustrate
+from notebooks.sources import FIRST_CELL, HERE, Cell, Source, find_sources, read_source, with_solution
 
-FIRST_CELL = "# first cell"
+UNFOLD = (
+    "*Some cells are folded. To read one, click on its three dots (JupyterLab) or double-click its title (Colab); "
+    "**View → Expand All Code** opens all of them in JupyterLab.*"
+)
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -47,6 +50,8 @@ def edition(source: Source, *, solved: bool) -> NotebookNode:
     """Return a source as a notebook without outputs: the solved edition, or the student's."""
     kept = [cell for cell in source.cells if solved or "instructor" not in cell.tags]
     cells = [_as_node(cell, solved) for cell in kept]
+    if any(cell.title for cell in kept):
+        cells[0].source += f"\n\n{UNFOLD}"
     notebook: NotebookNode = new_notebook(cells=cells, metadata=copy.deepcopy(METADATA))
     return colab.with_address(notebook, f"{source.name}.ipynb", start.REPOSITORY)
 
@@ -55,10 +60,13 @@ def _as_node(cell: Cell, solved: bool) -> NotebookNode:
     if cell.kind == "code":
         text = colab.first_cell(start.REPOSITORY) if cell.text.strip() == FIRST_CELL else cell.text
         code = with_solution(text, solved=solved)
-        node: NotebookNode = new_code_cell(f"# {cell.time}\n{code}" if cell.time else code)
+        above = [f"# @title {cell.title}"] * bool(cell.title) + [f"# {cell.time}"] * bool(cell.time)
+        node: NotebookNode = new_code_cell("\n".join([*above, code]))
     else:
         node = new_markdown_cell(_as_markdown(cell, solved))
-    node.id, node.metadata = cell.id, nbformat.from_dict({"tags": list(cell.tags)} if cell.tags else {})
+    folded = {"jupyter": {"source_hidden": True}, "cellView": "form"} if cell.title else {}  # for JupyterLab, for Colab
+    tags = {"tags": list(cell.tags)} if cell.tags else {}
+    node.id, node.metadata = cell.id, nbformat.from_dict({**tags, **folded})
     return node
 
 

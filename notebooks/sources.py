@@ -11,6 +11,8 @@ tags: what the cell is for, as a tag of the notebook's cell too.
 - setup, with nothing but `# first cell` in it: becomes notebooks/first_cell.py, which finds or installs the kit.
 - exercise: code with the solution between lines `# >>> solution` and `# <<< solution`, as often as needed. Instead, a
   student finds `raise NotImplementedError("your code here")`, or another text: `# >>> solution: rank by similarity`.
+  It only defines functions or classes, and no cell but its check calls them: others take `check.yours_or_ours("name")`,
+  so that *Run all* goes through while exercises are open.
 - check: code that tests the student's code.
 - predict: a question to be answered before the next cells are run.
 - hint: text that is folded away; a heading in its first line is what remains to be seen.
@@ -18,6 +20,9 @@ tags: what the cell is for, as a tag of the notebook's cell too.
 - instructor: in the solved edition only.
 - break: an experiment that is meant to go wrong.
 - widget: code that shows something to be touched.
+- folded: code that nobody needs to read, such as forty lines that draw a picture. It starts folded in JupyterLab and as
+  a form on Colab; its title remains: `# %% tags=["folded"] title="Draw the map"`. The first cell is folded without
+  being told. The generator adds to the opening text how to unfold a cell.
 """
 
 from __future__ import annotations
@@ -37,9 +42,10 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 
-TAGS = ("setup", "exercise", "check", "predict", "hint", "answer", "instructor", "break", "widget")
-TEXT_ONLY, CODE_ONLY = ("hint", "answer"), ("setup", "exercise", "check", "widget")
-KEYS = ("tags", "minutes", "difficulty", "budget_minutes")
+TAGS = ("setup", "exercise", "check", "predict", "hint", "answer", "instructor", "break", "widget", "folded")
+TEXT_ONLY, CODE_ONLY = ("hint", "answer"), ("setup", "exercise", "check", "widget", "folded")
+KEYS = ("tags", "title", "minutes", "difficulty", "budget_minutes")
+FIRST_CELL, FIRST_TITLE = "# first cell", "Find the kit"
 LAYOUT = ("lines_to_next_cell", "lines_to_end_of_cell_marker", "cell_marker")  # what jupytext notes for itself
 
 
@@ -52,6 +58,7 @@ class Cell(NamedTuple):
         text: as in the source, with solutions and their markers.
         tags: some of `TAGS`.
         time: minutes and difficulty in words; may be empty.
+        title: what is to be seen of a folded cell; empty for any other.
     """
 
     id: str
@@ -59,6 +66,7 @@ class Cell(NamedTuple):
     text: str
     tags: tuple[str, ...]
     time: str
+    title: str = ""
 
 
 class Source(NamedTuple):
@@ -109,7 +117,8 @@ def read_source(path: Path) -> Source:
         tags = tuple(node.metadata.get("tags", ()))
         name = tags[0] if tags else {"markdown": "text", "code": "code"}[node.cell_type]
         counts[name] += 1
-        cells.append(Cell(f"{name}-{counts[name]}", node.cell_type, node.source, tags, _time(node.metadata)))
+        title = FIRST_TITLE if node.source.strip() == FIRST_CELL else node.metadata.get("title", "")
+        cells.append(Cell(f"{name}-{counts[name]}", node.cell_type, node.source, tags, _time(node.metadata), title))
     if not nodes or "budget_minutes" not in nodes[0].metadata:
         raise ValueError(f"{path.name}: the first cell has no budget_minutes; write for instance budget_minutes=2")
     return Source(path.stem, tuple(cells), f"{zlib.crc32(text.encode()):08x}", nodes[0].metadata["budget_minutes"])
@@ -127,6 +136,8 @@ def _check(node: NotebookNode, first: bool) -> None:
         raise ValueError(f"it is of type {node.cell_type}; expected code or [markdown]")
     for tag in set(tags) & set(CODE_ONLY if node.cell_type == "markdown" else TEXT_ONLY):
         raise ValueError(f"a cell tagged {tag!r} can't be {node.cell_type}")
+    if ("folded" in tags) != ("title" in given) or not isinstance(given.get("title", ""), str):
+        raise ValueError('a folded cell, and no other, has a title; write tags=["folded"] title="Draw the map"')
     for key in ("minutes", "budget_minutes"):
         if key in given and not (isinstance(given[key], int | float) and given[key] > 0):
             raise ValueError(f"{key}={given[key]!r} is not a time; expected a positive number")

@@ -420,14 +420,14 @@ def test_start_here(front_end: FrontEnd, both: Comparison, tmp_path: Path) -> No
         lesson.says(lesson.cell("csd.Run.load("), f"Recall@1 after each task: {' '.join(shown)}")
 
         solutions = with_solutions("00_start_here")
-        yours = lesson.cell("lost_queries(ranks == 1")
+        yours = lesson.cell("lost_of(ranks == 1")
         again = [*lesson.all("exercise"), *lesson.all("check"), yours, lesson.cell("check.board(")]
         for number in sorted(again):
             type_and_run(notebook, number, solutions[number].source)
         checks_passed(lesson)
         lost = {name: int(both.changes(name)["lost"].sum()) for name in both.runs}
         for name, n in lost.items():
-            assert re.search(rf"{name} .*\n +your function: {n} lost; the same queries", lesson.text(yours))
+            assert re.search(rf"{name} .*\n +the function: {n} lost; the same queries", lesson.text(yours))
 
 
 def type_and_run(notebook: Notebook, cell: int, code: str) -> None:

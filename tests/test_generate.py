@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from csd_edu import start
 from csd_edu.widgets import Panel
 from csd_edu.widgets.twin import static_html
-from notebooks import generate
+from notebooks import colab, generate
 from notebooks.sources import Source, read_source, with_solution
 
 SAMPLE = '''\
@@ -141,6 +142,49 @@ def test_each_tag_does_what_it_says(folder):
     ]
 
 
+FOLDED = """\
+# %% [markdown] budget_minutes=1
+# # A
+
+# %% tags=["setup"]
+# first cell
+
+# %% tags=["folded", "widget"] title="Draw a line"
+draw()
+
+# %%
+shown()
+"""
+
+
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_folded_cell_shows_its_title_and_the_opening_text_says_how_to_unfold_it(solved, tmp_path):
+    notebook = generate.edition(read(FOLDED, tmp_path), solved=solved)
+    opening, first, folded, shown = notebook.cells
+    nbformat.validate(notebook)
+    assert opening.source == f"# A\n\n{generate.UNFOLD}"
+    hidden = {"jupyter": {"source_hidden": True}, "cellView": "form"}
+    assert first.metadata == {"tags": ["setup"], **hidden}
+    assert first.source == f"# @title Find the kit\n{colab.first_cell(start.REPOSITORY)}"
+    assert folded.metadata == {"tags": ["folded", "widget"], **hidden}
+    assert folded.source == "# @title Draw a line\ndraw()"
+    assert (shown.metadata, shown.source) == ({}, "shown()")
+
+
+def test_colab_finds_its_address_in_a_folded_first_cell(tmp_path):
+    notebook = generate.edition(read(FOLDED, tmp_path), solved=False)
+    colab.with_address(notebook, "04_ranks.ipynb", "https://github.com/you/kit")
+    assert notebook.cells[1].source.startswith("# @title Find the kit\n")
+    assert 'REPOSITORY = "https://github.com/you/kit"' in notebook.cells[1].source
+    assert notebook.cells[0].source.startswith("# A\n\n[![Open in Colab]")
+    assert notebook.cells[0].source.endswith(f"\n\n{generate.UNFOLD}")
+
+
+def test_nothing_is_said_of_folding_where_nothing_is_folded(folder):
+    notebook = generate.edition(read_source(folder / "src" / "04_ranks.py"), solved=False)
+    assert generate.UNFOLD not in nbformat.writes(notebook)
+
+
 def test_a_student_edition_has_nothing_that_changes_from_run_to_run(folder):
     path = folder / "04_ranks.ipynb"
     assert generate.main([], folder) == 0
@@ -225,6 +269,13 @@ EXERCISE = '# %% [markdown] budget_minutes=1\n# # A\n\n# %% tags=["exercise"]\n'
         (
             EXERCISE.replace('# %% tags=["exercise"]', '# %% [markdown] tags=["check"]') + "# x",
             "'check' can't be markdown",
+        ),
+        (FOLDED.replace(' title="Draw a line"', ""), r"cell 3 .*a folded cell, and no other, has a title; write tags="),
+        (FOLDED.replace('"folded", ', ""), "a folded cell, and no other, has a title"),
+        (FOLDED.replace('title="Draw a line"', "title=3"), "a folded cell, and no other, has a title"),
+        (
+            FOLDED.replace('# %% tags=["fol', '# %% [markdown] tags=["fol').replace("draw", "# draw"),
+            "can't be markdown",
         ),
         (EXERCISE.replace("# %% tags", "# %% [raw] tags") + "x", "of type raw; expected code or"),
         (EXERCISE.replace(" budget_minutes=1", "").partition("# %% tags")[0], "the first cell has no budget_minutes"),

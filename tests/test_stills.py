@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -13,8 +15,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
+from csd_edu import cli, stills
 from csd_edu.widgets.twin import static_html, table
-from notebooks import stills
 from notebooks.sources import HERE
 from tests.conftest import need
 
@@ -32,6 +34,72 @@ def twin_outputs(figures: list[go.Figure], together: bool) -> list[nbformat.Note
     if together:
         return [new_output("display_data", {**view, "text/html": page})]
     return [new_output("display_data", view), new_output("display_data", {"text/html": page, "text/plain": ""})]
+
+
+@pytest.fixture
+def handed_in(tmp_path) -> Path:
+    """A notebook as JupyterLab saves it: a figure, a panel with its twin, a widget with the state that was saved."""
+    figure = json.loads(bars("Alone").to_json())
+    view = new_output("display_data", {stills.VIEW: {"model_id": "w"}, "text/plain": "HTML(…)"})
+    outputs = [new_output("display_data", {stills.PLOTLY: figure}), *twin_outputs([bars("One")], together=True), view]
+    notebook = new_notebook(cells=[new_code_cell("show", outputs=outputs)])
+    state = {"w": {"model_name": "HTMLModel", "model_module": "m", "state": {"value": "<p>the living widget</p>"}}}
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    return tmp_path / "mine.ipynb"
+
+
+def test_an_exported_notebook_shows_its_figures_and_widgets_without_scripts(handed_in, capsys):
+    need(stills.find_browser(), "Chromium is not there")
+    before = handed_in.read_bytes()
+    assert cli.main(["export", str(handed_in)]) == 0
+    assert re.fullmatch(r"Wrote .*mine.html, 2 pictures in 0.\d MB\n", capsys.readouterr().out)
+    page = re.sub(r"<script.*?</script>", "", handed_in.with_suffix(".html").read_text(encoding="utf-8"), flags=re.S)
+    pngs = re.findall(r'<img[^>]* src="data:image/png;base64,([^"]+)"', page)
+    assert [Image.open(io.BytesIO(base64.b64decode(png))).width for png in pngs] == [1350, 1350]
+    assert "the living widget" in page
+    assert "A &lt;panel&gt;" in page
+
+    out = handed_in.with_name("shown.ipynb")
+    assert cli.main(["export", str(handed_in), "--out", str(out)]) == 0
+    shown = nbformat.read(out, as_version=4)
+    nbformat.validate(shown)
+    assert [("image/png" in o.data, stills.PLOTLY in o.data) for o in shown.cells[0].outputs] == [
+        *[(True, False)] * 2,
+        *[(False, False)] * 2,
+    ]
+    assert handed_in.read_bytes() == before
+
+
+def test_without_a_browser_an_export_names_the_figures_and_says_so(handed_in, capsys, monkeypatch):
+    monkeypatch.setattr(stills, "find_browser", lambda: None)
+    assert cli.main(["export", str(handed_in)]) == 0
+    assert capsys.readouterr().out.startswith("The figures are not drawn, only named: that needs kaleido")
+    assert "&lt;figure: Alone&gt;" in handed_in.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_exported_is_named(handed_in, tmp_path, capsys):
+    (tmp_path / "text.ipynb").write_text("no notebook", encoding="utf-8")
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "fresh.ipynb")
+    for arguments, told in (
+        ([tmp_path / "text.ipynb"], "text.ipynb is no notebook; expected a file"),
+        ([tmp_path / "fresh.ipynb"], "fresh.ipynb has no outputs; run all its cells and save it"),
+        ([handed_in, "--out", handed_in], "mine.ipynb can't be written; expected another name that ends with .html"),
+        ([handed_in, "--out", tmp_path / "page.pdf"], "page.pdf can't be written; expected another name"),
+        ([tmp_path / "none.ipynb"], "none.ipynb"),
+    ):
+        assert cli.main(["export", *map(str, arguments)]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_each_solved_edition_has_a_picture_for_each_figure_and_is_small():
+    for path in sorted((HERE / "solutions").glob("*.ipynb")):
+        outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", ())]
+        named = [o for o in outputs if o.get("data", {}).get("text/plain", "").startswith("<figure: ")]
+        assert named
+        assert all("image/png" in o.data for o in named), path.name
+        assert not any({stills.PLOTLY, stills.VIEW} & o.get("data", {}).keys() for o in outputs), path.name
+        assert path.stat().st_size < 1.5e6, path.name
 
 
 @pytest.mark.parametrize("together", [True, False])

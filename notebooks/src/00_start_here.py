@@ -31,7 +31,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, and where your runs go"
 import inspect
 import tempfile
 from pathlib import Path
@@ -320,21 +320,18 @@ check.lost_queries(lost_queries)
 
 # %% [markdown]
 # Now on the real queries, beside the library's `metrics.query_changes`. It starts from **ranks**, the place of the
-# first right answer; a query is found if its rank is 1. If your function is not right yet, only the library's counts
-# are shown.
+# first right answer; a query is found if its rank is 1.
 
 # %%
 both = Comparison(saved.runs("finetune", "csd"))
+lost_of = check.yours_or_ours("lost_queries")
 for name in both.runs:
     ranks = both.ranks(name)  # (T, N)
     changes = metrics.query_changes(ranks, both.tasks)
     print(f"{name:8}  " + ", ".join(f"{int(mask.sum())} {change}" for change, mask in changes.items()))
-    try:
-        yours = torch.as_tensor(lost_queries(ranks == 1, both.tasks)).bool()
-        print(f"{'':8}  your function: {int(yours.sum())} lost;", end=" ")
-        print("the same queries" if torch.equal(yours, changes["lost"]) else "not the same queries")
-    except (NameError, NotImplementedError):
-        print(f"{'':8}  your function: run the cell of exercise 2 first, and fill it in")
+    lost = torch.as_tensor(lost_of(ranks == 1, both.tasks)).bool()
+    print(f"{'':8}  the function: {int(lost.sum())} lost;", end=" ")
+    print("the same queries" if torch.equal(lost, changes["lost"]) else "not the same queries")
 
 # %% [markdown]
 # Where do they come from? In the matrices below a click on a cell shows the queries behind its number. The dropdowns

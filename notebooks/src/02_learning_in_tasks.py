@@ -29,7 +29,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports"
 import inspect
 
 import torch
@@ -38,7 +38,7 @@ import csd_edu as csd
 from csd_edu import check, plots, saved, widgets
 from csd_edu.comparison import Comparison
 
-print("saved runs on the glyphs, one alphabet a task:", ", ".join(saved.NAMES))
+print(f"saved runs on {saved.dataset()}, one {saved.group()} after another:", ", ".join(saved.NAMES))
 
 # %% [markdown] minutes=8
 # ## 1. Two digits at a time
@@ -74,7 +74,7 @@ run = widgets.LiveTraining(stream, csd.methods.finetune, config).train()
 
 # %%
 labels, tasks = run.test()["labels"], run.test()["tasks"]
-answers = run.predictions(4)  # (N,) what the head says after the last task
+answers = run.predictions(run.n_tasks - 1)  # (N,) what the head says after the last task
 print("after the last task    named right   named as one of the two newest digits")
 for task in range(run.n_tasks):
     of_task = tasks == task
@@ -203,10 +203,11 @@ guess = "no prediction yet"  # put one of these instead: "finetune", "lwf", "csd
 
 # %%
 measured = {}
+your_forgetting = check.yours_or_ours("forgetting")
 print("Recall@1  forgetting: yours   the library's   first − last   in the end, all queries")
 for saved_run in saved.runs():
     matrix = saved_run.metrics["recall_at_1"]["seen"]
-    yours, library = forgetting(matrix), csd.metrics.forgetting(matrix)
+    yours, library = your_forgetting(matrix), csd.metrics.forgetting(matrix)
     end = saved_run.metrics["summary"]["recall_at_1"]
     fell = csd.metrics.first_minus_last(matrix)
     measured[saved_run.method] = library
@@ -311,7 +312,7 @@ plots.curves_over_tasks(
 falls = {name: curve[0] - curve[-1] for name, curve in curves.items()}
 for name, fall in falls.items():
     print(f"{name:<20} falls by {fall:.3f}")
-share = falls["finetune (fixed)"] / falls["finetune (growing)"]
+share = falls["finetune (fixed)"] / (falls["finetune (growing)"] or torch.nan)
 print(f"\nYou predicted: {guess}. In a fixed gallery {share:.0%} of the fall remains.")
 
 # %% [markdown]
@@ -376,7 +377,7 @@ for saved_run in saved.runs():
     all_ranks = csd.metrics.query_ranks(saved_run.snapshots(), labels, tasks, protocol="seen")
     changes = csd.metrics.query_changes(all_ranks, tasks)  # {"kept": (N,), "lost": …, "won": …, "missed": …}
     print(f"{saved_run.method:<8}" + "".join(f"{int(mask.sum()):>7}" for mask in changes.values()))
-lost, won = lost_and_won(ranks, tasks)
+lost, won = check.yours_or_ours("lost_and_won")(ranks, tasks)
 print(f"\nYou predicted: {guess}. Yours, for fine-tuning: {int(sum(lost))} lost, {int(sum(won))} won.")
 
 # %% [markdown]
@@ -407,8 +408,8 @@ widgets.RetrievalExplorer(*saved.runs("finetune", "csd"), k=6)
 guess = "no prediction yet"  # one of: "above the pixels", "between pixels and untrained", "at or below untrained"
 
 # %% tags=["break"]
-N_TASKS = (2, 5, 10)  # 10: one digit a task; try 3 and 4 too
 digits = csd.load("digits")
+N_TASKS = (2, 5, digits.n_classes)  # the last: one digit a task; try 3 and 4 too
 config = csd.preset("digits", "quick").config  # try .replace(seed=1): is it the same?
 tries = {}
 for n in N_TASKS:
@@ -416,7 +417,7 @@ for n in N_TASKS:
     tries[n] = csd.train(stream, csd.methods.finetune, config, progress=False), stream.n_seen  # a few seconds each
 
 with torch.no_grad():
-    untrained = csd.models.build("resnet8", in_channels=1).eval().embed(digits.x_test)
+    untrained = csd.models.build("resnet8", in_channels=digits.x_test.shape[1]).eval().embed(digits.x_test)
 without_learning = {
     name: csd.metrics.recall_at_k(features, digits.y_test, features, digits.y_test, exclude_self=True)[1]
     for name, features in (("raw pixels", digits.x_test.flatten(1).float()), ("untrained", untrained))
@@ -435,10 +436,10 @@ for name, metric, span, marked in (
     curves = {}
     for n, (run, n_seen) in tries.items():
         values = dict(zip(n_seen, run.metrics["overall"][metric], strict=True))
-        curves[f"{n} tasks"] = [values.get(seen) for seen in range(1, 11)]
+        curves[f"{n} tasks"] = [values.get(seen) for seen in range(1, digits.n_classes + 1)]
     figures[name] = plots.lines(
         curves,
-        [str(seen) for seen in range(1, 11)],
+        [str(seen) for seen in range(1, digits.n_classes + 1)],
         title="Ten digits in few and in many tasks",
         x_title="digits seen so far",
         y_title=name,

@@ -30,7 +30,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, and a saved run"
 import inspect
 from functools import partial
 

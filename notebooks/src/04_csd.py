@@ -29,7 +29,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports"
 import inspect
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ from plotly.subplots import make_subplots
 import csd_edu as csd
 from csd_edu import check, losses, plots, saved, widgets
 
-print("saved runs on the glyphs, five alphabets, one a task:", ", ".join(saved.NAMES))
+print(f"saved runs on {saved.dataset()}, one {saved.group()} after another:", ", ".join(saved.NAMES))
 
 # %% [markdown] minutes=8
 # ## 1. Where does a student feature go?

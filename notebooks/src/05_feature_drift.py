@@ -29,7 +29,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, saved runs and their snapshots"
 import torch
 import torch.nn.functional as F
 from plotly.subplots import make_subplots
@@ -105,8 +105,6 @@ def mean_displacement(x, y):
     # <<< solution
 
 
-print(f"finetune, first to last network: {mean_displacement(snapshots['finetune'][0], snapshots['finetune'][-1]):.3f}")
-
 # %% tags=["check"]
 check.mean_displacement(mean_displacement)
 
@@ -122,6 +120,8 @@ check.mean_displacement(mean_displacement)
 # compared with the first:
 
 # %%
+of_exercise = check.yours_or_ours("mean_displacement")
+print(f"finetune, first to last network: {of_exercise(snapshots['finetune'][0], snapshots['finetune'][-1]):.3f}")
 displacement = {name: [drift.mean_displacement(run[0], x) for x in run] for name, run in snapshots.items()}
 unit = F.normalize(snapshots["csd"][0], dim=1)
 apart = float((1 - unit @ unit.T).sum() / (N * (N - 1)))  # between two different images, under the first network
@@ -193,8 +193,6 @@ def linear_cka(x, y):
     # <<< solution
 
 
-print(f"the last CSD network and itself: {linear_cka(snapshots['csd'][-1], snapshots['csd'][-1]):.3f}")
-
 # %% tags=["check"]
 check.linear_cka(linear_cka)
 
@@ -214,6 +212,8 @@ check.linear_cka(linear_cka)
 better_kept = "csd"  # your prediction: "finetune" or "csd"
 
 # %%
+of_exercise = check.yours_or_ours("linear_cka")
+print(f"the last CSD network and itself: {of_exercise(snapshots['csd'][-1], snapshots['csd'][-1]):.3f}")
 tables = {name: drift.displacement_table(run, labels) for name, run in snapshots.items()}
 first_to_last = {name: drift.linear_cka(run[0], run[-1]) for name, run in snapshots.items()}
 print(f"You guessed {better_kept!r}. CKA from the first to the last network, on the images of all alphabets:")
@@ -227,10 +227,9 @@ plots.drift_matrices(tables)
 # network that learns something **must** change. Here is the number of the corner for each alphabet alone:
 
 # %%
-alphabets = [names[0].partition("/")[0] for names in next(iter(comparison.runs.values())).tasks]
-print("CKA from the first to the last network, on the images of one alphabet only")
-print("alphabet (task)  ", *(f"{name:>10}" for name in snapshots))
-for t, alphabet in enumerate(alphabets):
+print(f"CKA from the first to the last network, on the images of one {saved.group()} only")
+print(f"{saved.group():<16} ", *(f"{name:>10}" for name in snapshots))
+for t, alphabet in enumerate(saved.task_names()):
     of_task = tasks == t
     values = [drift.linear_cka(run[0][of_task], run[-1][of_task]) for run in snapshots.values()]
     print(f"{alphabet:<12} ({t})  ", *(f"{value:>10.3f}" for value in values))
@@ -287,8 +286,6 @@ def neighbor_overlap(x, y, k):
     # <<< solution
 
 
-print(f"CSD, first to last network: {neighbor_overlap(snapshots['csd'][0], snapshots['csd'][-1], 10).mean():.3f}")
-
 # %% tags=["check"]
 check.neighbor_overlap(neighbor_overlap)
 
@@ -300,6 +297,8 @@ check.neighbor_overlap(neighbor_overlap)
 # None, :]` is (N, k, k). For more, run `check.hint("neighbor_overlap")` in a new cell, once or several times.
 
 # %%
+of_exercise = check.yours_or_ours("neighbor_overlap")
+print(f"CSD, first to last network: {of_exercise(snapshots['csd'][0], snapshots['csd'][-1], 10).mean():.3f}")
 overlap = {name: [float(drift.neighbor_overlap(run[0], x).mean()) for x in run] for name, run in snapshots.items()}
 print(
     f"You guessed that an image keeps {share_kept:.0%} of its ten neighbours. It is {overlap['csd'][-1]:.0%} with CSD,"
@@ -307,7 +306,9 @@ print(
 print(f"and {overlap['finetune'][-1]:.0%} with fine-tuning. By chance it would be {10 / (N - 1):.0%}.")
 for name in snapshots:
     of_first = [row[0] for row in comparison.matrix(name, "Recall@1", "task")]  # R[i][0]
-    print(f"Recall@1 on the first alphabet, searched within itself, by {name}: {of_first[0]:.3f} → {of_first[-1]:.3f}")
+    print(
+        f"Recall@1 on the first {saved.group()}, searched within itself, by {name}: {of_first[0]:.3f} → {of_first[-1]:.3f}"
+    )
 plots.curves_over_tasks(
     overlap,
     title="Who still has its neighbours?",
@@ -354,12 +355,12 @@ def keep(k):
 
 
 def stretch(times):
-    return (U * S * torch.tensor([times] + [1.0] * (D - 1))) @ V + centre
+    return (U * S * torch.tensor([times] + [1.0] * (len(S) - 1))) @ V + centre
 
 
 # For each change its steps, and the features (N, D) after each step. You may add a change of your own.
 changes = {
-    "keep few directions": {str(k): keep(k) for k in (64, 32, 16, 8, 4, 2)},
+    "keep few directions": {str(k): keep(k) for k in (len(S), *(k for k in (32, 16, 8, 4, 2) if k < len(S)))},
     "turn": {str(step): last @ torch.matrix_exp(step * skew) for step in range(6)},
     "stretch": {f"{times}×": stretch(times) for times in (1, 2, 4, 6, 8, 10)},
     "gather": {
@@ -433,7 +434,7 @@ for change in changes:
 # %% tags=["predict"]
 networks_lie = "together"  # your prediction: "together" or "apart"
 
-# %%
+# %% tags=["folded"] title="Draw both maps, PCA and UMAP"
 maps = {kind: comparison.maps(kind)["csd"] for kind in ("pca", "umap")}
 on_map = maps["pca"].indices  # the images on the maps: a sample, equally many of each class
 figure = make_subplots(1, 2, subplot_titles=["PCA", "UMAP"], horizontal_spacing=0.04)
@@ -515,7 +516,7 @@ plots.points(
     title="Did what moved farther lose more?",
     x_title="how far the class mean has turned (1 − cos)",
     y_title="lost Recall@1",
-    subtitle="one point for each class of the first four alphabets",
+    subtitle=f"one point for each class of all {saved.group()}s but the last",
     texts={name: [comparison.classes[k] for k in classes] for name in places},
 )
 

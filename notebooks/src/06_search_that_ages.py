@@ -30,7 +30,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports, saved runs, and three helpers"
 import torch
 import torch.nn.functional as F
 
@@ -93,7 +93,8 @@ found = {
     for name, gallery in (("indexed again", renewed), ("as it grew", grown))
 }
 right = {name: labels[ids[:, 0]] == labels for name, ids in found.items()}  # (N,) is the nearest of the query's class?
-query = int((right["indexed again"] & ~right["as it grew"] & (tasks == 0)).nonzero()[0])
+wanted = right["indexed again"] & ~right["as it grew"] & (tasks == 0)
+query = int(wanted.int().argmax())  # the first of them; query 0 if there is none
 rows = {}
 for name, ids in found.items():
     marks = ["right" if labels[i] == labels[query] else "wrong" for i in ids[query]]
@@ -150,8 +151,6 @@ def stale_recall(snapshots, labels, tasks):
     # <<< solution
 
 
-print(f"CSD: {stale_recall(snapshots['csd'], labels, tasks):.3f}")
-
 # %% tags=["check"]
 check.stale_recall(stale_recall)
 
@@ -166,6 +165,8 @@ check.stale_recall(stale_recall)
 # Both, after each task:
 
 # %%
+of_exercise = check.yours_or_ours("stale_recall")
+print(f"CSD: {of_exercise(snapshots['csd'], labels, tasks):.3f}")
 curves = {}
 for name in ("finetune", "csd"):
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
@@ -207,7 +208,7 @@ for name, run in snapshots.items():
     nearest = similarity.fill_diagonal_(-torch.inf).argmax(dim=1)
     newest = (tasks[nearest] == T - 1).double()  # (N,)
     truth = float(newest[tasks < T - 1].mean())
-    print(f"{name:<9} {truth:>5.0%} of the old alphabets' queries; you guessed {from_newest[name]:.0%}")
+    print(f"{name:<9} {truth:>5.0%} of the old {saved.group()}s' queries; you guessed {from_newest[name]:.0%}")
     shares[name] = [float(newest[tasks == t].mean()) for t in range(T - 1)]
 plots.bars(
     shares,
@@ -237,7 +238,7 @@ crossed = {
 figure = plots.task_matrices(
     crossed,
     title="Does one network understand another?",
-    protocol="only images of the first alphabet ask and are found",
+    protocol=f"only images of the first {saved.group()} ask and are found",
     formula=f"Recall@1 for queries by the network after task i in a gallery by the network after task j; chance: {chance:.2f}",
 )
 figure.update_xaxes(title_text="gallery after task").update_yaxes(title_text="queries after task", col=1)
@@ -275,8 +276,6 @@ def no_longer_found(ranks, tasks):
     # <<< solution
 
 
-print(f"lost by CSD in the stale gallery: {int(sum(no_longer_found(comparison.ranks('csd', 'stale'), tasks)))}")
-
 # %% tags=["check"]
 check.no_longer_found(no_longer_found)
 
@@ -291,6 +290,8 @@ check.no_longer_found(no_longer_found)
 # galleries:
 
 # %%
+of_exercise = check.yours_or_ours("no_longer_found")
+print(f"lost by CSD in the stale gallery: {int(sum(of_exercise(comparison.ranks('csd', 'stale'), tasks)))}")
 print(f"{'':<9} {'gallery':<14}" + "".join(f"{change:>8}" for change in ("kept", "lost", "won", "missed")))
 for name in comparison.runs:
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
@@ -399,9 +400,6 @@ def translate(gallery, old, new, ridge=0.1):
     # <<< solution
 
 
-before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
-print(f"a dictionary of {len(before)} images, translated: {tuple(translate(before, before, after).shape)}")
-
 # %% tags=["check"]
 check.translate(translate)
 
@@ -422,8 +420,10 @@ check.translate(translate)
 # %% tags=["predict"]
 share_of_the_way = 0.9  # your prediction: 0 is "no better than stale", 1 is "as good as indexed again"
 
-
 # %%
+of_exercise = check.yours_or_ours("translate")
+before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
+print(f"a dictionary of {len(before)} images, translated: {tuple(of_exercise(before, before, after).shape)}")
 results = {"stale": {}, "translated": {}, "indexed again": {}}
 for name, run in snapshots.items():
     gallery = as_it_grew(run)
@@ -435,7 +435,7 @@ for name, run in snapshots.items():
     results["indexed again"][name] = recall_at_1(run[-1], run[-1])
 way = {
     name: (results["translated"][name] - results["stale"][name])
-    / (results["indexed again"][name] - results["stale"][name])
+    / ((results["indexed again"][name] - results["stale"][name]) or torch.nan)
     for name in snapshots
 }
 print(f"You guessed {share_of_the_way:.0%} of the way with CSD. It is {way['csd']:.0%}.")
@@ -489,7 +489,7 @@ figures = {
     kind: plots.task_matrices(
         {kind: table},
         title="Who understands whom?",
-        protocol="Recall@1 of the last networks, on the images of all alphabets but the last",
+        protocol="Recall@1 of the last networks, on the images of all but the last task",
         formula="row: the network that asks; column: the network that has stored the gallery",
         task_names=names,
     )

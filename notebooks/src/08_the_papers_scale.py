@@ -35,7 +35,7 @@
 # machine's own disk is gone when the machine is. Your Google Drive stays. The next cell asks for permission to use it;
 # you may refuse, and are told what that means. Elsewhere the runs go into a folder beside this notebook.
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: where the runs are kept"
 from pathlib import Path
 
 from csd_edu.runtime import on_colab
@@ -57,7 +57,7 @@ print(f"Runs are kept in {RUNS}")
 # %% [markdown]
 # **What will be trained?** That depends on this computer. To decide for yourself, change the first two lines.
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: the data (DATASET and PRESET may be changed), and helpers"
 import contextlib
 import itertools
 import json
@@ -534,7 +534,7 @@ plots.curves_over_tasks(
     metric="Recall@1",
 )
 
-# %%
+# %% tags=["folded"] title="Who finds what, and how good was the estimate?"
 comparison = Comparison(list(runs.values()))
 found = {name: comparison.ranks(name)[-1] == 1 for name in runs}  # (N,) after the last task, searched among all images
 N = len(comparison.labels)

@@ -33,7 +33,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: imports"
 import colorsys
 import inspect
 import math
@@ -61,7 +61,7 @@ def ready_distance(student, teacher):
     return 2 * (1 - F.cosine_similarity(student, teacher.detach(), dim=1)).mean()
 
 
-# %% tags=["setup"]
+# %% tags=["setup", "folded"] title="Set-up: a folder of pictures is drawn"
 CLASSES = {
     "dice": ("two", "three", "four", "five"),
     "flags": ("bars", "cross", "disc", "wedge"),
@@ -139,6 +139,7 @@ def make_folder(classes, *, seed=0):
     return folder
 
 
+# %% tags=["setup"]
 FOLDER = make_folder({f"{group}/{kind}": 40 for group, kinds in CLASSES.items() for kind in kinds})
 # This is the one line to change, for pictures of your own: FOLDER = "my_images"
 
@@ -208,7 +209,7 @@ plots.retrieval_strips(
 # %% tags=["predict"]
 guess = "no prediction yet"  # put "stop", "leave out" or "black image" instead
 
-# %%
+# %% tags=["folded"] title="Five kinds of trouble, made and tried"
 SMALL = {"dice/two": 6, "dice/five": 6, "leaves/fern": 6}
 
 
@@ -714,7 +715,7 @@ plots.per_seed(
     seeds=SEEDS,
 )
 
-# %%
+# %% tags=["folded"] title="Print the table of the race"
 print(f"{'Recall@1':22}" + "".join(f"seed {seed}".rjust(9) for seed in SEEDS), end="")
 print("     mean   first alphabet    keeps    queries lost, kept, won")
 for name in runners:

@@ -1,6 +1,7 @@
-"""Still pictures in the place of figures and widgets.
+"""Still pictures in the place of figures and widgets of a notebook: `csd-edu export notebook.ipynb`.
 
-Chromium draws them. They can be seen on pages that run no JavaScript, and take kilobytes instead of megabytes.
+Chromium draws them. They can be seen on pages that run no JavaScript, and take kilobytes instead of megabytes. They are
+drawn when a notebook is exported and not when its cells run, as starting a browser takes seconds.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from PIL import Image
 
-from notebooks.sources import HERE
-
 PLOTLY = "application/vnd.plotly.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+ROOT = Path(__file__).resolve().parents[1]
 WIDTH, SCALE, LARGE = 900, 1.5, 100_000  # of a picture: in CSS pixels; pixels to each of them; bytes
 
 
@@ -38,6 +38,45 @@ def find_browser() -> str | None:
     named = os.environ.get("BROWSER_PATH")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return named if named and Path(named).exists() else next(filter(None, map(shutil.which, names)), None)
+
+
+def export(path: Path, out: Path, browser: str | None) -> int:
+    """Write a notebook that was run as a page or as a notebook that shows its figures and widgets without scripts.
+
+    Args:
+        path: of the notebook, with its outputs.
+        out: the page (.html) or the notebook (.ipynb) to write.
+        browser: the path of Chromium; without it the names of figures stand for them.
+
+    Returns:
+        The number of outputs that show a picture.
+
+    Raises:
+        ValueError: if `path` is no notebook, `out` ends otherwise or is `path`, or the notebook has no outputs.
+    """
+    if out.suffix not in (".html", ".ipynb") or out.resolve() == path.resolve():
+        raise ValueError(f"{out} can't be written; expected another name that ends with .html or .ipynb")
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError):
+        raise ValueError(
+            f"{path} is no notebook; expected a file that JupyterLab has saved, such as 02.ipynb"
+        ) from None
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        raise ValueError(f"{path} has no outputs; run all its cells and save it, then export it")
+    states = notebook.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    widgets = {model: {"_model_name": of.get("model_name"), **of.get("state", {})} for model, of in states.items()}
+    illustrate(notebook, widgets, browser)
+    if out.suffix == ".html":
+        from nbconvert import HTMLExporter  # comes with JupyterLab
+
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    else:
+        text = nbformat.writes(notebook)
+    out.write_text(text, encoding="utf-8", newline="\n")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
 def illustrate(notebook: NotebookNode, widgets: Mapping[str, Mapping[str, Any]], browser: str | None) -> None:
@@ -68,7 +107,7 @@ def without_kernel(outputs: Sequence[NotebookNode], widgets: Mapping[str, Mappin
     for output, following in itertools.zip_longest(outputs, outputs[1:]):
         data = output.get("data", {})
         if output.output_type == "stream":
-            for folder in (str(HERE.parent), tempfile.gettempdir()):  # those of this machine
+            for folder in (str(ROOT), tempfile.gettempdir()):  # those of this machine
                 output.text = output.text.replace(folder, "…")
             found += [output] * bool(output.text.strip())
         elif PLOTLY in data:
