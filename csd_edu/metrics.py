@@ -532,6 +532,21 @@ class Fall(NamedTuple):
     left: float | None
 
 
+def just_learnt(own: Matrix) -> list[float]:
+    """Return the diagonal of a task matrix of protocol "task": each task right after it, as far as there are values.
+
+    A network whose values are low here has not learnt, and so has nothing to forget.
+
+    Args:
+        own: T × T; R[i][j] on task j after task i.
+
+    Raises:
+        ValueError: if the matrix is not square.
+    """
+    diagonal = np.diagonal(_table(own))
+    return [float(value) for value in diagonal[~np.isnan(diagonal)]]
+
+
 def forgetting_and_crowding(own: Matrix, seen: Matrix) -> list[Fall]:
     """Return how Recall@1 fell on each task but the last: what the network forgot, and what the larger gallery took.
 

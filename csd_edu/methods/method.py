@@ -48,6 +48,7 @@ class Card:
         look: of its curves; None: one that is free in a figure.
         terms: the loss terms that it adds to those of the methods that it builds on, by name.
         bound: if it is no rival but a bound on what can be reached, which, such as "the usual upper bound".
+        control: if it is there to compare others with, what it shows, such as "what not learning at all gives".
     """
 
     title: str
@@ -56,6 +57,7 @@ class Card:
     look: Look | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     bound: str = ""
+    control: str = ""
 
     def __call__(self, function: F) -> F:
         """Give a function its card: `@Card(title="…", sentence="…")` above it."""
@@ -71,11 +73,12 @@ class Card:
             "look": self.look,
             "terms": {name: {"says": term.says, "look": term.look} for name, term in self.terms.items()},
             "bound": self.bound,
+            "control": self.control,
         }
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Card:
-        """Return the card that `to_json` wrote."""
+        """Return the card that `to_json` wrote, also in an older version, which had fewer fields."""
         terms = {name: Term(term["says"], _look(term["look"])) for name, term in saved["terms"].items()}
         return cls(**{**saved, "look": _look(saved["look"]), "terms": terms})
 

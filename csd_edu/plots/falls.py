@@ -83,7 +83,7 @@ def forgetting_and_crowding(
     lines = [
         of + _left_out(falls, whole),
         "learnt: right after the task, searched in its own test images = left + crowding + forgetting",
-        "left: in the end, searched in those of all tasks; crowding: what the larger gallery takes, by the last network",
+        "left: in the end, searched in those of all tasks; crowding: what that larger gallery takes, last network",
         "forgetting: lost in the task's own images since they were learnt; below 0, a dotted outline: gained",
     ]
     figure = finished(figure, title, lines, ROW * max(1, len(whole)), legend=True)
