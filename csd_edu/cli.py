@@ -281,17 +281,23 @@ def _set_threads(n: int | None) -> None:
 
 def _print_table(runs: Sequence[csd.Run]) -> None:
     """Print the end of each run: one line a method."""
-    titles = ("R@1, all seen", "forgetting", "head accuracy", "on task 0", "keeps", "seconds")
-    width = max(12, *(len(run.method) for run in runs))
-    print(f"\n{'method':{width}}" + "".join(f"{title:>15}" for title in titles))
+    titles = ("R@1, all seen", "just learnt", "forgetting", "head accuracy", "on task 0", "keeps", "seconds")
+    rows: list[tuple[str, ...]] = [("method", *titles)]
     for run in runs:
         end = run.metrics["summary"]
         first = run.metrics["head_accuracy"]["seen"][run.n_tasks - 1][0]
-        values = (end["recall_at_1"], end["forgetting"], end["head_accuracy"], first)
-        numbers = "".join(f"{_number(value):>15}" for value in values)
-        print(f"{run.method:{width}}{numbers}{in_bytes(run.kept_bytes):>15}{run.seconds:15.1f}")
+        learnt = csd.metrics.just_learnt(run.metrics["recall_at_1"]["task"])
+        at_once = sum(learnt) / len(learnt) if learnt else None
+        values = (end["recall_at_1"], at_once, end["forgetting"], end["head_accuracy"], first)
+        rows.append((run.method, *map(_number, values), in_bytes(run.kept_bytes), f"{run.seconds:.1f}"))
+    name_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    print()
+    for name, *cells in rows:
+        numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        print(f"{name:{name_width}}{numbers}")
     print(
-        "R@1: nearest other test image has the same class. Forgetting: mean fall of a task's R@1 from its best.\n"
+        "R@1: nearest other test image has the same class. Just learnt: R@1 of each task right after it, among its own\n"
+        "test images, mean over the tasks. Forgetting: mean fall of a task's R@1 from its best.\n"
         "Keeps: what is carried over from task to task beside the network: images, logits, an old network."
     )
 

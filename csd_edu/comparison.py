@@ -212,6 +212,13 @@ def in_bytes(kept: Mapping[str, int] | None) -> str:
     return f"{n / 1e6:.1f} MB" if n >= 999_500 else f"{n / 1e3:.0f} kB" if n >= 1e3 else f"{n} B"
 
 
+def falls_of(run: Run) -> list[metrics.Fall]:
+    """Return how Recall@1 fell on each task but the last one learnt, see `metrics.forgetting_and_crowding`."""
+    n = run.tasks_learnt
+    own, seen = ([row[:n] for row in run.metrics["recall_at_1"][protocol][:n]] for protocol in ("task", "seen"))
+    return metrics.forgetting_and_crowding(own, seen)
+
+
 def check_comparable(runs: Sequence[Run]) -> None:
     """Raise a ValueError if there is no run, one has nothing to show, is given twice, or has other data or sizes."""
     if not runs:

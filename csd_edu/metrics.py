@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ FORMULAS = {
     "backward_transfer": "1/(T−1) Σ_{j<T} ( R[T][j] − R[j][j] )  (Lopez-Paz & Ranzato 2017)",
     "forward_transfer": "1/(T−1) Σ_{j>1} ( R[j−1][j] − b[j] )  (Lopez-Paz & Ranzato 2017)",
     "average_incremental": "1/T Σ_i 1/i Σ_{j≤i} R[i][j]  (Rebuffi et al. 2017)",
+    "forgetting_and_crowding": "learnt R[j][j] = forgetting (R[j][j] − R[T][j]) + crowding (R[T][j] − S[T][j]) + "
+    "left S[T][j], with R under protocol task and S under seen",
 }
 """Public libraries disagree on what goes by these names: show the formula with the number."""
 
@@ -514,6 +516,77 @@ def average_incremental(matrix: Matrix) -> float:
     return float(np.mean([r[i, : i + 1].mean() for i in range(len(r))]))
 
 
+class Fall(NamedTuple):
+    """How a metric on an earlier task fell, in parts: learnt = left + crowding + forgetting; None where unmeasured.
+
+    Attributes:
+        learnt: right after the task, in a gallery of its own images.
+        forgetting: what was lost since then in that same gallery, because the network has changed; below 0: gained.
+        crowding: what the final network loses when the gallery grows to the images of all tasks.
+        left: in the end, in the gallery of all tasks.
+    """
+
+    learnt: float | None
+    forgetting: float | None
+    crowding: float | None
+    left: float | None
+
+
+def just_learnt(own: Matrix) -> list[float]:
+    """Return the diagonal of a task matrix of protocol "task": each task right after it, as far as there are values.
+
+    A network whose values are low here has not learnt, and so has nothing to forget.
+
+    Args:
+        own: T × T; R[i][j] on task j after task i.
+
+    Raises:
+        ValueError: if the matrix is not square.
+    """
+    diagonal = np.diagonal(_table(own))
+    return [float(value) for value in diagonal[~np.isnan(diagonal)]]
+
+
+def forgetting_and_crowding(own: Matrix, seen: Matrix) -> list[Fall]:
+    """Return how Recall@1 fell on each task but the last: what the network forgot, and what the larger gallery took.
+
+        learnt R[j][j] = forgetting (R[j][j] − R[T][j]) + crowding (R[T][j] − S[T][j]) + left S[T][j]
+
+    A network that does not change forgets nothing, and has crowding all the same: the first `crowding` of the method
+    `frozen` is how much of another method's fall on the first task it loses as well.
+
+    Args:
+        own: T × T of protocol "task", R: on task j after task i, in a gallery of task j's images.
+        seen: T × T of protocol "seen" of the same run, S: the same queries in a gallery of the images of tasks 0 to i.
+
+    Returns:
+        T − 1 falls, none for a single task. A part for which a value is None or NaN, as in the rows that an unfinished
+        run still lacks, is None.
+
+    Raises:
+        ValueError: if the matrices are not both T × T with one T.
+    """
+    of_own, of_seen = _table(own), _table(seen)
+    if of_own.shape != of_seen.shape:
+        raise ValueError(
+            f"the task matrices have shapes {of_own.shape} and {of_seen.shape}; expected two of the same run, "
+            "of protocols 'task' and 'seen'"
+        )
+
+    def parts(task: int) -> Fall:
+        learnt, kept, left = of_own[task, task], of_own[-1, task], of_seen[-1, task]
+        return Fall(*(_none_if_nan(float(part)) for part in (learnt, learnt - kept, kept - left, left)))
+
+    return [parts(task) for task in range(len(of_own) - 1)]
+
+
+def mean_fall(falls: Sequence[Fall]) -> Fall:
+    """Return the mean of each part over the tasks; None where one has none, or there is no task."""
+    columns = list(zip(*falls, strict=True)) or [()] * len(Fall._fields)
+    means = (sum(column) / len(column) if column and None not in column else None for column in columns)
+    return Fall(*means)
+
+
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the mean of a few independent values, and half the width of its confidence interval (Student's t).
 
@@ -542,16 +615,22 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
 
 def _square(matrix: Matrix) -> np.ndarray:
     """Return a task matrix as float64 with NaN for None, or raise if values on or below its diagonal are missing."""
+    r = _table(matrix)
+    missing = np.argwhere(np.isnan(r) & np.tri(len(r), dtype=bool))
+    if len(missing):
+        i, j = missing[0]
+        raise ValueError(f"R[{i}][{j}] of the task matrix has no value; expected one wherever j ≤ i (a finished run)")
+    return r
+
+
+def _table(matrix: Matrix) -> np.ndarray:
+    """Return a task matrix as float64 with NaN for None, or raise if it is not square."""
     try:
         r = np.array([[np.nan if value is None else value for value in row] for row in matrix], dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError("the task matrix has rows of different lengths or of no numbers; expected T × T") from None
     if r.ndim != 2 or r.shape[0] != r.shape[1] or r.size == 0:
         raise ValueError(f"the task matrix has shape {r.shape}; expected T × T, one row and one column a task")
-    missing = np.argwhere(np.isnan(r) & np.tri(len(r), dtype=bool))
-    if len(missing):
-        i, j = missing[0]
-        raise ValueError(f"R[{i}][{j}] of the task matrix has no value; expected one wherever j ≤ i (a finished run)")
     return r
 
 

@@ -79,11 +79,16 @@ class Run:
         return str(self.description["method"]["name"])
 
     @property
+    def is_own(self) -> bool:
+        """Whether the method is one of the user's own, and none of the kit's."""
+        return bool(self.description["method"].keys() & {"code", "source_crc32"})
+
+    @property
     def card(self) -> dict[str, Any] | None:
         """The method's card, as `methods.Card.to_json` wrote it; None if it has none."""
         saved: dict[str, Any] | None = self.description["method"].get("card")
-        if saved is not None or self.description["method"].keys() & {"code", "source_crc32"}:
-            return saved  # one of the user's own
+        if saved is not None or self.is_own:
+            return saved
         known = NAMED.get(self.method.partition("(")[0])
         card = None if known is None else card_of(known)
         return card.to_json() if card else None  # runs of version 0.1.0 have none of their own

@@ -18,7 +18,8 @@ def table() -> str:
         card = methods.card_of(method)
         assert card is not None  # else it would not be in NAMED
         source = f" ({card.source})" if card.source else ""
-        rows.append(f"| `{name}` | **{card.title}**{source}. {card.sentence} |")
+        control = f" A control: {card.control}." if card.control else ""
+        rows.append(f"| `{name}` | **{card.title}**{source}. {card.sentence}{control} |")
     return "\n".join(rows) + "\n"
 
 

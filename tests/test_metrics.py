@@ -574,6 +574,85 @@ def test_forward_transfer_and_first_minus_last_by_hand():
         metrics.forward_transfer(square, [0, 0])
 
 
+def recall_by_loops(features, labels, queries, gallery):
+    hits = []
+    for q in queries:
+        nearest = max((g for g in gallery if g != q), key=lambda g: float(features[q] @ features[g]))
+        hits.append(labels[nearest] == labels[q])
+    return sum(map(float, hits)) / len(hits)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (1, 4, 2), (2, 1, 2, 3)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_forgetting_and_crowding_equal_plain_loops_over_the_features(sizes, seed):
+    snapshots, labels, tasks = snapshots_of(sizes, 4, seed)
+    rows = [metrics.task_row(x, labels, labels, tasks, t) for t, x in enumerate(snapshots)]
+    recall = metrics.summarize(rows, len(sizes))["recall_at_1"]
+    falls = metrics.forgetting_and_crowding(recall["task"], recall["seen"])
+    assert len(falls) == len(sizes) - 1
+    unit = [x.double() / x.double().norm(dim=1, keepdim=True) for x in snapshots]
+    everyone = list(range(len(labels)))
+    for task, fall in enumerate(falls):
+        images = [i for i in everyone if tasks[i] == task]
+        then = recall_by_loops(unit[task], labels, images, images)
+        same_gallery = recall_by_loops(unit[-1], labels, images, images)
+        whole_gallery = recall_by_loops(unit[-1], labels, images, everyone)
+        assert fall == pytest.approx((then, then - same_gallery, same_gallery - whole_gallery, whole_gallery))
+        assert fall.crowding >= 0
+    assert metrics.mean_fall(falls) == pytest.approx(np.mean(falls, axis=0))
+
+
+def test_a_network_that_does_not_change_forgets_nothing_and_is_crowded_all_the_same():
+    (first, *_), labels, tasks = snapshots_of((2, 3, 2), 4)
+    rows = [metrics.task_row(first, labels, labels, tasks, t) for t in range(3)]
+    recall = metrics.summarize(rows, 3)["recall_at_1"]
+    falls = metrics.forgetting_and_crowding(recall["task"], recall["seen"])
+    assert [fall.forgetting for fall in falls] == [0, 0]
+    assert falls[0].crowding == recall["task"][0][0] - recall["seen"][2][0] > 0
+
+
+def test_forgetting_and_crowding_by_hand():
+    own = [[0.75, 0.25, 0.5], [0.5, 0.5, 0.5], [0.5, 0.625, 1.0]]  # exact in binary
+    seen = [[0.75, N, N], [0.375, 0.5, N], [0.25, 0.5, 0.875]]
+    falls = metrics.forgetting_and_crowding(own, seen)
+    assert falls == [(0.75, 0.25, 0.25, 0.25), (0.5, -0.125, 0.125, 0.5)]
+    assert metrics.mean_fall(falls) == (0.625, 0.0625, 0.1875, 0.375)
+
+
+def test_what_an_unfinished_run_and_a_single_task_have_not_lost_yet():
+    own, seen = [[0.75, 0.25], [N, N]], [[0.75, N], [N, N]]
+    assert metrics.forgetting_and_crowding(own, seen) == [(0.75, N, N, N)]
+    assert metrics.mean_fall([metrics.Fall(0.75, N, N, N), metrics.Fall(0.25, 0.0, 0.0, 0.25)]) == (0.5, N, N, N)
+    assert metrics.forgetting_and_crowding([[0.75]], [[0.75]]) == []
+    assert metrics.mean_fall([]) == (N, N, N, N)
+
+
+SHARE = st.floats(0, 1)
+
+
+@given(data=st.data(), n_tasks=st.integers(1, 5))
+def test_the_parts_of_a_fall_add_up(data, n_tasks):
+    square = st.lists(st.lists(SHARE, min_size=n_tasks, max_size=n_tasks), min_size=n_tasks, max_size=n_tasks)
+    falls = metrics.forgetting_and_crowding(data.draw(square), data.draw(square))
+    assert len(falls) == n_tasks - 1
+    for fall in [*falls, *([metrics.mean_fall(falls)] if falls else [])]:
+        assert fall.left + fall.crowding + fall.forgetting == pytest.approx(fall.learnt, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("own", "seen", "message"),
+    [
+        ([[0.5]], [[0.5, N], [0.5, 0.5]], r"shapes \(1, 1\) and \(2, 2\); expected two of the same run"),
+        ([[0.5, 0.5]], [[0.5, 0.5]], r"shape \(1, 2\); expected T × T"),
+        ([[0.5], [0.5, 0.5]], [[0.5]], "rows of different lengths"),
+        ([], [], r"shape \(0,\); expected T × T"),
+    ],
+)
+def test_matrices_that_have_no_parts(own, seen, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.forgetting_and_crowding(own, seen)
+
+
 def test_an_unknown_protocol_names_the_choices():
     snapshots, labels, tasks = snapshots_of((2, 2), 2)
     with pytest.raises(ValueError, match="'seem'; expected one of 'task', 'seen', 'all', 'stale'"):

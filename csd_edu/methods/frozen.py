@@ -18,6 +18,7 @@ class Frozen(Method):
         sentence="The first task is learnt, and nothing after. A method that searches no better than this has gained "
         "nothing from the later tasks; and what this one loses, it loses to the growing gallery.",
         look=Look("#59636e", "x", "dot"),
+        control="what not learning at all gives",
         begins_as="finetune",
     )
 

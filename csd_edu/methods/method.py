@@ -50,6 +50,7 @@ class Card:
         bound: if it is no rival but a bound on what can be reached, which, such as "the usual upper bound".
         begins_as: the method that computes the same in the first task, whatever the settings: methods with the same
             one can share that task's training, see `csd_edu.sweep`. Empty if there is none.
+        control: if it is there to compare others with, what it shows, such as "what not learning at all gives".
     """
 
     title: str
@@ -59,6 +60,7 @@ class Card:
     terms: Mapping[str, Term] = field(default_factory=dict)
     bound: str = ""
     begins_as: str = ""
+    control: str = ""
 
     def __call__(self, function: F) -> F:
         """Give a function its card: `@Card(title="…", sentence="…")` above it."""
@@ -74,11 +76,12 @@ class Card:
             "look": self.look,
             "terms": {name: {"says": term.says, "look": term.look} for name, term in self.terms.items()},
             "bound": self.bound,
+            "control": self.control,
         }
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Card:
-        """Return the card that `to_json` wrote."""
+        """Return the card that `to_json` wrote, also in an older version, which had fewer fields."""
         terms = {name: Term(term["says"], _look(term["look"])) for name, term in saved["terms"].items()}
         return cls(**{**saved, "look": _look(saved["look"]), "terms": terms})
 

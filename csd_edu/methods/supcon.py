@@ -12,6 +12,7 @@ from csd_edu.methods.step import Step, Tensor
     source="Khosla et al. 2020",
     look=Look("#E69F00", "hexagon", "dashdot"),
     terms={"supcon": Term("contrast among the student's own features", Look("#E69F00", "hexagon"))},
+    control="what the contrast among the students gives by itself",
     begins_as="finetune",
 )
 def supcon(

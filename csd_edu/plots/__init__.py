@@ -6,6 +6,7 @@ a metric on task j's test queries after learning task i, None where there is no 
 
 from csd_edu.plots.choice import choose
 from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
+from csd_edu.plots.falls import forgetting_and_crowding
 from csd_edu.plots.maps import drift_map, turn
 from csd_edu.plots.matrices import drift_matrices, task_matrices
 from csd_edu.plots.search import Shown, pair_similarities, retrieval_strips
@@ -48,6 +49,7 @@ __all__ = [
     "drift_map",
     "drift_matrices",
     "finished",
+    "forgetting_and_crowding",
     "label",
     "lines",
     "loss_terms",

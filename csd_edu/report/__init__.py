@@ -7,7 +7,7 @@ import importlib.resources
 import json
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from plotly.offline import get_plotlyjs
 from torch import Tensor
 
 from csd_edu import drift, pictures, plots
-from csd_edu.comparison import Comparison, cards_of, check_comparable, in_bytes, run_labels, stream_of
+from csd_edu.comparison import Comparison, cards_of, check_comparable, falls_of, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
 from csd_edu.files import write_atomically
 from csd_edu.maps import FORMULAS, LIMITS
 from csd_edu.methods import Card
+from csd_edu.metrics import mean_fall
 from csd_edu.plots.style import number
 from csd_edu.runs import Run
+from csd_edu.tuning import Tuning, read_tuning
 
 MAPS = (
     "<p>Press play, or move the slider: each point is a test image, and follows its feature from task to task.\n"
@@ -30,6 +32,7 @@ MAPS = (
 )
 MAPPED = 4  # runs on the maps and in the strips, at most
 LOST, KEPT = 3, 2  # queries shown
+AS_RELEASED = {"csd": "as released: all weights 1"}
 RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 
 
@@ -81,7 +84,12 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
             )
     if any(run.tasks != first.tasks for run in runs.values()):
         notes.append("The runs learn the classes in different orders: task 0 of one is not task 0 of another.")
-    notes.append("Each row is one run with one seed. Would another seed change the order of the methods?")
+    notes.append(
+        "Each row is one run with one seed. Would another seed change the order of the methods? The table over five "
+        "seeds, with intervals, is in the kit’s <code>benchmarks/RESULTS.md</code>."
+    )
+    tunings, damaged = _tunings(runs.values())
+    notes += [f"How the weights were chosen is not known: {_text(mistake)}." for mistake in damaged]
 
     smallest, largest = min(map(len, first.tasks)), max(map(len, first.tasks))
     sizes = f"{smallest} to {largest}" if smallest < largest else str(largest)
@@ -90,9 +98,11 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
         "n_classes": str(len(first.classes)),
         "n_tasks": f"{first.n_tasks} task{'s' * (first.n_tasks > 1)}",
         "sizes": f"{sizes} class{'es' * (largest > 1)}",
-        "results": _results(runs),
+        "results": _results(runs, tunings),
         "notes": "".join(f"<li>{note}</li>" for note in notes),
         "methods": "".join(_explained(name, card) for name, card in cards_of(runs.values()).items()),
+        "tuning": "".join(dict.fromkeys(map(_tuned, tunings.values()))),
+        "apart": _apart(runs),
         "made": _made(runs),
         "style": _read("page.css"),
         "plotly": get_plotlyjs(),
@@ -108,13 +118,61 @@ def _explained(name: str, card: Card) -> str:
     return f"<dt>{_text(name)}</dt><dd>{_text(card.title)}{source}: {_text(card.sentence)}</dd>"
 
 
-def _results(runs: Mapping[str, Run]) -> str:
+def _tunings(runs: Iterable[Run]) -> tuple[dict[Path, Tuning], list[str]]:
+    """Return how weights were chosen by the folder that says so, for each folder with runs; and what is damaged."""
+    found, damaged = {}, []
+    for folder in dict.fromkeys(run.path.parent for run in runs):
+        try:
+            tuning = read_tuning(folder)
+        except ValueError as error:
+            damaged.append(str(error))
+        else:
+            if tuning is not None:
+                found[folder] = tuning
+    return found, damaged
+
+
+def _tuned(tuning: Tuning) -> str:
+    """Return the folded grid from which weights were chosen."""
+    values = sorted({value for search in tuning.methods.values() for value in search.grid})
+    head = "".join(f'<th scope="col">{value:g}</th>' for value in values)
+    rows = []
+    for name, search in tuning.methods.items():
+        cells = []
+        for value in values:
+            scores = search.grid.get(value)
+            mean = _number(sum(scores) / len(scores) if scores else None)
+            cells.append(f"<td><strong>{mean} ✓</strong></td>" if value == search.chosen else f"<td>{mean}</td>")
+        setting = f"{_text(name)}<br><small>{_text(search.setting)}</small>"
+        rows.append(f'<tr><th scope="row">{setting}</th>{"".join(cells)}</tr>')
+    return _filled(
+        "tuning.html",
+        dataset=_text(tuning.dataset),
+        preset=_text(tuning.preset),
+        held_out=f"{tuning.validation:.0%}",
+        metric=_text(tuning.metric),
+        seeds=", ".join(map(str, tuning.seeds)),
+        head=head,
+        rows="\n".join(rows),
+    )
+
+
+def _about(run: Run, tuning: Tuning | None) -> str:
+    """Return a line about a method's setting and its part in the comparison, below its name; or nothing."""
+    said = [AS_RELEASED.get(run.method, "") if not run.is_own else ""]
+    said.append("tuned" if tuning is not None and tuning.chose(run) else "")
+    said.append(f"control: {run.card['control']}" if run.card is not None and run.card.get("control") else "")
+    return f'<br><small class="about">{_text("; ".join(filter(None, said)))}</small>' if any(said) else ""
+
+
+def _results(runs: Mapping[str, Run], tunings: Mapping[Path, Tuning]) -> str:
     """Return the rows of the table of results."""
     rows = []
     for name, run in runs.items():
         metrics, last = run.metrics, run.tasks_learnt - 1
         summary = metrics["summary"]
         state = "" if run.finished else f"<br><small>{last + 1} of {run.n_tasks} tasks learnt</small>"
+        about = _about(run, tunings.get(run.path.parent))
         cells = [
             _share(summary["recall_at_1"]),
             f"<td>{_number(summary['forgetting'] if last > 0 else None)}</td>",
@@ -123,7 +181,7 @@ def _results(runs: Mapping[str, Run]) -> str:
             f"<td>{in_bytes(run.kept_bytes)}</td>",
             f"<td>{run.seconds:,.1f}</td>",
         ]
-        rows.append(f'<tr><th scope="row">{_text(name)}{state}</th>{"".join(cells)}</tr>')
+        rows.append(f'<tr><th scope="row">{_text(name)}{about}{state}</th>{"".join(cells)}</tr>')
     return "\n".join(rows)
 
 
@@ -181,6 +239,38 @@ def _figures(runs: Mapping[str, Run]) -> dict[str, str]:
             _figure(plots.loss_terms, run.records, narrow=plain, title=name, cards=cards) for name, run in runs.items()
         ),
     }
+
+
+def _apart(runs: Mapping[str, Run]) -> str:
+    """Return what the section that tells forgetting from crowding has below its heading."""
+    falls = {name: mean_fall(falls_of(run)) for name, run in runs.items()}
+    if all(None in fall for fall in falls.values()):
+        return "<p>There is no earlier task on which Recall@1 could have fallen yet.</p>"
+    figure = _figure(plots.forgetting_and_crowding, falls, narrow={"end_labels": False})
+    return _filled("apart.html", figure=figure, frozen=_beside_frozen(runs))
+
+
+def _beside_frozen(runs: Mapping[str, Run]) -> str:
+    """Return how far Recall@1 fell on the first task, beside a network that stays as it was after that task."""
+    bounds = {name for name, card in cards_of(runs.values()).items() if card.bound}
+    whole = {name: run for name, run in runs.items() if run.finished and run.n_tasks > 1}
+    still = next((name for name, run in whole.items() if run.method == "frozen" and not run.is_own), None)
+    fell = {
+        name: first.learnt - first.left
+        for name, run in whole.items()
+        if still is not None and run.tasks == whole[still].tasks and plots.method_of(run.method) not in bounds
+        for first in falls_of(run)[:1]
+        if first.learnt is not None and first.left is not None
+    }
+    if still not in fell or len(fell) == 1:
+        return ""
+    others = ", ".join(f"{_text(name)} {_number(fall)}" for name, fall in fell.items() if name != still)
+    return (
+        f"<p>Of the fall on the first task, {_number(fell[still])} is what a network that does not change "
+        f"({_text(still)}) loses as well: that much the gallery takes. The whole falls, learnt − left: {others}. "
+        "To lose less than the unchanged network is possible: one that has learnt the later tasks can keep them "
+        "apart.</p>"
+    )
 
 
 def _of_each_image(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
@@ -270,7 +360,7 @@ def _chosen(comparison: Comparison) -> tuple[str, list[int], list[int]]:
     lost, kept = changes[first]["lost"], changes[first]["kept"] & asked_twice
     rules = [f"lost by {_text(first)}", f"kept by {_text(first)}"]
     if others:
-        bounds = {name for name, card in comparison.cards.items() if card.bound}
+        bounds = {name for name, card in comparison.cards.items() if card.bound or card.control}
         rivals = [name for name in others if plots.method_of(name) not in bounds] or others
         other = min(rivals, key=lambda name: int(changes[name]["lost"].sum()))
         lost, kept = lost & changes[other]["kept"], kept & changes[other]["kept"]
