@@ -11,16 +11,12 @@ import copy
 import dataclasses
 import functools
 import inspect
-import os
 import re
 import signal
-import sysconfig
 import textwrap
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,6 +26,7 @@ from torch import Tensor
 
 from csd_edu.check import own, progress
 from csd_edu.check.answers import Answer, Problem, article, has_gaps
+from csd_edu.check.errors import raised, their_line
 from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
 
@@ -265,7 +262,7 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     except _TimeUpError as error:
         message = (
             f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
-            f"Is there a loop that never ends?{_their_line(error)}"
+            f"Is there a loop that never ends?{their_line(error)}"
         )
         return _failed(exercise, message, "not finished in time")
     return _diagnosis(exercise, outcomes)
@@ -342,7 +339,7 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
     try:
         answer = _call(exercise, f, arguments)
     except (Exception, SystemExit) as error:
-        return Outcome(case, expected, problem=_raised(exercise, error))
+        return Outcome(case, expected, problem=raised(error, exercise.hints[0]))
     changed = [
         name
         for name, before, after in zip(exercise.inputs, case.arguments, arguments, strict=True)
@@ -400,41 +397,6 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
     return None
 
 
-def _raised(exercise: Exercise, error: BaseException) -> Problem:
-    where = _their_line(error)
-    if isinstance(error, NotImplementedError):
-        message = (
-            f"Your function is not written yet: it still raises NotImplementedError.{where}\n"
-            f"Replace that line with your own. A first hint: {exercise.hints[0]}"
-        )
-        return Problem("still to be written", message)
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 400 else text[:399] + "…"
-    message = f"Your function stopped with an error: {type(error).__name__}{': ' * bool(text)}{text}{where}"
-    return Problem("error", message)
-
-
-def _their_line(error: BaseException) -> str:
-    """Return the innermost line of the student's own code in a traceback, on a line of its own, or nothing."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)
-    ]
-    if not frames:
-        return ""
-    line = f": {frames[-1].line}" if frames[-1].line else ""
-    return f"\nLine {frames[-1].lineno}, in {frames[-1].name}{line}"
-
-
-_NOT_THEIRS = (
-    str(Path(__file__).parent.parent) + os.sep,
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(Path(torch.__file__).parent),
-    str(Path(np.__file__).parent),
-    "<frozen",
-    "<__array_function__",
-)
-
-
 def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
     """Return the verdict on a loss whose values are right: does its gradient flow, and only where it should?"""
     case = [case for case in exercise.cases if case.shows is None][-1]
@@ -443,7 +405,7 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
         given = _gradients(exercise, f, case)
     except (Exception, SystemExit) as error:
         message = (
-            "The loss has the right value, but its gradient cannot be computed. " + _raised(exercise, error).message
+            "The loss has the right value, but its gradient cannot be computed. " + raised(error, exercise.hints[0]).message
         )
         return _failed(exercise, message, "gradient fails")
     learns, frozen = exercise.answer.learns, exercise.answer.frozen
@@ -524,7 +486,7 @@ def _untouched(before: Any, after: Any) -> bool:
         return _untouched(list(parts("", before).values()), list(parts("", after).values()))
     if isinstance(before, np.ndarray):
         return isinstance(after, np.ndarray) and np.array_equal(before, after, equal_nan=True)
-    return not isinstance(before, bool | int | float | str) or bool(before == after)
+    return not isinstance(before, bool | int | float | str | None) or bool(before == after)
 
 
 def _passed(exercise: Exercise) -> Verdict:
