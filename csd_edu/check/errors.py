@@ -66,8 +66,8 @@ _TABLE = r"""
     division by zero|Division
         Something is divided by a number that can be 0: the mean of nothing, or an empty list.
     non-empty|empty sequence|zero-size|Expected reduction dim
-        The largest, the mean or a stack of nothing was asked for: an anchor may have no positive, a task no value. Leave
-        it out, or give it a value of its own.
+        The largest, the mean or a stack of nothing was asked for: an anchor may have no positive, a task no value.
+        Leave it out, or give it a value of its own.
     index k out of range
         More answers are asked for than there are items.
     only supports boolean masks

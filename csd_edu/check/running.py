@@ -11,12 +11,15 @@ import copy
 import dataclasses
 import functools
 import inspect
+import itertools
 import re
 import signal
 import textwrap
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -25,8 +28,9 @@ import torch
 from torch import Tensor
 
 from csd_edu.check import own, progress
-from csd_edu.check.answers import Answer, Problem, article, has_gaps
+from csd_edu.check.answers import Answer, Indices, Masks, Problem, Rules, Terms, article, has_gaps
 from csd_edu.check.errors import raised, their_line
+from csd_edu.check.slips import RELATIONS, slips
 from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
 
@@ -265,7 +269,9 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
             f"Is there a loop that never ends?{their_line(error)}"
         )
         return _failed(exercise, message, "not finished in time")
-    return _diagnosis(exercise, outcomes)
+    with warnings.catch_warnings():  # of what known mistakes compute
+        warnings.simplefilter("ignore")
+        return _diagnosis(exercise, outcomes)
 
 
 def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
@@ -277,14 +283,17 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     in_question = plain if any(not outcome.right for outcome in plain) else outcomes
     wrong = [outcome for outcome in in_question if not outcome.right]
     for mistake in exercise.mistakes:
-        if _explains(exercise, mistake, in_question):
+        if _explains(exercise, partial(mistake.function, exercise.solution), in_question):
             return _failed(exercise, mistake.message, mistake.name, [o for o in wrong if o.comparable] or wrong)
     named = {mistake.name: mistake for mistake in exercise.mistakes}
-    if wrong[0].case.shows is not None:
+    problem = wrong[0].problem
+    if wrong[0].case.shows is not None and (problem is None or problem.mistake == "error" or problem.given is not None):
         mistake = named[wrong[0].case.shows]
-        problem = wrong[0].problem
         detail = f"\n{problem.message}" if problem is not None else ""
         return _failed(exercise, mistake.message + detail, mistake.name, wrong[:1])
+    slip = _slip(exercise, in_question)
+    if slip is not None:
+        return _failed(exercise, slip[1], slip[0], [o for o in wrong if o.comparable])
     for outcome in wrong:
         if outcome.problem is not None:
             return _failed(exercise, outcome.problem.message, outcome.problem.mistake, [outcome])
@@ -299,12 +308,50 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
         f"The answer is wrong on {len(wrong)} of {len(in_question)} inputs, and it is none of the usual mistakes. "
         "Work out the input below by hand, print what your lines make of it, and see where the two part."
     )
+    if _constant(wrong):
+        message += " Your answer is the same for all of them: does it depend on the input?"
     message += exercise.answer.clue([o.given - o.expected for o in wrong if o.given is not None])
     return _failed(exercise, message, None, wrong)
 
 
-def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
-    """Return whether a mistake gives all the answers that were given.
+def _slip(exercise: Exercise, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
+    """Return name and message of what explains the answers although it is in no table, or None.
+
+    That is a simple relation between the right numbers and the given ones, a slip that any solution can have, or two
+    mistakes of the table at once.
+    """
+    compared = [outcome for outcome in outcomes if outcome.comparable and not isinstance(exercise.answer, Rules)]
+    if all(outcome.right for outcome in compared) or _constant(compared):
+        return None
+    if len(compared) == len(outcomes) and not isinstance(exercise.answer, Masks | Indices | Terms):
+        for name, (relation, message) in RELATIONS.items():
+            if all(_same_shape(outcome.given, relation(outcome.expected)) for outcome in compared):
+                return name, message
+    if exercise.seconds is not None:  # it trains
+        return None
+    for slip in slips(exercise.solution):
+        if _explains(exercise, partial(_compiled, exercise.solution, slip.source), outcomes):
+            return slip.name, slip.message
+    edits = [mistake for mistake in exercise.mistakes if mistake.edits and mistake.of is None]
+    for first, second in itertools.combinations(edits, 2):
+        both = Mistake("", "", (*first.edits, *second.edits))
+        if _explains(exercise, partial(both.function, exercise.solution), outcomes):
+            return f"{first.name}; {second.name}", f"Two things at once. {first.message}\nAnd: {second.message}"
+    return None
+
+
+def _constant(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether one and the same answer was given to several inputs."""
+    given = [outcome.given for outcome in outcomes if outcome.given is not None]
+    return len(given) > 1 and all(torch.equal(given[0], other) for other in given)
+
+
+def _same_shape(given: Tensor | None, expected: Tensor) -> bool:
+    return given is not None and given.shape == expected.shape and _same(given, expected)
+
+
+def _explains(exercise: Exercise, wrong_function: Callable[[], Function], outcomes: Sequence[Outcome]) -> bool:
+    """Return whether another function gives all the answers that were given.
 
     Answers that are not finite differ with the way that a mistake is written, and are compared only if all wrong ones
     are like that.
@@ -314,10 +361,10 @@ def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome])
         compared = [outcome for outcome in outcomes if outcome.given is not None]
     for outcome in compared:
         try:
-            wrong = exercise.answer_of(mistake.function(exercise.solution), outcome.case)
+            wrong = exercise.answer_of(wrong_function(), outcome.case)
         except Exception:  # a mistake that cannot answer this does not explain an answer
             return False
-        if outcome.given is None or wrong.shape != outcome.given.shape or not _same(outcome.given, wrong):
+        if not _same_shape(outcome.given, wrong):
             return False
     return not all(outcome.right for outcome in compared)
 
@@ -405,7 +452,8 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
         given = _gradients(exercise, f, case)
     except (Exception, SystemExit) as error:
         message = (
-            "The loss has the right value, but its gradient cannot be computed. " + raised(error, exercise.hints[0]).message
+            "The loss has the right value, but its gradient cannot be computed. "
+            + raised(error, exercise.hints[0]).message
         )
         return _failed(exercise, message, "gradient fails")
     learns, frozen = exercise.answer.learns, exercise.answer.frozen
