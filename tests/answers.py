@@ -463,6 +463,9 @@ WRONG: dict[str, dict[str, Edits]] = {
     the last number is of task 0 | column[len(matrix) - 1] => matrix[len(matrix) - 1][0]
     first and last swapped | first, last => last, first
     the best instead of the first | column[task] => max(value for value in column if value is not None)
+    the lowest instead of the last | last = column[len(matrix) - 1] => last = min(x for x in column if x is not None)
+    zeros skipped | first = column[task] => column = [x for x in column if x]; first = column[0]
+        | column[len(matrix) - 1] => column[-1]
     the difference instead of both numbers | return first, last => return first - last
     the whole column | return first, last => return column
     the column from the task on | return first, last => return column[task:]
@@ -496,6 +499,8 @@ WRONG: dict[str, dict[str, Edits]] = {
     """),
     "recall_at_k": edits("""
     the query itself counted as a hit | if exclude_self and i == j: => if False:
+    wrong items set to similarity 0 | answers = [right for _, right, _ in sorted(items)[:k]]
+        => best = min(a * right for a, right, _ in items); answers = [sum(not r and a <= best for a, r, _ in items) < k]
     the query itself set to similarity 0 | continue => items.append((-0.0, True, j)); continue
     dot product instead of cosine | queries = queries / queries.norm(dim=1, keepdim=True) =>
         | gallery = gallery / gallery.norm(dim=1, keepdim=True) =>
@@ -515,6 +520,7 @@ WRONG: dict[str, dict[str, Edits]] = {
     queries and gallery swapped
         | hits = []
         => queries, gallery, query_labels, gallery_labels = gallery, queries, gallery_labels, query_labels; hits = []
+    equal but for the last digit | -round(similarity, 5) => -similarity
     ties helped the query | sorted(items) => sorted(items, key=lambda item: (item[0], not item[1]))
     the first answer taken for the query itself | if exclude_self and i == j: => if False:
         | sorted(items)[:k] => sorted(items)[int(exclude_self) :][:k]
@@ -570,6 +576,7 @@ def f(n_right, n_gallery, k):
     """),
     "forgetting": edits("""
     the best includes the last row | i in range(n - 1) if => i in range(n) if
+    only from the task's own row on | for i in range(n - 1) if => for i in range(j, n - 1) if
     first minus last | max(before) => matrix[j][j]
     averaged over all T tasks | total / (n - 1) => total / n
     sign swapped | max(before) - matrix[n - 1][j] => matrix[n - 1][j] - max(before)
@@ -613,6 +620,8 @@ def f(ranks, tasks):
     normalised along the wrong axis | dim=1 => dim=0
     log-probabilities | return e / e.sum(dim=1, keepdim=True) => return z - e.sum(dim=1, keepdim=True).log()
     not normalised | z = z - z.max(dim=1, keepdim=True).values => | return e / e.sum(dim=1, keepdim=True) => return e
+    the largest of the whole batch subtracted | z.max(dim=1, keepdim=True).values => z.max()
+    the largest subtracted before the division | z - z.max( => z - logits.max(
     exp overflows | z = z - z.max(dim=1, keepdim=True).values =>
     """),
     "distillation": edits("""
@@ -710,6 +719,21 @@ def f(ranks, tasks):
         | -log_p[positive].mean() => -log_p[positive].mean() / temperature
     no temperature | / temperature =>
     multiplied by the temperature | / temperature => * temperature
+    student and teacher swapped | losses = [] => s, t = t, s; losses = []
+    the teacher among itself | losses = [] => s = t; losses = []
+    own teacher view the only positive
+        | logits = => positive = torch.arange(len(candidates)) == len(others) + i; logits =
+    no student among the positives | logits = => positive[: len(others)] = False; logits =
+    negatives instead of positives | == labels[i] => != labels[i]
+        | torch.stack(losses).mean() => torch.stack(losses).nanmean()
+    self among the positives, not compared | -log_p[positive].mean()
+        => -(log_p[positive].sum() + s[i] @ s[i] / temperature - logits.logsumexp(0)) / (positive.sum() + 1)
+    positives summed inside the log | -log_p[positive].mean() => -log_p[positive].exp().sum().log()
+    divided by the contrast set | -log_p[positive].mean() => -log_p[positive].sum() / len(log_p)
+    normalised along the wrong axis | dim=1 => dim=0
+    students not normalised | s = student / student.norm(dim=1, keepdim=True) => s = student
+    teachers not normalised | teacher.detach() / teacher.detach().norm(dim=1, keepdim=True) => teacher.detach()
+    no logarithm | -log_p[positive].mean() => -log_p[positive].exp().mean()
     own teacher view missing from the positives | logits = => positive[len(others) + i] = False; logits =
     no teacher among the positives | logits = => positive[len(others) :] = False; logits =
     self kept in the denominator
@@ -730,6 +754,17 @@ def f(ranks, tasks):
     exp overflows | logits - torch.logsumexp(logits, dim=0) => (logits.exp() / logits.exp().sum()).log()
     """)
     | {
+        "−inf times 0": """
+def contrast(student, teacher, labels, temperature):
+    n = len(labels)
+    s, t = F.normalize(student), F.normalize(teacher.detach())
+    logits = s @ torch.cat([s, t]).T / temperature
+    logits[range(n), range(n)] = float("-inf")
+    log_p = torch.log_softmax(logits, dim=1)
+    P = (labels[:, None] == torch.cat([labels, labels])).float()
+    P[range(n), range(n)] = 0
+    return -((log_p * P).sum(dim=1) / P.sum(dim=1)).mean()
+""",
         "softmax along the wrong axis": """
 def contrast(student, teacher, labels, temperature):
     n = len(labels)
@@ -781,6 +816,7 @@ def contrast(student, teacher, labels, temperature):
         | total / len(x) => total / len(x) ** 2
     products added up over the images | zip(x, y) => zip(F.normalize(x).T, F.normalize(y).T)
         | / (a.norm() * b.norm()) => | total / len(x) => total / x.shape[1]
+    cosine along the wrong axis | zip(x, y) => zip(x.T, y.T) | total / len(x) => total / x.shape[1]
     mean over all numbers | (a * b).sum() => (a * b).mean()
     sum instead of mean | return total / len(x) => return total
     largest instead of mean | total += float(1 - cosine) => total = max(total, float(1 - cosine))
@@ -797,6 +833,9 @@ def contrast(student, teacher, labels, temperature):
     """),
     "linear_cka": edits("""
     not centred | x - x.mean(dim=0) => x | y - y.mean(dim=0) => y
+    only x centred | y - y.mean(dim=0) => y
+    only y centred | x - x.mean(dim=0) => x
+    brackets missing in the denominator | top / (below_x * below_y) => top / below_x * below_y
     centred along the wrong axis | mean(dim=0) => mean(dim=1, keepdim=True)
     centred by one number | mean(dim=0) => mean()
     standardised | - x.mean(dim=0) => - x.mean(dim=0); x = x / x.std(dim=0)
@@ -826,6 +865,8 @@ def contrast(student, teacher, labels, temperature):
     nearest in the other snapshot | near(features, i) => near(one, features, i)
         | unit @ unit[i] => unit @ (one[i] / one[i].norm()) | near(x, i), near(y, i) => near(x, y, i), near(y, x, i)
     same rank only | [j for j in before if j in after] => [a for a, b in zip(before, after) if a == b]
+    kept by any image | kept = [j for j in before if j in after]
+        => kept = [j for j in before if any(j in near(y, n) for n in range(len(y)))]
     number instead of share | len(kept) / k => len(kept)
     share of the union | len(kept) / k => len(kept) / len({*before, *after})
     any instead of a share | len(kept) / k => float(len(kept) > 0)
@@ -842,6 +883,16 @@ def contrast(student, teacher, labels, temperature):
     gallery from the first network | snapshots[int(tasks[j])][j] => snapshots[0][j]
     gallery one task too old | snapshots[int(tasks[j])][j] => snapshots[max(0, int(tasks[j]) - 1)][j]
     the query itself counted as a hit | if i == j: => if False:
+    the query itself set to similarity 0 | if i == j: => if False:
+        | torch.cosine_similarity(query, item, dim=0) => torch.cosine_similarity(query, item, dim=0) * (i != j)
+    put together as if sorted by task | hits = []
+        => rows = torch.cat([snapshots[t][tasks == t] for t in range(len(snapshots))]); hits = []
+        | snapshots[int(tasks[j])][j] => rows[j]
+    normalised along the wrong axis | torch.cosine_similarity(query, item, dim=0) => query @ item
+        | hits = [] => old = torch.stack([snapshots[int(t)][j] for j, t in enumerate(tasks)]); hits = []
+        | snapshots[int(tasks[j])][j] => F.normalize(old, dim=0)[j]
+        | query = snapshots[-1][i] => query = F.normalize(snapshots[-1], dim=0)[i]
+    number of hits instead of their share | return sum(hits) / len(hits) => return sum(hits)
     only the last task's queries | hits.append => if tasks[i] == tasks.max(): hits.append
     only the earlier tasks' queries | hits.append => if tasks[i] < tasks.max(): hits.append
     searched within the own task | if i == j: => if i == j or tasks[i] != tasks[j]:
@@ -896,6 +947,8 @@ def contrast(student, teacher, labels, temperature):
     smallest and largest value | mean - margin, mean + margin => min(values), max(values)
     the ends are swapped | mean - margin, mean + margin => mean + margin, mean - margin
     around 0 instead of the mean | mean - margin, mean + margin => -margin, margin
+    mean and margin | return mean - margin, mean + margin => return mean, margin
+    the mean in between | return mean - margin, mean + margin => return mean - margin, mean, mean + margin
     the margin only | return mean - margin, mean + margin => return margin
     """),
     "paired_difference": edits("""
@@ -915,6 +968,8 @@ def contrast(student, teacher, labels, temperature):
     not divided by √n | / n ** 0.5 =>
     size of the differences | x - y for => abs(x - y) for
     the mean comes last | return mean, mean - margin, mean + margin => return mean - margin, mean + margin, mean
+    the mean in the middle | return mean, mean - margin, mean + margin => return mean - margin, mean, mean + margin
+    mean and margin | return mean, mean - margin, mean + margin => return mean, margin
     the mean is missing | return mean, => return
     the interval is missing | return mean, mean - margin, mean + margin => return mean
     the differences themselves | return mean, mean - margin, mean + margin => return d
@@ -929,6 +984,7 @@ def contrast(student, teacher, labels, temperature):
     the last task only | total += => total =
     multiplied by the speed | / speeds[task] => * speeds[task]
     whole hours only | return total / 3600 => return int(total / 3600)
+    rounded to whole hours | return total / 3600 => return round(total / 3600)
     a single epoch | images[task] * epochs[task] => images[task]
     all images times all epochs | return total => return sum(images) * sum(epochs) / np.mean(speeds)
     mean of the tasks | total / 3600 => total / 3600 / len(images)
@@ -1032,6 +1088,11 @@ def until(n, stream, method, config, folder):
     squared distances | (rows[i] - rows[j]).norm() => (rows[i] - rows[j]).norm() ** 2
     1 − cosine instead of a distance | (rows[i] - rows[j]).norm() => 1 - rows[i] @ rows[j] | d / mean => d
     each image paired with itself | range(i + 1, len(rows)) => range(len(rows))
+    similarities instead of distances | (rows[i] - rows[j]).norm() => rows[i] @ rows[j]
+    only the student divided by its mean | relations(teacher.detach())
+        => F.pdist(F.normalize(teacher.detach()))
+    only the teacher divided by its mean | relations(student),
+        => F.pdist(F.normalize(student)),
     squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2
     half the squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2 / 2
     absolute difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from csd_edu.check import EXERCISES, running
 from csd_edu.check.answers import Indices, Masks, Rules, Terms
@@ -108,7 +107,9 @@ def _matrix(rng: Rng) -> list[list[float | None]]:
 
 def _first_and_last(rng: Rng) -> tuple[Any, ...]:
     matrix = _matrix(rng)
-    matrix = [[value if j <= i and value is not None else None for j, value in enumerate(row)] for i, row in enumerate(matrix)]
+    matrix = [
+        [value if j <= i and value is not None else None for j, value in enumerate(row)] for i, row in enumerate(matrix)
+    ]
     if rng.random() < 0.3:
         matrix[-1][0] = 0.0
     return matrix, int(rng.integers(len(matrix)))

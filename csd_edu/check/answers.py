@@ -47,7 +47,10 @@ class Answer:
     def read(self, answer: Any, expected: Tensor) -> Tensor | Problem:
         """Return a student's answer as a tensor like the expected one, or why it is none."""
         if answer is None:
-            return Problem("nothing returned", "Your function returned None. Did you forget `return`?")
+            return Problem(
+                "nothing returned",
+                "Your function returned None. Did you forget `return`, or does it stand inside of an `if`?",
+            )
         return self._read(answer, expected)
 
     def plain(self, value: Tensor) -> Any:

@@ -56,6 +56,12 @@ LINEAR_CKA = Exercise(
     not centred | - x.double().mean(dim=0) => | - y.double().mean(dim=0) =>
         The features are not centred: their common mean, which says nothing about who is near whom, then makes any two
         spaces look alike. Subtract from each column its mean over the images.
+    only x centred | - y.double().mean(dim=0) =>
+        You centre x only. Each of the two has a mean of its own, which is to be taken away: y as well.
+    only y centred | - x.double().mean(dim=0) =>
+        You centre y only. Each of the two has a mean of its own, which is to be taken away: x as well.
+    brackets missing in the denominator | (norm(x.T @ x) * norm(y.T @ y)) => norm(x.T @ x) * norm(y.T @ y)
+        a / b * c divides by b only. Put the whole denominator in brackets: a / (b * c).
     centred along the wrong axis | mean(dim=0) => mean(dim=1, keepdim=True) (twice)
         You subtract each image's own mean (dim=1). Subtract from each feature dimension, a column, its mean over the
         images (dim=0).
@@ -128,6 +134,8 @@ MEAN_DISPLACEMENT = Exercise(
         an image with itself, row by row: (x * y).sum(dim=1).
     products added up over the images | sum(dim=1) => sum(dim=0)
         You add up the products down the columns (dim=0), over the images. A cosine belongs to one image, a row: dim=1.
+    cosine along the wrong axis | x, dim=1 => x, dim=0 | y, dim=1 => y, dim=0 | sum(dim=1) => sum(dim=0)
+        You take cosines of the columns (dim=0), one for each dimension. An image is a row: one cosine for each, dim=1.
     mean over all numbers | .sum(dim=1) =>
         You take the mean of all N · D products. A cosine is the sum of an image's D products; the mean is over the
         images.
@@ -227,6 +235,9 @@ NEIGHBOR_OVERLAP = Exercise(
     same rank only | (before[:, :, None] == after[:, None, :]).any(dim=2) => (before == after)
         You compare the two lists place by place. A neighbour that was first and is now second is still kept: each in
         one list with each in the other.
+    kept by any image | (before[:, :, None] == after[:, None, :]).any(dim=2) => torch.isin(before, after)
+        You ask whether a neighbour is in the list of any image, as torch.isin does with two whole tables. Compare row
+        by row: the neighbours of image i before with those of image i after.
     number instead of share | float().mean(dim=1) => sum(dim=1)
         You return how many neighbours are kept. Divide by k: a share, from 0 to 1.
     share of the union | return ( => kept = ( | float().mean(dim=1) => sum(dim=1); return kept / (2 * k - kept)

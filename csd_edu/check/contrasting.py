@@ -233,6 +233,43 @@ CSD = Exercise(
         The temperature is not used. Divide the similarities by τ before the exponential.
     multiplied by the temperature | / temperature => * temperature
         You multiply the similarities by τ. Divide them: a small τ must sharpen the differences.
+    −inf times 0 | (similarity - log_sum).masked_fill(~positive, 0)
+        => ((similarity.masked_fill(itself, -torch.inf) - log_sum) * positive)
+        Your loss is NaN on every input. The usual cause: the −inf where i meets itself, meant for the denominator, is
+        still there when the positives are picked by a product with a mask, and −inf · 0 is NaN. Pick them with
+        log_p.masked_fill(~P, 0), torch.where(P, log_p, 0), or log_p[P].
+    student and teacher swapped | similarity = student @ torch.cat([student, teacher])
+        => similarity = teacher @ torch.cat([teacher, student])
+        Student and teacher are swapped. The anchors are the student's features, which learn; candidates are first the
+        students, then the teachers.
+    the teacher among itself | similarity = student @ torch.cat([student => similarity = teacher @ torch.cat([teacher
+        Your anchors are the teacher's features, which never change: nothing could be learnt. Anchors are the students.
+    own teacher view the only positive | (labels[:, None] == labels[None, :]).repeat(1, 2) & ~itself
+        => itself.roll(len(labels), dims=1)
+        The own teacher view is your only positive. The label decides: all other students of the class, and all its
+        teachers, are positives.
+    self among the positives, not compared | & ~itself =>
+        Student i is one of its own positives, P(i), though you leave it out of the denominator, A(i). P is a part of A.
+    no student among the positives | & ~itself => & (torch.arange(2 * len(labels)) >= len(labels))
+        Your positives are teachers only. The other students of the class are positives as well.
+    negatives instead of positives | (labels[:, None] == labels[None, :]).repeat(1, 2) & ~itself
+        => (labels[:, None] != labels[None, :]).repeat(1, 2) | .mean() => .nanmean()
+        Your mask marks those of other classes. Positives have the anchor's label.
+    positives summed inside the log | ~positive, 0 => ~positive, -torch.inf
+        | -log_probability.sum(dim=1) / positive.sum(dim=1) => -log_probability.logsumexp(dim=1)
+        You add up the positives inside the logarithm: −log Σ. Here the logarithm comes first, for each positive by
+        itself, and then the mean of these.
+    divided by the contrast set | / positive.sum(dim=1) => / (~itself).sum(dim=1)
+        You divide by the size of the contrast set. The mean is over the positives: divide by |P(i)|.
+    normalised along the wrong axis | student, dim=1 => student, dim=0
+        | teacher.detach(), dim=1 => teacher.detach(), dim=0
+        You scale the columns to length 1 (dim=0). Each image's feature, a row, must have length 1: dim=1.
+    students not normalised | F.normalize(student, dim=1) => student
+        Your students are not scaled to length 1. Both sides are normalised before the product.
+    teachers not normalised | F.normalize(teacher.detach(), dim=1) => teacher.detach()
+        Your teachers are not scaled to length 1. Both sides are normalised before the product.
+    no logarithm | -log_probability.sum => -log_probability.exp().masked_fill(~positive, 0).sum
+        You average the probabilities themselves. The logarithm is missing: −log of each.
     own teacher view missing from the positives | & ~itself => & ~torch.eye(len(labels), dtype=torch.bool).repeat(1, 2)
         | .mean() => .nanmean()
         The own teacher view is missing from the positives: sample i's feature under the old network has i's label too,
@@ -284,9 +321,11 @@ CSD = Exercise(
     hints=(
         "Draw the (B, 2B) matrix of similarities of the B students with the B students and then the B teachers, all "
         "normalised and divided by τ. Which cells are positives, and which cell of each row must not count at all?",
-        "Row by row: log(exp(x)/Σ exp) = x − logsumexp over the row, with −inf in the cell where i meets itself.",
-        "Add up this log-probability over each row's positives (its own teacher view is one), divide by their number, "
-        "take minus the mean over the rows. The teacher learns nothing: .detach().",
+        "Row by row: log(exp(x)/Σ exp) = x − logsumexp over the row. For the logsumexp (only there) put "
+        "−inf into the cell where i meets itself.",
+        "Add up this log-probability over each row's positives (its own teacher view is one): torch.where(P, log_p, "
+        "0), as a product with the mask makes NaN of −inf · 0. Divide by their number, take minus the mean over the "
+        "rows. The teacher learns nothing: .detach().",
     ),
     tested=(
         "the contrast set, the positives with the own teacher view, the temperature, the two means, features of any "

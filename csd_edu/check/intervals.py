@@ -75,6 +75,10 @@ T_INTERVAL = Exercise(
         The two ends are swapped: the lower one comes first.
     around 0 instead of the mean | np.mean(values) => 0 (twice)
         Your interval lies around 0. Its middle is the mean of the values.
+    mean and margin | float(np.mean(values) - margin), float(np.mean(values) + margin) => np.mean(values), margin
+        You return the mean and the margin. Asked for are the two ends: mean − margin and mean + margin.
+    the mean in between | - margin), => - margin), np.mean(values),
+        You return three numbers, with the mean in the middle. Asked for are the two ends only.
     the margin only | float(np.mean(values) - margin), float(np.mean(values) + margin) => margin
         This is the margin. Return the mean minus it and the mean plus it.
     """),
@@ -143,6 +147,11 @@ PAIRED_DIFFERENCE = Exercise(
         must cancel.
     the mean comes last | return float(mean), => return | + margin) => + margin), mean
         The three numbers are in another order: first the mean difference, then the lower and the upper end.
+    the mean in the middle
+        | float(mean), float(mean - margin), => float(mean - margin), float(mean),
+        The three numbers are in another order: first the mean difference, then the two ends, the lower one first.
+    mean and margin | float(mean - margin), float(mean + margin) => margin
+        You return the mean and the margin. Return three numbers: the mean, the mean minus the margin, and plus it.
     the mean is missing | float(mean), =>
         The interval is right. Return three numbers: the mean difference comes before it.
     the interval is missing | , float(mean - margin), float(mean + margin) =>

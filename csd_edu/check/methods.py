@@ -260,6 +260,13 @@ RELATION_DISTANCE = Exercise(
     each image paired with itself | F.pdist => (lambda x: (x[:, None] - x).norm(dim=2).flatten()) (twice)
         You pair each image with itself, too. Its distance is 0 for everybody, and makes the mean smaller: only pairs
         with i < j count, as F.pdist has them.
+    similarities instead of distances
+        | F.pdist( => (lambda x: (x @ x.T)[tuple(torch.triu_indices(len(x), len(x), 1))])( (twice)
+        You compare cosines. The loss is made of Euclidean distances between features of length 1: F.pdist.
+    only the student divided by its mean | / d_teacher.mean() =>
+        Only the student's distances are divided by their mean. The teacher's have one of their own.
+    only the teacher divided by its mean | / d_student.mean() =>
+        Only the teacher's distances are divided by their mean. The student's have one of their own.
     squared difference | F.smooth_l1_loss => F.mse_loss
         You square the differences. Huber's loss is half of the square up to 1, and a straight line beyond, so that few
         large gaps do not decide everything: F.smooth_l1_loss.

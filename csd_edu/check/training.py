@@ -56,6 +56,7 @@ TRAINING_HOURS = Exercise(
     cases=(
         Case("one task", [7200], [3], [2]),
         Case("two tasks, the second at a fifth of the speed", [7200, 3600], [10, 20], [100, 20]),
+        Case("speeds that divide nothing", [10000, 7000], [7, 5], [3.33, 9.7]),
         Case("three tasks of uneven size", [9000, 6000, 3000], [8, 5, 3], [40.0, 12.5, 10.0]),
     ),
     mistakes=table("""
@@ -84,6 +85,8 @@ TRAINING_HOURS = Exercise(
         seconds.
     whole hours only | / 3600 => // 3600
         You round down to whole hours: is there a // or an int(…)? Twenty minutes are a third of an hour.
+    rounded to whole hours | seconds / 3600 => round(seconds / 3600)
+        You round to whole hours. Twenty minutes are a third of an hour: return the number as it is.
     a single epoch | n * times => n
         You let each image pass once. In each epoch all images of the task pass: multiply by the epochs.
     all images times all epochs | return seconds => return sum(images) * sum(epochs) / (sum(speeds) / len(speeds))
