@@ -10,6 +10,7 @@ from csd_edu import losses
 from csd_edu.check.answers import Loss, Masks
 from csd_edu.check.inputs import APART, PAIRS, random
 from csd_edu.check.running import Case, Exercise, table
+from csd_edu.check.stages import Stages
 
 
 def triplet(features: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -203,12 +204,29 @@ CONTRAST_MASKS = Exercise(
 _STUDENT = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
 _TEACHER = torch.tensor([[0.8, 0.6], [0.8, -0.6], [0.6, 0.8], [-1.0, 0.0]])
 
+
+def _stages(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Stages:
+    """The loss written out: similarities, masks, log-probabilities, and their means."""
+    not_itself, positive = contrast_masks(labels)
+    cosine = F.normalize(student, dim=1) @ F.normalize(torch.cat([student, teacher]), dim=1).T
+    log_p = torch.log_softmax((cosine / temperature).masked_fill(~not_itself, -torch.inf), dim=1)
+    means = log_p.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)
+    similarity, cosine = (x.masked_fill(~not_itself, torch.nan) for x in (cosine / temperature, cosine))
+    return {
+        "similarities / τ": [similarity, cosine],
+        "positives P": [positive.float(), (~positive).float()],
+        "log-probabilities of the positives": [log_p.masked_fill(~positive, torch.nan)],
+        "their mean, row by row": [means, -means],
+    }
+
+
 CSD = Exercise(
     csd,
     title="Contrastive Supervised Distillation",
     doc="Check f(student (B, D), teacher (B, D), labels (B,), temperature) -> scalar, as `losses.csd`.",
     truth=lambda student, teacher, labels, temperature: losses.csd(student, teacher, labels, temperature=temperature),
     answer=Loss("student", frozen="teacher"),
+    stages=_stages,
     cases=(
         Case("two samples of one class, τ = 0.5", _STUDENT[:2], _TEACHER[:2], torch.tensor([0, 0]), 0.5),
         Case("two classes of two, τ = 0.5", _STUDENT, _TEACHER, PAIRS, 0.5),

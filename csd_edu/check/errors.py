@@ -68,6 +68,15 @@ _TABLE = r"""
     non-empty|empty sequence|zero-size|Expected reduction dim
         The largest, the mean or a stack of nothing was asked for: an anchor may have no positive, a task no value.
         Leave it out, or give it a value of its own.
+    object is not subscriptable|too many indices|mask .* does not match|invalid index
+        There are more indices than dimensions, or a mask of another length. Print the shape of what you index.
+    values to unpack|cannot unpack
+        The names on the left of = are not as many as the values on the right. How many does the right side return?
+    invalid combination of arguments|must be (Tensor|tuple of Tensors|int), not|only 0-dimensional|bad operand type
+        One of the things handed over is of another kind than the function wants, such as a number or a list for a
+        tensor. Print the type of each.
+    missing \d+ required positional
+        Something that the function needs is not handed over. For a sum, a mean or a softmax of rows: dim=1.
     index k out of range
         More answers are asked for than there are items.
     only supports boolean masks
@@ -112,7 +121,7 @@ def raised(error: BaseException, first_hint: str) -> Problem:
     text = " ".join(str(error).split())
     meaning = next((f"\n{words}" for pattern, words in _MEANINGS if pattern.search(text)), "")
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    kind = "error" if isinstance(error, NotImplementedError) else type(error).__name__  # nothing is missing there
+    kind = "PyTorch" if isinstance(error, NotImplementedError) else type(error).__name__  # nothing is missing there
     return Problem("error", f"Your function stopped with an error: {kind}{': ' * bool(text)}{text}{where}{meaning}")
 
 

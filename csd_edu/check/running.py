@@ -31,6 +31,7 @@ from csd_edu.check import own, progress
 from csd_edu.check.answers import Answer, Indices, Masks, Problem, Rules, Terms, article, has_gaps
 from csd_edu.check.errors import raised, their_line
 from csd_edu.check.slips import RELATIONS, slips
+from csd_edu.check.stages import Stages, compared, variables
 from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
 
@@ -161,6 +162,8 @@ class Exercise:
         called: the exercise's name, if it is not the solution's.
         unusable: for objects instead of functions: `unusable(f)` says why f cannot be tried, or None. The solution is
             then a class, and f itself is given to `tried`.
+        stages: `stages(*arguments)` returns what there is on the way to the answer; it is compared with the variables
+            of a function whose mistake is not known.
     """
 
     solution: Function
@@ -176,6 +179,7 @@ class Exercise:
     seconds: float | None = None
     called: str | None = None
     unusable: Callable[[Any], Problem | None] | None = None
+    stages: Callable[..., Stages] | None = None
 
     def __post_init__(self) -> None:
         self.__doc__ = inspect.cleandoc(self.doc)
@@ -271,10 +275,10 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
         return _failed(exercise, message, "not finished in time")
     with warnings.catch_warnings():  # of what known mistakes compute
         warnings.simplefilter("ignore")
-        return _diagnosis(exercise, outcomes)
+        return _diagnosis(exercise, f, outcomes)
 
 
-def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
+def _diagnosis(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> Verdict:
     """Explain outcomes of which at least one is wrong.
 
     What goes wrong on plain cases is explained by them alone: one mistake at a time, and corner cases come last.
@@ -311,6 +315,11 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     if _constant(wrong):
         message += " Your answer is the same for all of them: does it depend on the input?"
     message += exercise.answer.clue([o.given - o.expected for o in wrong if o.given is not None])
+    smallest = min(wrong, key=lambda outcome: _size(outcome.case.arguments))
+    if exercise.stages is not None:
+        arguments = copy.deepcopy(smallest.case.arguments)
+        found = variables(f, partial(_call, exercise, f, arguments))
+        message += "\n" + compared(exercise.stages(*smallest.case.arguments), found)
     return _failed(exercise, message, None, wrong)
 
 
@@ -428,6 +437,12 @@ def _arguments(exercise: Exercise, f: Function, values: Sequence[Any]) -> tuple[
     return None
 
 
+_OURS = (
+    "This is the notebook's own `{0}`, or calls it: it is there so that later cells run before you have written yours. "
+    "Write your own, from the parameters that it is given."
+)
+
+
 def _unusable(exercise: Exercise, f: Any) -> Problem | None:
     """Return why a function cannot be called, or None."""
     if not callable(f):
@@ -436,6 +451,9 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
             "calling it."
         )
         return Problem("not a function", message)
+    helper = own.helper_in(exercise.name, f)
+    if helper is not None:
+        return Problem("the notebook's helper", _OURS.format(helper))
     if _arguments(exercise, f, exercise.parameters) is None:  # whatever the values, they are as many
         wanted, has = f"({', '.join(exercise.parameters)})", inspect.signature(f)
         parameters = f"({', '.join(has.parameters)})"
@@ -458,13 +476,19 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
         return _failed(exercise, message, "gradient fails")
     learns, frozen = exercise.answer.learns, exercise.answer.frozen
     leaked = given[frozen] if frozen is not None else None
+    wanted, found = expected[str(learns)], given[str(learns)]
+    if leaked is not None and bool((leaked != 0).any()) and not _close(found, wanted):
+        message = (
+            f"The number is right, but the gradient goes to {frozen!r} instead of {learns!r}: student and teacher are "
+            "swapped, or the wrong one of the two is detached. The student learns; the teacher stays as it was."
+        )
+        return _failed(exercise, message, "student and teacher swapped")
     if leaked is not None and bool((leaked != 0).any()):
         message = (
             f"The teacher received a gradient through {frozen!r}. The teacher is a frozen copy that shows what the old "
             "features were: if it could learn, it would drift along with the student. Cut it off with .detach()."
         )
         return _failed(exercise, message, "teacher gradient")
-    wanted, found = expected[str(learns)], given[str(learns)]
     if found is None or wanted is None or not bool((found != 0).any()):
         message = (
             f"The loss has the right value, but no gradient reaches {learns!r}: nothing could be learnt from it. It is "
@@ -477,13 +501,19 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
             "does that, even where torch.where or a product with 0 hides its value."
         )
         return _failed(exercise, message, "gradient not finite")
-    if not torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5):
+    if not _close(found, wanted):
         message = (
             f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. Detach "
-            "nothing but what the teacher gives."
+            "nothing but what the teacher gives; and are student and teacher handed over in the right order?"
         )
         return _failed(exercise, message, "gradient cut")
     return _passed(exercise)
+
+
+def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
+    if found is None or wanted is None:
+        return found is wanted
+    return torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5)
 
 
 def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:

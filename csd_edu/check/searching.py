@@ -117,7 +117,7 @@ def _among(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 _MANY = _among(random(12, 3, 1, 3), torch.arange(12) % 4)
 _AWAY = (
     *(torch.tensor([[1.0, 0.1], [0.8, -0.3]]), torch.tensor([0, 1])),
-    *(torch.tensor([[-1.0, 0.5], [-0.3, 1.0], [-0.9, -0.4]]), torch.tensor([0, 1, 0])),
+    *(torch.tensor([[-1.0, 0.5], [-0.3, 1.0], [-0.95, -0.4]]), torch.tensor([0, 1, 0])),
 )
 _COLLAPSED = torch.tensor([[0.3, -0.7, 0.11]]) * random(16, 1, 5).exp()
 _TWINS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [-0.6, 0.8]])
