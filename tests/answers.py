@@ -7,6 +7,7 @@ library's code or the functions by which the checks know their mistakes.
 from __future__ import annotations
 
 import contextlib
+import linecache
 import math
 import re
 import textwrap
@@ -49,7 +50,9 @@ def function(source: str) -> Function:
     """Return the function that a source defines, as a cell of a notebook would."""
     namespace: dict[str, Any] = {"torch": torch, "F": F, "np": np, "math": math, "stats": stats}
     before = set(namespace)
-    exec(source, namespace)
+    name = f"<cell {len(linecache.cache)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # as IPython keeps its cells
+    exec(compile(source, name, "exec"), namespace)
     return next(value for name, value in namespace.items() if name not in before and callable(value))
 
 
@@ -69,10 +72,15 @@ def wrong_answer(name: str, mistake: str) -> Function:
 
 def edits(text: str) -> dict[str, Edits]:
     """Return wrong answers by mistake, from lines "mistake | old => new | old => new", which may go on in the next."""
-    found: dict[str, Edits] = {}
+    return dict(entries(text))
+
+
+def entries(text: str) -> list[tuple[str, Edits]]:
+    """Return the same as pairs: a mistake may be there more than once."""
+    found: list[tuple[str, Edits]] = []
     for entry in re.split(r"\n(?=\S)", textwrap.dedent(text).strip()):
         mistake, *changes = " ".join(line.strip() for line in entry.splitlines()).split(" | ")
-        found[mistake] = [part.strip() for change in changes for part in change.split(" =>")]
+        found.append((mistake, [part.strip() for change in changes for part in change.split(" =>")]))
     return found
 
 
@@ -532,6 +540,8 @@ WRONG: dict[str, dict[str, Edits]] = {
     k times R / G | return 1 - miss => return sum(n_right / n_gallery for _ in range(k))
     k times R / G, at most 1 | return 1 - miss => return min(1, n_right * k / n_gallery)
     drawn with replacement | (n_wrong - i) / (n_gallery - i) => n_wrong / n_gallery
+    the gallery does not get smaller | (n_gallery - i) => n_gallery
+    the wrong ones do not get fewer | (n_wrong - i) / => n_wrong /
     chance of no hit | return 1 - miss => return miss
     all k must be right | (n_wrong - i) => (n_right - i) | return 1 - miss => return miss
     one minus all right | (n_wrong - i) => (n_right - i)
@@ -577,6 +587,8 @@ def f(n_right, n_gallery, k):
     "forgetting": edits("""
     the best includes the last row | i in range(n - 1) if => i in range(n) if
     only from the task's own row on | for i in range(n - 1) if => for i in range(j, n - 1) if
+    the mean instead of the best | max(before) => np.mean(before)
+    the first value instead of the best | max(before) => before[0]
     first minus last | max(before) => matrix[j][j]
     averaged over all T tasks | total / (n - 1) => total / n
     sign swapped | max(before) - matrix[n - 1][j] => matrix[n - 1][j] - max(before)
@@ -636,6 +648,10 @@ def f(ranks, tasks):
     not cut to the teacher's classes | [:, :old] =>
     sum instead of mean over the batch | .sum(dim=1).mean() => .sum()
     mean over all elements | .sum(dim=1).mean() => .mean()
+    not weighted by the teacher | (p * (log_p - log_q)) => (log_p - log_q)
+    squared difference of the probabilities | (p * (log_p - log_q)) => ((p - log_q.exp()) ** 2)
+    entropy of the teacher | (p * (log_p - log_q)) => (-p * log_p)
+    largest instead of mean over the batch | .sum(dim=1).mean() => .sum(dim=1).max()
     log of the student's softmax forgotten | (log_p - log_q) => (log_p - log_q.exp())
     log of the teacher's softmax instead of the softmax
         | return (p * (log_p - log_q)).sum(dim=1).mean() => return F.kl_div(log_q, log_p, reduction='batchmean')
@@ -685,6 +701,9 @@ def f(ranks, tasks):
     no margin | + margin =>
     margin subtracted | + margin => - margin
     no relu | if loss > 0: => if True:
+    the mean of the negatives | max(negatives) - => sum(negatives) / len(negatives) -
+    the mean of the positives | - min(positives) => - sum(positives) / len(positives)
+    the largest loss | .mean() => .max()
     mean over all samples | .mean() => .sum() / len(f)
     sum instead of mean | .mean() => .sum()
     masked with 0 | max(negatives) => max([*negatives, torch.tensor(0.0)])
@@ -745,6 +764,11 @@ def f(ranks, tasks):
     no students in the contrast set | torch.cat([s[others], t]) => t | torch.cat([labels[others], labels]) => labels
     positives left out of the denominator | torch.logsumexp(logits, => torch.logsumexp(logits[~positive],
     positives averaged inside the log | -log_p[positive].mean() => -log_p[positive].exp().mean().log()
+    only the best positive | -log_p[positive].mean() => -log_p[positive].max()
+    only the farthest positive | -log_p[positive].mean() => -log_p[positive].min()
+    the first anchor only | torch.stack(losses).mean() => losses[0]
+    the last anchor only | torch.stack(losses).mean() => losses[-1]
+    distances instead of cosines | candidates @ s[i] => -(candidates - s[i]).norm(dim=1)
     positives summed, not averaged | -log_p[positive].mean() => -log_p[positive].sum()
     one mean over all pairs | losses.append(-log_p[positive].mean()) => losses += list(-log_p[positive])
     sum instead of mean over the batch | return torch.stack(losses).mean() => return torch.stack(losses).sum()
@@ -840,6 +864,10 @@ def contrast(student, teacher, labels, temperature):
     centred by one number | mean(dim=0) => mean()
     standardised | - x.mean(dim=0) => - x.mean(dim=0); x = x / x.std(dim=0)
         | - y.mean(dim=0) => - y.mean(dim=0); y = y / y.std(dim=0)
+    rows scaled to length 1 | x = x - x => x = F.normalize(x); x = x - x | y = y - y => y = F.normalize(y); y = y - y
+    rows scaled instead of columns centred | x - x.mean(dim=0) => F.normalize(x) | y - y.mean(dim=0) => F.normalize(y)
+    entries added up instead of a norm | ((x.T @ y) ** 2).sum() => (x.T @ y).sum() ** 2
+    denominator added up | below_x * below_y => below_x + below_y
     numerator not squared | top = ((x.T @ y) ** 2).sum() => top = ((x.T @ y) ** 2).sum().sqrt()
     square root of CKA | float(top / (below_x * below_y)) => float(top / (below_x * below_y)) ** 0.5
     denominator squared | ** 2).sum().sqrt() => ** 2).sum()
@@ -899,6 +927,7 @@ def contrast(student, teacher, labels, temperature):
     mean of the tasks' recalls
         | return sum(hits) / len(hits)
         => hits = torch.tensor(hits); return np.mean([hits[tasks == t].mean() for t in range(len(snapshots))])
+    Euclidean distance of unscaled features | torch.cosine_similarity(query, item, dim=0) => -(query - item).norm()
     dot product instead of cosine | torch.cosine_similarity(query, item, dim=0) => query @ item
     """),
     "no_longer_found": edits("""
@@ -939,6 +968,11 @@ def contrast(student, teacher, labels, temperature):
     standard deviation divided by n | for x in values) / (n - 1) => for x in values) / n
     not divided by √n | / n ** 0.5 =>
     a 90 % interval | 0.975 => 0.95
+    a 99 % interval | 0.975 => 0.995
+    2 instead of Student's factor | t = stats.t(n - 1).ppf(0.975) => t = 2
+    the median instead of the mean | mean - margin, mean + margin
+        => np.median(values) - margin, np.median(values) + margin
+    half the margin | margin = t * s / n ** 0.5 => margin = t * s / n ** 0.5 / 2
     n degrees of freedom | stats.t(n - 1) => stats.t(n)
     divided by n instead of √n | n ** 0.5 => n
     variance instead of standard deviation | s = s2 ** 0.5 => s = s2
@@ -967,6 +1001,10 @@ def contrast(student, teacher, labels, temperature):
     standard deviation divided by n | for x in d) / (n - 1) => for x in d) / n
     not divided by √n | / n ** 0.5 =>
     size of the differences | x - y for => abs(x - y) for
+    a 90 % interval of the difference | 0.975 => 0.95
+    variance of the differences | / (n - 1)) ** 0.5 => / (n - 1))
+    the upper end first | mean - margin, mean + margin => mean + margin, mean - margin
+    the ends around 0 | mean - margin, mean + margin => -margin, margin
     the mean comes last | return mean, mean - margin, mean + margin => return mean - margin, mean + margin, mean
     the mean in the middle | return mean, mean - margin, mean + margin => return mean - margin, mean, mean + margin
     mean and margin | return mean, mean - margin, mean + margin => return mean, margin
@@ -977,6 +1015,8 @@ def contrast(student, teacher, labels, temperature):
     "training_hours": edits("""
     seconds instead of hours | total / 3600 => total
     minutes instead of hours | total / 3600 => total / 60
+    days instead of hours | total / 3600 => total / 3600 / 24
+    added, not multiplied | images[task] * epochs[task] => images[task] + epochs[task]
     mean of the speeds | / speeds[task] => / (sum(speeds) / len(speeds))
     sum of the speeds | / speeds[task] => / sum(speeds)
     speed of the first task for all | / speeds[task] => / speeds[0]
@@ -1047,6 +1087,9 @@ def until(n, stream, method, config, folder):
     not scaled | s / s.norm() - t / t.norm() => s - t
     not scaled, mean over all numbers | s / s.norm() - t / t.norm() => s - t | / len(student) => / student.numel()
     mean over all numbers | / len(student) => / student.numel()
+    the first image only | zip(student, teacher) => zip(student[:1], teacher) | / len(student) =>
+    the largest difference | sum(x ** 2 for x in gap) => max(x ** 2 for x in gap)
+    divided by the sum, not the length | s / s.norm() - t / t.norm() => s / s.sum() - t / t.sum()
     sum over the images | / len(student) =>
     1 − cosine | sum(x ** 2 for x in gap) => 1 - (s @ t) / (s.norm() * t.norm())
     cosine instead of a distance | sum(x ** 2 for x in gap) => (s @ t) / (s.norm() * t.norm())
@@ -1073,6 +1116,8 @@ def until(n, stream, method, config, folder):
         => t = step.teacher.logits.detach(); s = step.logits[:, : t.shape[1]]
     features not scaled | gap = s / s.norm(dim=1, keepdim=True) - t / t.norm(dim=1, keepdim=True) => gap = s - t
     1 − cosine in the feature term | (gap ** 2).sum() / len(s) => (1 - F.cosine_similarity(s, t)).mean()
+    feature term not squared | (gap ** 2).sum() / len(s) => gap.norm(dim=1).mean()
+    absolute differences in the feature term | gap ** 2 => gap.abs()
     feature subtracted | = weight * ( => = -weight * (
     feature hidden in the cross-entropy | terms["feature"] = => terms["ce"] +=
     nothing but feature | / len(s) => / len(s); return {"feature": terms["feature"]}
@@ -1096,6 +1141,12 @@ def until(n, stream, method, config, folder):
     squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2
     half the squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2 / 2
     absolute difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap
+    differences with their sign | abs(a - b) => a - b
+    half forgotten in Huber's loss | gap ** 2 / 2 => gap ** 2
+    ½ not subtracted in Huber's loss | gap - 0.5 => gap
+    the mean subtracted | d / mean => d - mean
+    divided by the sum | sum(found) / len(found) => sum(found)
+    divided by the largest | sum(found) / len(found) => max(found)
     sum over the pairs | total / len(pairs) => total
     both divided by the teacher's mean | [d / mean for d in found] => found
         | abs(a - b) => abs(a - b) / (sum(d for _, d in pairs) / len(pairs))

@@ -110,6 +110,11 @@ STALE_RECALL = Exercise(
     mean of the tasks' recalls | return ( => hit = (
         | .mean().item() => ; return sum(hit[tasks == t].mean() for t in tasks.unique()) / len(tasks.unique())
         You average each task's recall. Tasks are of uneven size, and each query counts the same: one mean over all.
+    Euclidean distance of unscaled features
+        | F.normalize(snapshots[-1], dim=1) @ F.normalize(gallery, dim=1).T
+        => -torch.cdist(snapshots[-1], gallery)
+        You compare by Euclidean distance without scaling the features to length 1. Networks differ in how long their
+        features are; the search goes by direction.
     dot product instead of cosine | F.normalize(gallery, dim=1) => gallery
         You compare by the dot product: networks differ in how long their features are, and the longest would win. Scale
         to length 1.

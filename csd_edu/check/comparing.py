@@ -70,6 +70,17 @@ LINEAR_CKA = Exercise(
     standardised | norm = => x, y = x / x.std(dim=0), y / y.std(dim=0); norm =
         You also divide each column by its standard deviation. CKA is not blind to that: it would make a dimension that
         hardly varies as important as any other. Centre only.
+    rows scaled to length 1 | x = x => x, y = F.normalize(x), F.normalize(y); x = x
+        You scale each image's feature to length 1 first. The search does so; CKA takes the features as they are, and
+        centres their columns.
+    rows scaled instead of columns centred | x.double() - x.double().mean(dim=0) => F.normalize(x.double())
+        | y.double() - y.double().mean(dim=0) => F.normalize(y.double())
+        You scale each image's feature to length 1, and do not centre. CKA subtracts from each column its mean.
+    entries added up instead of a norm | norm(x.T @ y) ** 2 => (x.T @ y).sum() ** 2
+        You add up the entries of XᵀY and square the sum. The Frobenius norm squares first: (XᵀY)² entry by entry, then
+        the sum.
+    denominator added up | norm(x.T @ x) * norm(y.T @ y) => norm(x.T @ x) + norm(y.T @ y)
+        In your denominator the two norms are added. Multiply them.
     numerator not squared | ** 2 =>
         The numerator ‖XᵀY‖_F is not squared, while the denominator is a product of two such norms.
     square root of CKA | y.T @ y))) => y.T @ y))) ** 0.5

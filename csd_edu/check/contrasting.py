@@ -89,6 +89,14 @@ TRIPLET = Exercise(
         You subtract the margin. Added, it asks for more than the right order: a distance between the two.
     no relu | F.relu => | (loss > 0).sum().clamp_min(1) => len(loss)
         Losses below 0 are missing their relu: samples that are far enough apart already must count as 0.
+    the mean of the negatives | nearest_negative = similarity.masked_fill(same_class, -torch.inf).amax(dim=1)
+        => nearest_negative = similarity.masked_fill(same_class, torch.nan).nanmean(dim=1).nan_to_num(-torch.inf)
+        You take the mean of the negatives. Batch-hard takes the nearest one.
+    the mean of the positives | farthest_positive = similarity.masked_fill(~positive, torch.inf).amin(dim=1)
+        => farthest_positive = similarity.masked_fill(~positive, torch.nan).nanmean(dim=1).nan_to_num(torch.inf)
+        You take the mean of the positives. Batch-hard takes the farthest one.
+    the largest loss | return loss.sum() / (loss > 0).sum().clamp_min(1) => return loss.max()
+        You return the largest of the losses. Take the mean of those above 0.
     mean over all samples | (loss > 0).sum().clamp_min(1) => len(loss)
         You divide by the number of all samples. The mean is over the losses above 0 only; otherwise the few hard ones
         fade as the others get easy.
@@ -314,6 +322,18 @@ CSD = Exercise(
         => positive.sum(dim=1).log() - log_probability.logsumexp(dim=1)
         You average over the positives inside the logarithm. Khosla et al. call that L_in and found it worse; here the
         logarithm comes first, then the mean over the positives.
+    only the best positive | -log_probability.sum(dim=1) / positive.sum(dim=1)
+        => -log_probability.masked_fill(~positive, -torch.inf).amax(dim=1)
+        You take one positive of each row, the one that is nearest already. All of them count: their mean.
+    only the farthest positive | -log_probability.sum(dim=1) / positive.sum(dim=1) => -log_probability.amin(dim=1)
+        You take one positive of each row, the farthest. All of them count: their mean.
+    the first anchor only | .mean() => [0]
+        You return the loss of the first anchor: is `return` inside of the loop? The mean is over all anchors.
+    the last anchor only | .mean() => [-1]
+        You return the loss of the last anchor: does each turn of the loop write over the one before?
+    distances instead of cosines | student @ torch.cat([student, teacher]).T
+        => -torch.cdist(student, torch.cat([student, teacher]), compute_mode="donot_use_mm_for_euclid_dist")
+        You compare by Euclidean distance. Here it is the cosine: the dot product of features of length 1.
     positives summed, not averaged | / positive.sum(dim=1) =>
         You add up the positives of each sample without dividing by their number |P(i)|: samples of frequent classes
         would weigh more.

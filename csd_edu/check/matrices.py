@@ -109,6 +109,11 @@ FORGETTING = Exercise(
     only from the task's own row on | in earlier if => in earlier[j:] if
         You look for the best from the task's own row on. Where there are values above the diagonal (how a task went
         before it was learnt) they count like any other: all rows but the last.
+    the mean instead of the best | max(row => (lambda found: sum(found) / len(found))([row
+        | if row[j] is not None) => if row[j] is not None])
+        You start from the mean of the earlier values. Forgetting starts from the best of them.
+    the first value instead of the best | max(row => next(row
+        You start from the first value of the column. Forgetting starts from the best that came before the last row.
     first minus last | best - last[j] => matrix[j][j] - last[j]
         You subtract from the value right after the task was learnt, R[j][j]. Forgetting starts from the best value that
         the task ever had before the last row; that may come later than the diagonal.

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import io
 import itertools
 import re
 import signal
@@ -30,7 +31,7 @@ from torch import Tensor
 from csd_edu.check import own, progress
 from csd_edu.check.answers import Answer, Indices, Masks, Problem, Rules, Terms, article, has_gaps
 from csd_edu.check.errors import raised, their_line
-from csd_edu.check.slips import RELATIONS, slips
+from csd_edu.check.slips import RELATIONS, message, opposite, slips
 from csd_edu.check.stages import Stages, compared, variables
 from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
@@ -39,6 +40,9 @@ Function = Callable[..., Any]
 
 TIME_LIMIT = 10.0
 """Seconds for all cases of an exercise together, if it does not say otherwise."""
+
+REPAIR_LIMIT = 3.0
+"""Seconds for the search of a single slip in a function."""
 
 IMPORTS = {
     "math": "import math",
@@ -289,6 +293,9 @@ def _diagnosis(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> 
     for mistake in exercise.mistakes:
         if _explains(exercise, partial(mistake.function, exercise.solution), in_question):
             return _failed(exercise, mistake.message, mistake.name, [o for o in wrong if o.comparable] or wrong)
+    repair = _repair(exercise, f, outcomes) if wrong[0].case.shows is None else None
+    if repair is not None:
+        return _failed(exercise, repair[1], repair[0], [o for o in wrong if o.comparable] or wrong)
     named = {mistake.name: mistake for mistake in exercise.mistakes}
     problem = wrong[0].problem
     if wrong[0].case.shows is not None and (problem is None or problem.mistake == "error" or problem.given is not None):
@@ -323,6 +330,27 @@ def _diagnosis(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> 
     return _failed(exercise, message, None, wrong)
 
 
+def _repair(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
+    """Return name and message of a slip in a student's own function that makes it right if it is undone, or None."""
+    problems = {outcome.problem.mistake for outcome in outcomes if outcome.problem is not None}
+    if exercise.seconds is not None or problems & {"error", "input changed", "still to be written"}:
+        return None  # they say what is wrong
+    if isinstance(exercise.answer, Rules) or not inspect.isfunction(f):
+        return None
+    order = sorted(outcomes, key=lambda outcome: outcome.right)  # the wrong ones first: most changes leave them wrong
+    with contextlib.suppress(_TimeUpError), contextlib.redirect_stdout(io.StringIO()), _time_limit(REPAIR_LIMIT):
+        for slip in slips(f, of_all_names=True):
+            try:
+                repaired = _compiled(f, slip.source)
+                right = all(_outcome(exercise, repaired, o.case, o.expected).right for o in order)
+            except Exception:  # the slip leaves no function that runs
+                continue
+            if right:
+                name = opposite(slip)
+                return name, f"{message(name)}\nIt is here: {slip.place}"
+    return None
+
+
 def _slip(exercise: Exercise, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
     """Return name and message of what explains the answers although it is in no table, or None.
 
@@ -333,9 +361,9 @@ def _slip(exercise: Exercise, outcomes: Sequence[Outcome]) -> tuple[str, str] | 
     if all(outcome.right for outcome in compared) or _constant(compared):
         return None
     if len(compared) == len(outcomes) and not isinstance(exercise.answer, Masks | Indices | Terms):
-        for name, (relation, message) in RELATIONS.items():
+        for name, (relation, words) in RELATIONS.items():
             if all(_same_shape(outcome.given, relation(outcome.expected)) for outcome in compared):
-                return name, message
+                return name, words
     if exercise.seconds is not None:  # it trains
         return None
     for slip in slips(exercise.solution):

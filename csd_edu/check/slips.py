@@ -1,13 +1,15 @@
 """Small slips that any solution can have: an axis, a sign or a count that is wrong in one place.
 
-The table of an exercise knows what is typical of it. An answer that is in no table is compared with what these make of
-the model solution: `matrix[-1]` becomes `matrix[-2]`, `mean(dim=1)` becomes `mean(dim=0)`.
+The table of an exercise knows what is typical of it. What is in no table is explained by these, made from a function's
+syntax tree: `matrix[-1]` becomes `matrix[-2]`, `mean(dim=1)` becomes `mean(dim=0)`. If one of them makes the student's
+own function right, it tells the very line; else the answers are compared with what they make of the model solution.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,8 @@ MESSAGES = {
     "all for any, or the like. How are many numbers to become one?",
     "a sign the other way round": "A plus and a minus are confused in one place.",
     "multiplied and divided confused": "In one place you multiply where one must divide, or the other way round.",
+    "added and multiplied confused": "In one place you add where one must multiply, or the other way round.",
+    "one of many": "You pick one of them, by an index, where all of them count.",
     "whole numbers only": "You round down: // is a division without a remainder, / is what is meant.",
     "a part missing": "A part of the formula is missing: a term, a factor, a divisor, or one of two conditions.",
     "a condition missing": "A condition is missing: some that should be left out are counted as well.",
@@ -45,6 +49,32 @@ MESSAGES = {
     "always or never": "An `if` is always true, or never, where it should make a difference.",
     "transposed": "A matrix is transposed in one place where it should not be, or the other way round.",
     "values and indices confused": "topk, sort, max and min return values and indices; you go on with the wrong one.",
+}
+
+OPPOSITE = {
+    "columns instead of rows": "rows instead of columns",
+    "rows instead of columns": "columns instead of rows",
+    "a part missing": "a part too many",
+    "a condition missing": "a condition too many",
+    "everything at once": "a dim too many",
+    "a line missing": "a line too many",
+    "always or never": "an if too many",
+}
+"""What a student has done whose function gets right by a slip, if it is not the same."""
+
+MESSAGES |= {
+    "a part too many": "Something here does not belong to the formula: a term, a factor, a step or a condition.",
+    "a condition too many": "Some are left out here that should be counted.",
+    "a dim too many": "Here everything is to become one number, without a dim.",
+    "a line too many": "This step is not needed, and spoils the result.",
+    "an if too many": "This should not depend on the condition.",
+    "return inside of the loop": "`return` stands inside of the loop, so that it ends with the first turn. Move it "
+    "to the left, below the loop.",
+    "return inside of the if": "`return` stands inside of the `if`, so that nothing is returned where it is false. "
+    "Move it to the left, below the `if`.",
+    "written over": "Each turn of the loop writes over what the one before has found: += adds to it.",
+    "another index": "Another index belongs here: which row, or column, is asked for?",
+    "another name": "Another of your variables belongs here.",
 }
 
 Relation = tuple[Callable[[Tensor], Tensor], str]
@@ -117,9 +147,10 @@ _PARTS = {
     "[:-1]": "the last one left out",
 }
 _OPERATORS: dict[type[ast.operator], tuple[tuple[type[ast.operator], str], ...]] = {
-    ast.Add: ((ast.Sub, "a sign the other way round"),),
+    ast.Add: ((ast.Sub, "a sign the other way round"), (ast.Mult, "added and multiplied confused")),
     ast.Sub: ((ast.Add, "a sign the other way round"),),
-    ast.Mult: ((ast.Div, "multiplied and divided confused"),),
+    ast.Mult: ((ast.Div, "multiplied and divided confused"), (ast.Add, "added and multiplied confused")),
+    ast.FloorDiv: ((ast.Div, "whole numbers only"),),
     ast.Div: ((ast.Mult, "multiplied and divided confused"), (ast.FloorDiv, "whole numbers only")),
     ast.BitAnd: ((ast.BitOr, "conditions"), (ast.BitXor, "conditions")),
     ast.BitOr: ((ast.BitAnd, "conditions"),),
@@ -149,14 +180,21 @@ class Slip:
 Variants = Iterator[tuple[str, Any]]  # the name of a slip, and what stands in the place of a node
 
 
-def slips(solution: Callable[..., Any]) -> Iterator[Slip]:
+def slips(solution: Callable[..., Any], *, of_all_names: bool = False) -> Iterator[Slip]:
     """Yield the slips in one place of a solution; some of them return the same as it does, and some do not run."""
-    tree = ast.parse(inspect.getsource(solution))
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(solution)))
+    except (OSError, TypeError, SyntaxError):  # no source, as of a function that was built in or made by exec
+        return
     function = tree.body[0]
     if not isinstance(function, ast.FunctionDef):
         return
     seen = {ast.unparse(tree)}
-    names = [argument.arg for argument in function.args.args]
+    nodes = list(ast.walk(function))
+    stored = [
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ] * of_all_names
+    names = list(dict.fromkeys([*(argument.arg for argument in function.args.args), *(stored if of_all_names else [])]))
     places: list[tuple[Any, Any]] = [(function.body, k) for k in range(len(function.body))]
     for holder, key in [*(place for statement in function.body for place in _places(statement)), *places]:
         node = holder[key]
@@ -166,13 +204,28 @@ def slips(solution: Callable[..., Any]) -> Iterator[Slip]:
             holder[key] = node
             if source not in seen:
                 seen.add(source)
-                yield Slip(name, _message(name), ast.unparse(node), source)
+                yield Slip(name, message(name), _line(node), source)
 
 
-def _message(name: str) -> str:
+def message(name: str) -> str:
+    """Return what is said about a slip."""
     if name in _STEPS.values():
         return f"A step is missing in one place: {name}."
     return MESSAGES.get(name, f"{name}: the one stands where the other belongs.")
+
+
+def opposite(slip: Slip) -> str:
+    """Return what a student has done whose function gets right by a slip."""
+    if slip.name in _STEPS.values():
+        return "a part too many"
+    if slip.name in _PARTS.values():
+        return "too many"
+    given, found, wanted = slip.name.partition(" for ")
+    return f"{wanted} for {given}" if found else OPPOSITE.get(slip.name, slip.name)
+
+
+def _line(node: ast.AST) -> str:
+    return ast.unparse(node).splitlines()[0]
 
 
 def _places(node: ast.AST) -> Iterator[tuple[Any, Any]]:
@@ -208,9 +261,12 @@ def _variants(node: ast.AST, names: list[str]) -> Variants:
             yield "off by one", _expression(str(-n - 1))
         case ast.UnaryOp(operand=operand):
             yield "a sign the other way round" if isinstance(node.op, ast.USub) else "conditions", operand
+        case ast.BoolOp(op=op, values=values):
+            yield "conditions", ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+            yield from (("a condition missing", value) for value in values)
         case ast.BinOp(left=left, right=right):
-            yield from ((name, ast.BinOp(left, op(), right)) for op, name in _OPERATORS.get(type(node.op), ()))
             yield from (("a part missing", part) for part in (left, right))
+            yield from ((name, ast.BinOp(left, op(), right)) for op, name in _OPERATORS.get(type(node.op), ()))
             if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult):
                 yield "two things swapped", ast.BinOp(right, node.op, left)
         case ast.Compare(left=left, ops=[op], comparators=comparators):
@@ -219,6 +275,11 @@ def _variants(node: ast.AST, names: list[str]) -> Variants:
         case ast.Subscript(value=ast.Subscript(value=matrix, slice=i), slice=j):
             yield "row and column swapped", _expression(f"{ast.unparse(matrix)}[{ast.unparse(j)}][{ast.unparse(i)}]")
             yield "the diagonal", _expression(f"{ast.unparse(matrix)}[{ast.unparse(j)}][{ast.unparse(j)}]")
+        case ast.Subscript(value=value, slice=ast.Constant() | ast.Name() | ast.UnaryOp() | ast.BinOp()):
+            yield from (("another index", ast.Subscript(value, _expression(other))) for other in [*names, "-1", "0"])
+            yield from (("one of many", _expression(f"{call}({ast.unparse(value)})")) for call in ("any", "max", "sum"))
+        case ast.Subscript(value=value, slice=ast.Slice()):
+            yield "a part missing", value
         case ast.Slice(upper=ast.expr() as end):
             for step in ("- 1", "+ 1"):
                 yield "off by one", ast.Slice(node.lower, _expression(f"{ast.unparse(end)} {step}"), node.step)
@@ -233,6 +294,14 @@ def _variants(node: ast.AST, names: list[str]) -> Variants:
                 yield "a condition missing", ast.comprehension(target, over, [], 0)
             for part, name in _PARTS.items():
                 yield name, ast.comprehension(target, _expression(f"list({ast.unparse(over)}){part}"), ifs, 0)
+        case ast.Assign(targets=[ast.Name()], value=value):
+            yield "written over", ast.AugAssign(ast.Name(node.targets[0].id), ast.Add(), value)  # type: ignore[attr-defined]
+        case ast.For(target=target, iter=over, body=[*body, ast.Return() as end]) if body:
+            loop = ast.For(target, over, body, [])
+            yield "return inside of the loop", ast.If(_expression("True"), [loop, end], [])
+        case ast.If(test=test, body=[*body, ast.Return() as end]) if body:
+            inside = ast.If(test, body, [])
+            yield "return inside of the if", ast.If(_expression("True"), [inside, end], [])
         case ast.For(target=target, iter=over, body=body):
             for part, name in _PARTS.items():
                 yield name, ast.For(target, _expression(f"list({ast.unparse(over)}){part}"), body, [])
@@ -249,6 +318,8 @@ def _calls(node: ast.Call, text: str) -> Variants:
     """Yield other functions for the one that is called, other arguments, and the call left out."""
     of_a_module = isinstance(node.func, ast.Name) or text.startswith(("F.", "torch.", "np.", "math.", "scipy."))
     name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+    kept = node.args if of_a_module else [node.func.value]  # type: ignore[attr-defined]
+    yield from ((_STEPS.get(name, "a part missing"), part) for part in kept)
     for other in _OTHERS.get(name, ()):
         func = ast.Attribute(node.func.value, other) if isinstance(node.func, ast.Attribute) else ast.Name(other)
         kind = "largest and smallest confused" if {name, other} <= _EXTREMES else "another reduction"
@@ -263,6 +334,3 @@ def _calls(node: ast.Call, text: str) -> Variants:
             for step in ("- 1", "+ 1"):
                 changed = [*node.args[:k], _expression(f"{ast.unparse(argument)} {step}"), *node.args[k + 1 :]]
                 yield "off by one", ast.Call(node.func, changed, node.keywords)
-    dropped = next(iter(node.args), None) if of_a_module else node.func.value  # type: ignore[attr-defined]
-    if dropped is not None:
-        yield _STEPS.get(name, "a part missing"), dropped

@@ -150,6 +150,18 @@ DISTILLATION = Exercise(
     mean over all elements | "batchmean") => "batchmean") / n_old
         You divide by B · K, the number of all elements. KL is a sum over the classes, and the mean is over the samples
         only (reduction='batchmean', not 'mean').
+    not weighted by the teacher | F.kl_div(student, teacher, reduction="batchmean")
+        => (teacher.log() - student).sum(dim=1).mean()
+        The difference of the logarithms is not weighted. KL is its mean under the teacher: each class counts with the
+        probability that the teacher gives it, p · (log p − log q).
+    squared difference of the probabilities | F.kl_div(student, teacher, reduction="batchmean")
+        => (teacher - student.exp()).square().sum(dim=1).mean()
+        You compare the probabilities by their squared difference. KL compares them by their logarithms.
+    entropy of the teacher | F.kl_div(student, teacher, reduction="batchmean")
+        => (0 * student - teacher * teacher.log()).sum(dim=1).mean()
+        This is the entropy of the teacher's answers: the student does not occur in it.
+    largest instead of mean over the batch | "batchmean") => "none").sum(dim=1).max()
+        You take the largest of the samples. Take their mean.
     log of the student's softmax forgotten | F.log_softmax => F.softmax
         You give F.kl_div the student's probabilities. It wants their logarithms: F.log_softmax.
     log of the teacher's softmax instead of the softmax | F.softmax => F.log_softmax
