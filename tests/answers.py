@@ -7,6 +7,7 @@ library's code or the functions by which the checks know their mistakes.
 from __future__ import annotations
 
 import contextlib
+import linecache
 import math
 import re
 import textwrap
@@ -49,7 +50,9 @@ def function(source: str) -> Function:
     """Return the function that a source defines, as a cell of a notebook would."""
     namespace: dict[str, Any] = {"torch": torch, "F": F, "np": np, "math": math, "stats": stats}
     before = set(namespace)
-    exec(source, namespace)
+    name = f"<cell {len(linecache.cache)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # as IPython keeps its cells
+    exec(compile(source, name, "exec"), namespace)
     return next(value for name, value in namespace.items() if name not in before and callable(value))
 
 
@@ -69,10 +72,15 @@ def wrong_answer(name: str, mistake: str) -> Function:
 
 def edits(text: str) -> dict[str, Edits]:
     """Return wrong answers by mistake, from lines "mistake | old => new | old => new", which may go on in the next."""
-    found: dict[str, Edits] = {}
+    return dict(entries(text))
+
+
+def entries(text: str) -> list[tuple[str, Edits]]:
+    """Return the same as pairs: a mistake may be there more than once."""
+    found: list[tuple[str, Edits]] = []
     for entry in re.split(r"\n(?=\S)", textwrap.dedent(text).strip()):
         mistake, *changes = " ".join(line.strip() for line in entry.splitlines()).split(" | ")
-        found[mistake] = [part.strip() for change in changes for part in change.split(" =>")]
+        found.append((mistake, [part.strip() for change in changes for part in change.split(" =>")]))
     return found
 
 
@@ -463,6 +471,9 @@ WRONG: dict[str, dict[str, Edits]] = {
     the last number is of task 0 | column[len(matrix) - 1] => matrix[len(matrix) - 1][0]
     first and last swapped | first, last => last, first
     the best instead of the first | column[task] => max(value for value in column if value is not None)
+    the lowest instead of the last | last = column[len(matrix) - 1] => last = min(x for x in column if x is not None)
+    zeros skipped | first = column[task] => column = [x for x in column if x]; first = column[0]
+        | column[len(matrix) - 1] => column[-1]
     the difference instead of both numbers | return first, last => return first - last
     the whole column | return first, last => return column
     the column from the task on | return first, last => return column[task:]
@@ -496,6 +507,8 @@ WRONG: dict[str, dict[str, Edits]] = {
     """),
     "recall_at_k": edits("""
     the query itself counted as a hit | if exclude_self and i == j: => if False:
+    wrong items set to similarity 0 | answers = [right for _, right, _ in sorted(items)[:k]]
+        => best = min(a * right for a, right, _ in items); answers = [sum(not r and a <= best for a, r, _ in items) < k]
     the query itself set to similarity 0 | continue => items.append((-0.0, True, j)); continue
     dot product instead of cosine | queries = queries / queries.norm(dim=1, keepdim=True) =>
         | gallery = gallery / gallery.norm(dim=1, keepdim=True) =>
@@ -515,6 +528,7 @@ WRONG: dict[str, dict[str, Edits]] = {
     queries and gallery swapped
         | hits = []
         => queries, gallery, query_labels, gallery_labels = gallery, queries, gallery_labels, query_labels; hits = []
+    equal but for the last digit | -round(similarity, 5) => -similarity
     ties helped the query | sorted(items) => sorted(items, key=lambda item: (item[0], not item[1]))
     the first answer taken for the query itself | if exclude_self and i == j: => if False:
         | sorted(items)[:k] => sorted(items)[int(exclude_self) :][:k]
@@ -526,6 +540,8 @@ WRONG: dict[str, dict[str, Edits]] = {
     k times R / G | return 1 - miss => return sum(n_right / n_gallery for _ in range(k))
     k times R / G, at most 1 | return 1 - miss => return min(1, n_right * k / n_gallery)
     drawn with replacement | (n_wrong - i) / (n_gallery - i) => n_wrong / n_gallery
+    the gallery does not get smaller | (n_gallery - i) => n_gallery
+    the wrong ones do not get fewer | (n_wrong - i) / => n_wrong /
     chance of no hit | return 1 - miss => return miss
     all k must be right | (n_wrong - i) => (n_right - i) | return 1 - miss => return miss
     one minus all right | (n_wrong - i) => (n_right - i)
@@ -570,6 +586,9 @@ def f(n_right, n_gallery, k):
     """),
     "forgetting": edits("""
     the best includes the last row | i in range(n - 1) if => i in range(n) if
+    only from the task's own row on | for i in range(n - 1) if => for i in range(j, n - 1) if
+    the mean instead of the best | max(before) => np.mean(before)
+    the first value instead of the best | max(before) => before[0]
     first minus last | max(before) => matrix[j][j]
     averaged over all T tasks | total / (n - 1) => total / n
     sign swapped | max(before) - matrix[n - 1][j] => matrix[n - 1][j] - max(before)
@@ -613,6 +632,8 @@ def f(ranks, tasks):
     normalised along the wrong axis | dim=1 => dim=0
     log-probabilities | return e / e.sum(dim=1, keepdim=True) => return z - e.sum(dim=1, keepdim=True).log()
     not normalised | z = z - z.max(dim=1, keepdim=True).values => | return e / e.sum(dim=1, keepdim=True) => return e
+    the largest of the whole batch subtracted | z.max(dim=1, keepdim=True).values => z.max()
+    the largest subtracted before the division | z - z.max( => z - logits.max(
     exp overflows | z = z - z.max(dim=1, keepdim=True).values =>
     """),
     "distillation": edits("""
@@ -627,6 +648,10 @@ def f(ranks, tasks):
     not cut to the teacher's classes | [:, :old] =>
     sum instead of mean over the batch | .sum(dim=1).mean() => .sum()
     mean over all elements | .sum(dim=1).mean() => .mean()
+    not weighted by the teacher | (p * (log_p - log_q)) => (log_p - log_q)
+    squared difference of the probabilities | (p * (log_p - log_q)) => ((p - log_q.exp()) ** 2)
+    entropy of the teacher | (p * (log_p - log_q)) => (-p * log_p)
+    largest instead of mean over the batch | .sum(dim=1).mean() => .sum(dim=1).max()
     log of the student's softmax forgotten | (log_p - log_q) => (log_p - log_q.exp())
     log of the teacher's softmax instead of the softmax
         | return (p * (log_p - log_q)).sum(dim=1).mean() => return F.kl_div(log_q, log_p, reduction='batchmean')
@@ -676,6 +701,9 @@ def f(ranks, tasks):
     no margin | + margin =>
     margin subtracted | + margin => - margin
     no relu | if loss > 0: => if True:
+    the mean of the negatives | max(negatives) - => sum(negatives) / len(negatives) -
+    the mean of the positives | - min(positives) => - sum(positives) / len(positives)
+    the largest loss | .mean() => .max()
     mean over all samples | .mean() => .sum() / len(f)
     sum instead of mean | .mean() => .sum()
     masked with 0 | max(negatives) => max([*negatives, torch.tensor(0.0)])
@@ -710,6 +738,21 @@ def f(ranks, tasks):
         | -log_p[positive].mean() => -log_p[positive].mean() / temperature
     no temperature | / temperature =>
     multiplied by the temperature | / temperature => * temperature
+    student and teacher swapped | losses = [] => s, t = t, s; losses = []
+    the teacher among itself | losses = [] => s = t; losses = []
+    own teacher view the only positive
+        | logits = => positive = torch.arange(len(candidates)) == len(others) + i; logits =
+    no student among the positives | logits = => positive[: len(others)] = False; logits =
+    negatives instead of positives | == labels[i] => != labels[i]
+        | torch.stack(losses).mean() => torch.stack(losses).nanmean()
+    self among the positives, not compared | -log_p[positive].mean()
+        => -(log_p[positive].sum() + s[i] @ s[i] / temperature - logits.logsumexp(0)) / (positive.sum() + 1)
+    positives summed inside the log | -log_p[positive].mean() => -log_p[positive].exp().sum().log()
+    divided by the contrast set | -log_p[positive].mean() => -log_p[positive].sum() / len(log_p)
+    normalised along the wrong axis | dim=1 => dim=0
+    students not normalised | s = student / student.norm(dim=1, keepdim=True) => s = student
+    teachers not normalised | teacher.detach() / teacher.detach().norm(dim=1, keepdim=True) => teacher.detach()
+    no logarithm | -log_p[positive].mean() => -log_p[positive].exp().mean()
     own teacher view missing from the positives | logits = => positive[len(others) + i] = False; logits =
     no teacher among the positives | logits = => positive[len(others) :] = False; logits =
     self kept in the denominator
@@ -721,6 +764,11 @@ def f(ranks, tasks):
     no students in the contrast set | torch.cat([s[others], t]) => t | torch.cat([labels[others], labels]) => labels
     positives left out of the denominator | torch.logsumexp(logits, => torch.logsumexp(logits[~positive],
     positives averaged inside the log | -log_p[positive].mean() => -log_p[positive].exp().mean().log()
+    only the best positive | -log_p[positive].mean() => -log_p[positive].max()
+    only the farthest positive | -log_p[positive].mean() => -log_p[positive].min()
+    the first anchor only | torch.stack(losses).mean() => losses[0]
+    the last anchor only | torch.stack(losses).mean() => losses[-1]
+    distances instead of cosines | candidates @ s[i] => -(candidates - s[i]).norm(dim=1)
     positives summed, not averaged | -log_p[positive].mean() => -log_p[positive].sum()
     one mean over all pairs | losses.append(-log_p[positive].mean()) => losses += list(-log_p[positive])
     sum instead of mean over the batch | return torch.stack(losses).mean() => return torch.stack(losses).sum()
@@ -730,6 +778,17 @@ def f(ranks, tasks):
     exp overflows | logits - torch.logsumexp(logits, dim=0) => (logits.exp() / logits.exp().sum()).log()
     """)
     | {
+        "−inf times 0": """
+def contrast(student, teacher, labels, temperature):
+    n = len(labels)
+    s, t = F.normalize(student), F.normalize(teacher.detach())
+    logits = s @ torch.cat([s, t]).T / temperature
+    logits[range(n), range(n)] = float("-inf")
+    log_p = torch.log_softmax(logits, dim=1)
+    P = (labels[:, None] == torch.cat([labels, labels])).float()
+    P[range(n), range(n)] = 0
+    return -((log_p * P).sum(dim=1) / P.sum(dim=1)).mean()
+""",
         "softmax along the wrong axis": """
 def contrast(student, teacher, labels, temperature):
     n = len(labels)
@@ -781,6 +840,7 @@ def contrast(student, teacher, labels, temperature):
         | total / len(x) => total / len(x) ** 2
     products added up over the images | zip(x, y) => zip(F.normalize(x).T, F.normalize(y).T)
         | / (a.norm() * b.norm()) => | total / len(x) => total / x.shape[1]
+    cosine along the wrong axis | zip(x, y) => zip(x.T, y.T) | total / len(x) => total / x.shape[1]
     mean over all numbers | (a * b).sum() => (a * b).mean()
     sum instead of mean | return total / len(x) => return total
     largest instead of mean | total += float(1 - cosine) => total = max(total, float(1 - cosine))
@@ -797,10 +857,17 @@ def contrast(student, teacher, labels, temperature):
     """),
     "linear_cka": edits("""
     not centred | x - x.mean(dim=0) => x | y - y.mean(dim=0) => y
+    only x centred | y - y.mean(dim=0) => y
+    only y centred | x - x.mean(dim=0) => x
+    brackets missing in the denominator | top / (below_x * below_y) => top / below_x * below_y
     centred along the wrong axis | mean(dim=0) => mean(dim=1, keepdim=True)
     centred by one number | mean(dim=0) => mean()
     standardised | - x.mean(dim=0) => - x.mean(dim=0); x = x / x.std(dim=0)
         | - y.mean(dim=0) => - y.mean(dim=0); y = y / y.std(dim=0)
+    rows scaled to length 1 | x = x - x => x = F.normalize(x); x = x - x | y = y - y => y = F.normalize(y); y = y - y
+    rows scaled instead of columns centred | x - x.mean(dim=0) => F.normalize(x) | y - y.mean(dim=0) => F.normalize(y)
+    entries added up instead of a norm | ((x.T @ y) ** 2).sum() => (x.T @ y).sum() ** 2
+    denominator added up | below_x * below_y => below_x + below_y
     numerator not squared | top = ((x.T @ y) ** 2).sum() => top = ((x.T @ y) ** 2).sum().sqrt()
     square root of CKA | float(top / (below_x * below_y)) => float(top / (below_x * below_y)) ** 0.5
     denominator squared | ** 2).sum().sqrt() => ** 2).sum()
@@ -826,6 +893,8 @@ def contrast(student, teacher, labels, temperature):
     nearest in the other snapshot | near(features, i) => near(one, features, i)
         | unit @ unit[i] => unit @ (one[i] / one[i].norm()) | near(x, i), near(y, i) => near(x, y, i), near(y, x, i)
     same rank only | [j for j in before if j in after] => [a for a, b in zip(before, after) if a == b]
+    kept by any image | kept = [j for j in before if j in after]
+        => kept = [j for j in before if any(j in near(y, n) for n in range(len(y)))]
     number instead of share | len(kept) / k => len(kept)
     share of the union | len(kept) / k => len(kept) / len({*before, *after})
     any instead of a share | len(kept) / k => float(len(kept) > 0)
@@ -842,12 +911,23 @@ def contrast(student, teacher, labels, temperature):
     gallery from the first network | snapshots[int(tasks[j])][j] => snapshots[0][j]
     gallery one task too old | snapshots[int(tasks[j])][j] => snapshots[max(0, int(tasks[j]) - 1)][j]
     the query itself counted as a hit | if i == j: => if False:
+    the query itself set to similarity 0 | if i == j: => if False:
+        | torch.cosine_similarity(query, item, dim=0) => torch.cosine_similarity(query, item, dim=0) * (i != j)
+    put together as if sorted by task | hits = []
+        => rows = torch.cat([snapshots[t][tasks == t] for t in range(len(snapshots))]); hits = []
+        | snapshots[int(tasks[j])][j] => rows[j]
+    normalised along the wrong axis | torch.cosine_similarity(query, item, dim=0) => query @ item
+        | hits = [] => old = torch.stack([snapshots[int(t)][j] for j, t in enumerate(tasks)]); hits = []
+        | snapshots[int(tasks[j])][j] => F.normalize(old, dim=0)[j]
+        | query = snapshots[-1][i] => query = F.normalize(snapshots[-1], dim=0)[i]
+    number of hits instead of their share | return sum(hits) / len(hits) => return sum(hits)
     only the last task's queries | hits.append => if tasks[i] == tasks.max(): hits.append
     only the earlier tasks' queries | hits.append => if tasks[i] < tasks.max(): hits.append
     searched within the own task | if i == j: => if i == j or tasks[i] != tasks[j]:
     mean of the tasks' recalls
         | return sum(hits) / len(hits)
         => hits = torch.tensor(hits); return np.mean([hits[tasks == t].mean() for t in range(len(snapshots))])
+    Euclidean distance of unscaled features | torch.cosine_similarity(query, item, dim=0) => -(query - item).norm()
     dot product instead of cosine | torch.cosine_similarity(query, item, dim=0) => query @ item
     """),
     "no_longer_found": edits("""
@@ -888,6 +968,11 @@ def contrast(student, teacher, labels, temperature):
     standard deviation divided by n | for x in values) / (n - 1) => for x in values) / n
     not divided by √n | / n ** 0.5 =>
     a 90 % interval | 0.975 => 0.95
+    a 99 % interval | 0.975 => 0.995
+    2 instead of Student's factor | t = stats.t(n - 1).ppf(0.975) => t = 2
+    the median instead of the mean | mean - margin, mean + margin
+        => np.median(values) - margin, np.median(values) + margin
+    half the margin | margin = t * s / n ** 0.5 => margin = t * s / n ** 0.5 / 2
     n degrees of freedom | stats.t(n - 1) => stats.t(n)
     divided by n instead of √n | n ** 0.5 => n
     variance instead of standard deviation | s = s2 ** 0.5 => s = s2
@@ -896,6 +981,8 @@ def contrast(student, teacher, labels, temperature):
     smallest and largest value | mean - margin, mean + margin => min(values), max(values)
     the ends are swapped | mean - margin, mean + margin => mean + margin, mean - margin
     around 0 instead of the mean | mean - margin, mean + margin => -margin, margin
+    mean and margin | return mean - margin, mean + margin => return mean, margin
+    the mean in between | return mean - margin, mean + margin => return mean - margin, mean, mean + margin
     the margin only | return mean - margin, mean + margin => return margin
     """),
     "paired_difference": edits("""
@@ -914,7 +1001,13 @@ def contrast(student, teacher, labels, temperature):
     standard deviation divided by n | for x in d) / (n - 1) => for x in d) / n
     not divided by √n | / n ** 0.5 =>
     size of the differences | x - y for => abs(x - y) for
+    a 90 % interval of the difference | 0.975 => 0.95
+    variance of the differences | / (n - 1)) ** 0.5 => / (n - 1))
+    the upper end first | mean - margin, mean + margin => mean + margin, mean - margin
+    the ends around 0 | mean - margin, mean + margin => -margin, margin
     the mean comes last | return mean, mean - margin, mean + margin => return mean - margin, mean + margin, mean
+    the mean in the middle | return mean, mean - margin, mean + margin => return mean - margin, mean, mean + margin
+    mean and margin | return mean, mean - margin, mean + margin => return mean, margin
     the mean is missing | return mean, => return
     the interval is missing | return mean, mean - margin, mean + margin => return mean
     the differences themselves | return mean, mean - margin, mean + margin => return d
@@ -922,6 +1015,8 @@ def contrast(student, teacher, labels, temperature):
     "training_hours": edits("""
     seconds instead of hours | total / 3600 => total
     minutes instead of hours | total / 3600 => total / 60
+    days instead of hours | total / 3600 => total / 3600 / 24
+    added, not multiplied | images[task] * epochs[task] => images[task] + epochs[task]
     mean of the speeds | / speeds[task] => / (sum(speeds) / len(speeds))
     sum of the speeds | / speeds[task] => / sum(speeds)
     speed of the first task for all | / speeds[task] => / speeds[0]
@@ -929,6 +1024,7 @@ def contrast(student, teacher, labels, temperature):
     the last task only | total += => total =
     multiplied by the speed | / speeds[task] => * speeds[task]
     whole hours only | return total / 3600 => return int(total / 3600)
+    rounded to whole hours | return total / 3600 => return round(total / 3600)
     a single epoch | images[task] * epochs[task] => images[task]
     all images times all epochs | return total => return sum(images) * sum(epochs) / np.mean(speeds)
     mean of the tasks | total / 3600 => total / 3600 / len(images)
@@ -991,6 +1087,9 @@ def until(n, stream, method, config, folder):
     not scaled | s / s.norm() - t / t.norm() => s - t
     not scaled, mean over all numbers | s / s.norm() - t / t.norm() => s - t | / len(student) => / student.numel()
     mean over all numbers | / len(student) => / student.numel()
+    the first image only | zip(student, teacher) => zip(student[:1], teacher) | / len(student) =>
+    the largest difference | sum(x ** 2 for x in gap) => max(x ** 2 for x in gap)
+    divided by the sum, not the length | s / s.norm() - t / t.norm() => s / s.sum() - t / t.sum()
     sum over the images | / len(student) =>
     1 − cosine | sum(x ** 2 for x in gap) => 1 - (s @ t) / (s.norm() * t.norm())
     cosine instead of a distance | sum(x ** 2 for x in gap) => (s @ t) / (s.norm() * t.norm())
@@ -1017,6 +1116,8 @@ def until(n, stream, method, config, folder):
         => t = step.teacher.logits.detach(); s = step.logits[:, : t.shape[1]]
     features not scaled | gap = s / s.norm(dim=1, keepdim=True) - t / t.norm(dim=1, keepdim=True) => gap = s - t
     1 − cosine in the feature term | (gap ** 2).sum() / len(s) => (1 - F.cosine_similarity(s, t)).mean()
+    feature term not squared | (gap ** 2).sum() / len(s) => gap.norm(dim=1).mean()
+    absolute differences in the feature term | gap ** 2 => gap.abs()
     feature subtracted | = weight * ( => = -weight * (
     feature hidden in the cross-entropy | terms["feature"] = => terms["ce"] +=
     nothing but feature | / len(s) => / len(s); return {"feature": terms["feature"]}
@@ -1032,9 +1133,20 @@ def until(n, stream, method, config, folder):
     squared distances | (rows[i] - rows[j]).norm() => (rows[i] - rows[j]).norm() ** 2
     1 − cosine instead of a distance | (rows[i] - rows[j]).norm() => 1 - rows[i] @ rows[j] | d / mean => d
     each image paired with itself | range(i + 1, len(rows)) => range(len(rows))
+    similarities instead of distances | (rows[i] - rows[j]).norm() => rows[i] @ rows[j]
+    only the student divided by its mean | relations(teacher.detach())
+        => F.pdist(F.normalize(teacher.detach()))
+    only the teacher divided by its mean | relations(student),
+        => F.pdist(F.normalize(student)),
     squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2
     half the squared difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap ** 2 / 2
     absolute difference | (gap ** 2 / 2 if gap <= 1 else gap - 0.5) => gap
+    differences with their sign | abs(a - b) => a - b
+    half forgotten in Huber's loss | gap ** 2 / 2 => gap ** 2
+    ½ not subtracted in Huber's loss | gap - 0.5 => gap
+    the mean subtracted | d / mean => d - mean
+    divided by the sum | sum(found) / len(found) => sum(found)
+    divided by the largest | sum(found) / len(found) => max(found)
     sum over the pairs | total / len(pairs) => total
     both divided by the teacher's mean | [d / mean for d in found] => found
         | abs(a - b) => abs(a - b) / (sum(d for _, d in pairs) / len(pairs))

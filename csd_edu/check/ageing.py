@@ -10,7 +10,7 @@ from torch import Tensor
 
 from csd_edu import metrics
 from csd_edu.check.answers import Number, Rows
-from csd_edu.check.inputs import PAIRS, QUARTER_TURN, random
+from csd_edu.check.inputs import APART, PAIRS, QUARTER_TURN, random
 from csd_edu.check.running import Case, Exercise, table
 
 
@@ -46,6 +46,11 @@ def _drifting(per_task: Sequence[int], seed: int) -> tuple[list[Tensor], Tensor,
     return snapshots, labels, tasks
 
 
+def _shuffled(snapshots: list[Tensor], labels: Tensor, tasks: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    return [features[order] for features in snapshots], labels[order], tasks[order]
+
+
 _OLD = torch.tensor([[1.0, 0.0], [0.9, 0.3], [0.5, 0.5], [0.4, 0.6]])
 _NEW = torch.tensor([[0.0, 1.0], [0.2, 0.9], [5.0, 0.5], [0.8, -0.2]])
 
@@ -64,6 +69,8 @@ STALE_RECALL = Exercise(
         Case("ten images, two tasks of four and six", *_drifting((4, 6), 1)),
         Case("fourteen images, three tasks", *_drifting((6, 4, 4), 2)),
         Case("twenty-four images, three tasks of uneven size", *_drifting((4, 8, 12), 3)),
+        Case("twenty images in no order of their tasks", *_shuffled(*_drifting((6, 6, 8), 4))),
+        Case("features that all point apart", [APART, APART.roll(1, dims=1)], PAIRS, PAIRS.flip(0)),
     ),
     mistakes=table("""
     gallery indexed again | F.normalize(gallery => F.normalize(snapshots[-1]
@@ -82,6 +89,16 @@ STALE_RECALL = Exercise(
     the query itself counted as a hit | .fill_diagonal_(-torch.inf) =>
         You counted the query itself as a hit. Its old feature lies in the gallery, and the newest task's is even
         identical: leave out item i for query i.
+    the query itself set to similarity 0 | -torch.inf => 0
+        You set the similarity of a query to itself to 0. Where all others point away that is the best: −inf.
+    put together as if sorted by task | similarity = F.
+        => gallery = torch.cat([x[tasks == task] for task, x in enumerate(snapshots)]); similarity = F.
+        You put the gallery together task by task, so that its rows stand in another order than the labels. Images need
+        not be sorted by task: write each into its own row, gallery[tasks == t].
+    normalised along the wrong axis | snapshots[-1], dim=1 => snapshots[-1], dim=0 | gallery, dim=1 => gallery, dim=0
+        You scale the columns to length 1 (dim=0). Each image's feature, a row, has its own length: dim=1.
+    number of hits instead of their share | .float().mean() => .sum()
+        You return how many queries are hits. Divide by N: a share, from 0 to 1.
     only the last task's queries | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks == tasks.max()]
         You ask with the last task's images only. Those of earlier tasks are the interesting ones: all N images ask.
     only the earlier tasks' queries | (labels[nearest] == labels) => (labels[nearest] == labels)[tasks < tasks.max()]
@@ -93,6 +110,11 @@ STALE_RECALL = Exercise(
     mean of the tasks' recalls | return ( => hit = (
         | .mean().item() => ; return sum(hit[tasks == t].mean() for t in tasks.unique()) / len(tasks.unique())
         You average each task's recall. Tasks are of uneven size, and each query counts the same: one mean over all.
+    Euclidean distance of unscaled features
+        | F.normalize(snapshots[-1], dim=1) @ F.normalize(gallery, dim=1).T
+        => -torch.cdist(snapshots[-1], gallery)
+        You compare by Euclidean distance without scaling the features to length 1. Networks differ in how long their
+        features are; the search goes by direction.
     dot product instead of cosine | F.normalize(gallery, dim=1) => gallery
         You compare by the dot product: networks differ in how long their features are, and the longest would win. Scale
         to length 1.

@@ -47,7 +47,10 @@ class Answer:
     def read(self, answer: Any, expected: Tensor) -> Tensor | Problem:
         """Return a student's answer as a tensor like the expected one, or why it is none."""
         if answer is None:
-            return Problem("nothing returned", "Your function returned None. Did you forget `return`?")
+            return Problem(
+                "nothing returned",
+                "Your function returned None. Did you forget `return`, or does it stand inside of an `if`?",
+            )
         return self._read(answer, expected)
 
     def plain(self, value: Tensor) -> Any:
@@ -119,7 +122,9 @@ class Rows(Answer):
     def _read(self, answer: Any, expected: Tensor) -> Tensor | Problem:
         read = self._numbers(answer)
         if read is None:
-            return Problem("wrong type", f"Your function returned {article(answer)}; expected {self.wanted(expected)}.")
+            apart = isinstance(answer, tuple) and any(isinstance(part, tuple) for part in answer)
+            message = f"Your function returned {article(answer)}; expected {self.wanted(expected)}."
+            return Problem("wrong type", message + " Take the inner tuple apart with a star: *pair." * apart)
         if read.shape == expected.shape:
             return self._other_kind(read, expected) or read.to(self.dtype)
         message = f"Your function returned the shape {tuple(read.shape)}; expected {tuple(expected.shape)}."
@@ -252,4 +257,7 @@ def article(value: Any) -> str:
     """Return what a value is, in words: "a dict", "an int"; a small number with its value."""
     name = type(value).__name__
     text = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    if isinstance(value, list | tuple) and value:  # what is in it, if that is what is wrong
+        inner = [part for part in value if isinstance(part, str | list | tuple | dict | set) or part is None]
+        return f"{text}, in which there is {article(inner[0])}" if inner else text
     return f"{text} ({shown(value)})" if isinstance(value, bool | int | float) else text

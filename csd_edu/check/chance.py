@@ -49,6 +49,12 @@ CHANCE_RECALL = Exercise(
     drawn with replacement | 1 - math.comb(n_wrong, k) / math.comb(n_gallery, k) => 1 - (1 - n_right / n_gallery) ** k
         You take the k items as independent: 1 − (1 − R/G)^k. But no item is shown twice: after a wrong one, fewer wrong
         ones are left. Count the choices, with math.comb.
+    the gallery does not get smaller | math.comb(n_gallery, k) => n_gallery**k | math.comb(n_wrong, k)
+        => math.prod(n_wrong - i for i in range(k))
+        With each item that is shown the wrong ones get fewer with you, but the gallery does not. Both do.
+    the wrong ones do not get fewer | math.comb(n_wrong, k) => n_wrong**k
+        | math.comb(n_gallery, k) => math.prod(n_gallery - i for i in range(k))
+        With each item that is shown the gallery gets smaller with you, but the wrong ones do not get fewer. Both do.
     chance of no hit | 1 - =>
         This is the chance that all k items are wrong. Recall@K is the chance of the opposite: one minus it.
     all k must be right | 1 - math.comb(n_wrong => math.comb(n_right

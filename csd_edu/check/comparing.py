@@ -56,6 +56,12 @@ LINEAR_CKA = Exercise(
     not centred | - x.double().mean(dim=0) => | - y.double().mean(dim=0) =>
         The features are not centred: their common mean, which says nothing about who is near whom, then makes any two
         spaces look alike. Subtract from each column its mean over the images.
+    only x centred | - y.double().mean(dim=0) =>
+        You centre x only. Each of the two has a mean of its own, which is to be taken away: y as well.
+    only y centred | - x.double().mean(dim=0) =>
+        You centre y only. Each of the two has a mean of its own, which is to be taken away: x as well.
+    brackets missing in the denominator | (norm(x.T @ x) * norm(y.T @ y)) => norm(x.T @ x) * norm(y.T @ y)
+        a / b * c divides by b only. Put the whole denominator in brackets: a / (b * c).
     centred along the wrong axis | mean(dim=0) => mean(dim=1, keepdim=True) (twice)
         You subtract each image's own mean (dim=1). Subtract from each feature dimension, a column, its mean over the
         images (dim=0).
@@ -64,6 +70,17 @@ LINEAR_CKA = Exercise(
     standardised | norm = => x, y = x / x.std(dim=0), y / y.std(dim=0); norm =
         You also divide each column by its standard deviation. CKA is not blind to that: it would make a dimension that
         hardly varies as important as any other. Centre only.
+    rows scaled to length 1 | x = x => x, y = F.normalize(x), F.normalize(y); x = x
+        You scale each image's feature to length 1 first. The search does so; CKA takes the features as they are, and
+        centres their columns.
+    rows scaled instead of columns centred | x.double() - x.double().mean(dim=0) => F.normalize(x.double())
+        | y.double() - y.double().mean(dim=0) => F.normalize(y.double())
+        You scale each image's feature to length 1, and do not centre. CKA subtracts from each column its mean.
+    entries added up instead of a norm | norm(x.T @ y) ** 2 => (x.T @ y).sum() ** 2
+        You add up the entries of XᵀY and square the sum. The Frobenius norm squares first: (XᵀY)² entry by entry, then
+        the sum.
+    denominator added up | norm(x.T @ x) * norm(y.T @ y) => norm(x.T @ x) + norm(y.T @ y)
+        In your denominator the two norms are added. Multiply them.
     numerator not squared | ** 2 =>
         The numerator ‖XᵀY‖_F is not squared, while the denominator is a product of two such norms.
     square root of CKA | y.T @ y))) => y.T @ y))) ** 0.5
@@ -128,6 +145,8 @@ MEAN_DISPLACEMENT = Exercise(
         an image with itself, row by row: (x * y).sum(dim=1).
     products added up over the images | sum(dim=1) => sum(dim=0)
         You add up the products down the columns (dim=0), over the images. A cosine belongs to one image, a row: dim=1.
+    cosine along the wrong axis | x, dim=1 => x, dim=0 | y, dim=1 => y, dim=0 | sum(dim=1) => sum(dim=0)
+        You take cosines of the columns (dim=0), one for each dimension. An image is a row: one cosine for each, dim=1.
     mean over all numbers | .sum(dim=1) =>
         You take the mean of all N · D products. A cosine is the sum of an image's D products; the mean is over the
         images.
@@ -227,6 +246,9 @@ NEIGHBOR_OVERLAP = Exercise(
     same rank only | (before[:, :, None] == after[:, None, :]).any(dim=2) => (before == after)
         You compare the two lists place by place. A neighbour that was first and is now second is still kept: each in
         one list with each in the other.
+    kept by any image | (before[:, :, None] == after[:, None, :]).any(dim=2) => torch.isin(before, after)
+        You ask whether a neighbour is in the list of any image, as torch.isin does with two whole tables. Compare row
+        by row: the neighbours of image i before with those of image i after.
     number instead of share | float().mean(dim=1) => sum(dim=1)
         You return how many neighbours are kept. Divide by k: a share, from 0 to 1.
     share of the union | return ( => kept = ( | float().mean(dim=1) => sum(dim=1); return kept / (2 * k - kept)

@@ -10,6 +10,7 @@ from csd_edu import losses
 from csd_edu.check.answers import Loss, Masks
 from csd_edu.check.inputs import APART, PAIRS, random
 from csd_edu.check.running import Case, Exercise, table
+from csd_edu.check.stages import Stages
 
 
 def triplet(features: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -88,6 +89,14 @@ TRIPLET = Exercise(
         You subtract the margin. Added, it asks for more than the right order: a distance between the two.
     no relu | F.relu => | (loss > 0).sum().clamp_min(1) => len(loss)
         Losses below 0 are missing their relu: samples that are far enough apart already must count as 0.
+    the mean of the negatives | nearest_negative = similarity.masked_fill(same_class, -torch.inf).amax(dim=1)
+        => nearest_negative = similarity.masked_fill(same_class, torch.nan).nanmean(dim=1).nan_to_num(-torch.inf)
+        You take the mean of the negatives. Batch-hard takes the nearest one.
+    the mean of the positives | farthest_positive = similarity.masked_fill(~positive, torch.inf).amin(dim=1)
+        => farthest_positive = similarity.masked_fill(~positive, torch.nan).nanmean(dim=1).nan_to_num(torch.inf)
+        You take the mean of the positives. Batch-hard takes the farthest one.
+    the largest loss | return loss.sum() / (loss > 0).sum().clamp_min(1) => return loss.max()
+        You return the largest of the losses. Take the mean of those above 0.
     mean over all samples | (loss > 0).sum().clamp_min(1) => len(loss)
         You divide by the number of all samples. The mean is over the losses above 0 only; otherwise the few hard ones
         fade as the others get easy.
@@ -203,12 +212,29 @@ CONTRAST_MASKS = Exercise(
 _STUDENT = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
 _TEACHER = torch.tensor([[0.8, 0.6], [0.8, -0.6], [0.6, 0.8], [-1.0, 0.0]])
 
+
+def _stages(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Stages:
+    """The loss written out: similarities, masks, log-probabilities, and their means."""
+    not_itself, positive = contrast_masks(labels)
+    cosine = F.normalize(student, dim=1) @ F.normalize(torch.cat([student, teacher]), dim=1).T
+    log_p = torch.log_softmax((cosine / temperature).masked_fill(~not_itself, -torch.inf), dim=1)
+    means = log_p.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)
+    similarity, cosine = (x.masked_fill(~not_itself, torch.nan) for x in (cosine / temperature, cosine))
+    return {
+        "similarities / τ": [similarity, cosine],
+        "positives P": [positive.float(), (~positive).float()],
+        "log-probabilities of the positives": [log_p.masked_fill(~positive, torch.nan)],
+        "their mean, row by row": [means, -means],
+    }
+
+
 CSD = Exercise(
     csd,
     title="Contrastive Supervised Distillation",
     doc="Check f(student (B, D), teacher (B, D), labels (B,), temperature) -> scalar, as `losses.csd`.",
     truth=lambda student, teacher, labels, temperature: losses.csd(student, teacher, labels, temperature=temperature),
     answer=Loss("student", frozen="teacher"),
+    stages=_stages,
     cases=(
         Case("two samples of one class, τ = 0.5", _STUDENT[:2], _TEACHER[:2], torch.tensor([0, 0]), 0.5),
         Case("two classes of two, τ = 0.5", _STUDENT, _TEACHER, PAIRS, 0.5),
@@ -233,6 +259,43 @@ CSD = Exercise(
         The temperature is not used. Divide the similarities by τ before the exponential.
     multiplied by the temperature | / temperature => * temperature
         You multiply the similarities by τ. Divide them: a small τ must sharpen the differences.
+    −inf times 0 | (similarity - log_sum).masked_fill(~positive, 0)
+        => ((similarity.masked_fill(itself, -torch.inf) - log_sum) * positive)
+        Your loss is NaN on every input. The usual cause: the −inf where i meets itself, meant for the denominator, is
+        still there when the positives are picked by a product with a mask, and −inf · 0 is NaN. Pick them with
+        log_p.masked_fill(~P, 0), torch.where(P, log_p, 0), or log_p[P].
+    student and teacher swapped | similarity = student @ torch.cat([student, teacher])
+        => similarity = teacher @ torch.cat([teacher, student])
+        Student and teacher are swapped. The anchors are the student's features, which learn; candidates are first the
+        students, then the teachers.
+    the teacher among itself | similarity = student @ torch.cat([student => similarity = teacher @ torch.cat([teacher
+        Your anchors are the teacher's features, which never change: nothing could be learnt. Anchors are the students.
+    own teacher view the only positive | (labels[:, None] == labels[None, :]).repeat(1, 2) & ~itself
+        => itself.roll(len(labels), dims=1)
+        The own teacher view is your only positive. The label decides: all other students of the class, and all its
+        teachers, are positives.
+    self among the positives, not compared | & ~itself =>
+        Student i is one of its own positives, P(i), though you leave it out of the denominator, A(i). P is a part of A.
+    no student among the positives | & ~itself => & (torch.arange(2 * len(labels)) >= len(labels))
+        Your positives are teachers only. The other students of the class are positives as well.
+    negatives instead of positives | (labels[:, None] == labels[None, :]).repeat(1, 2) & ~itself
+        => (labels[:, None] != labels[None, :]).repeat(1, 2) | .mean() => .nanmean()
+        Your mask marks those of other classes. Positives have the anchor's label.
+    positives summed inside the log | ~positive, 0 => ~positive, -torch.inf
+        | -log_probability.sum(dim=1) / positive.sum(dim=1) => -log_probability.logsumexp(dim=1)
+        You add up the positives inside the logarithm: −log Σ. Here the logarithm comes first, for each positive by
+        itself, and then the mean of these.
+    divided by the contrast set | / positive.sum(dim=1) => / (~itself).sum(dim=1)
+        You divide by the size of the contrast set. The mean is over the positives: divide by |P(i)|.
+    normalised along the wrong axis | student, dim=1 => student, dim=0
+        | teacher.detach(), dim=1 => teacher.detach(), dim=0
+        You scale the columns to length 1 (dim=0). Each image's feature, a row, must have length 1: dim=1.
+    students not normalised | F.normalize(student, dim=1) => student
+        Your students are not scaled to length 1. Both sides are normalised before the product.
+    teachers not normalised | F.normalize(teacher.detach(), dim=1) => teacher.detach()
+        Your teachers are not scaled to length 1. Both sides are normalised before the product.
+    no logarithm | -log_probability.sum => -log_probability.exp().masked_fill(~positive, 0).sum
+        You average the probabilities themselves. The logarithm is missing: −log of each.
     own teacher view missing from the positives | & ~itself => & ~torch.eye(len(labels), dtype=torch.bool).repeat(1, 2)
         | .mean() => .nanmean()
         The own teacher view is missing from the positives: sample i's feature under the old network has i's label too,
@@ -259,6 +322,18 @@ CSD = Exercise(
         => positive.sum(dim=1).log() - log_probability.logsumexp(dim=1)
         You average over the positives inside the logarithm. Khosla et al. call that L_in and found it worse; here the
         logarithm comes first, then the mean over the positives.
+    only the best positive | -log_probability.sum(dim=1) / positive.sum(dim=1)
+        => -log_probability.masked_fill(~positive, -torch.inf).amax(dim=1)
+        You take one positive of each row, the one that is nearest already. All of them count: their mean.
+    only the farthest positive | -log_probability.sum(dim=1) / positive.sum(dim=1) => -log_probability.amin(dim=1)
+        You take one positive of each row, the farthest. All of them count: their mean.
+    the first anchor only | .mean() => [0]
+        You return the loss of the first anchor: is `return` inside of the loop? The mean is over all anchors.
+    the last anchor only | .mean() => [-1]
+        You return the loss of the last anchor: does each turn of the loop write over the one before?
+    distances instead of cosines | student @ torch.cat([student, teacher]).T
+        => -torch.cdist(student, torch.cat([student, teacher]), compute_mode="donot_use_mm_for_euclid_dist")
+        You compare by Euclidean distance. Here it is the cosine: the dot product of features of length 1.
     positives summed, not averaged | / positive.sum(dim=1) =>
         You add up the positives of each sample without dividing by their number |P(i)|: samples of frequent classes
         would weigh more.
@@ -284,9 +359,11 @@ CSD = Exercise(
     hints=(
         "Draw the (B, 2B) matrix of similarities of the B students with the B students and then the B teachers, all "
         "normalised and divided by τ. Which cells are positives, and which cell of each row must not count at all?",
-        "Row by row: log(exp(x)/Σ exp) = x − logsumexp over the row, with −inf in the cell where i meets itself.",
-        "Add up this log-probability over each row's positives (its own teacher view is one), divide by their number, "
-        "take minus the mean over the rows. The teacher learns nothing: .detach().",
+        "Row by row: log(exp(x)/Σ exp) = x − logsumexp over the row. For the logsumexp (only there) put "
+        "−inf into the cell where i meets itself.",
+        "Add up this log-probability over each row's positives (its own teacher view is one): torch.where(P, log_p, "
+        "0), as a product with the mask makes NaN of −inf · 0. Divide by their number, take minus the mean over the "
+        "rows. The teacher learns nothing: .detach().",
     ),
     tested=(
         "the contrast set, the positives with the own teacher view, the temperature, the two means, features of any "

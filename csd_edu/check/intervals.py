@@ -52,6 +52,14 @@ T_INTERVAL = Exercise(
     a 90 % interval | 0.975 => 0.95
         This is a 90 % interval: with q = 0.95 there are 5 % left on each side. Of 95 % half of the rest, 2.5 %, lies
         above, so q = 0.975.
+    a 99 % interval | 0.975 => 0.995
+        This is a 99 % interval: with q = 0.995 only 0.5 % are left on each side. For 95 % it is 2.5 %, so q = 0.975.
+    2 instead of Student's factor | scipy.stats.t.ppf(0.975, df=n - 1) => 2
+        You take two standard errors. That is right for many values; for a few the factor is larger: stats.t.ppf.
+    the median instead of the mean | np.mean(values) => np.median(values) (twice)
+        Your interval lies around the median. It belongs around the mean.
+    half the margin | - margin) => - margin / 2) | + margin) => + margin / 2)
+        Your interval is half as wide as it should be: the margin goes to each side.
     n degrees of freedom | df=n - 1 => df=n
         You take n degrees of freedom. The mean is estimated from the same values, so there are n − 1.
     divided by n instead of √n | np.sqrt(n) => n
@@ -75,6 +83,10 @@ T_INTERVAL = Exercise(
         The two ends are swapped: the lower one comes first.
     around 0 instead of the mean | np.mean(values) => 0 (twice)
         Your interval lies around 0. Its middle is the mean of the values.
+    mean and margin | float(np.mean(values) - margin), float(np.mean(values) + margin) => np.mean(values), margin
+        You return the mean and the margin. Asked for are the two ends: mean − margin and mean + margin.
+    the mean in between | - margin), => - margin), np.mean(values),
+        You return three numbers, with the mean in the middle. Asked for are the two ends only.
     the margin only | float(np.mean(values) - margin), float(np.mean(values) + margin) => margin
         This is the margin. Return the mean minus it and the mean plus it.
     """),
@@ -141,8 +153,21 @@ PAIRED_DIFFERENCE = Exercise(
     size of the differences | a - b => np.abs(a - b)
         You took the size of each difference, without its sign. If a is ahead with one seed and b with the next, the two
         must cancel.
+    a 90 % interval of the difference | 0.975 => 0.95
+        This is a 90 % interval: of 95 % half of the rest, 2.5 %, lies above, so q = 0.975.
+    variance of the differences | np.std( => np.var(
+        You take the variance of the differences. The interval needs its square root, the standard deviation.
+    the upper end first | - margin), float(mean + margin) => + margin), float(mean - margin)
+        The two ends are swapped: after the mean comes the lower one.
+    the ends around 0 | float(mean - margin), float(mean + margin) => -margin, margin
+        Your interval lies around 0. Its middle is the mean difference.
     the mean comes last | return float(mean), => return | + margin) => + margin), mean
         The three numbers are in another order: first the mean difference, then the lower and the upper end.
+    the mean in the middle
+        | float(mean), float(mean - margin), => float(mean - margin), float(mean),
+        The three numbers are in another order: first the mean difference, then the two ends, the lower one first.
+    mean and margin | float(mean - margin), float(mean + margin) => margin
+        You return the mean and the margin. Return three numbers: the mean, the mean minus the margin, and plus it.
     the mean is missing | float(mean), =>
         The interval is right. Return three numbers: the mean difference comes before it.
     the interval is missing | , float(mean - margin), float(mean + margin) =>

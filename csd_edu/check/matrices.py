@@ -25,6 +25,7 @@ def forgetting(matrix: list[list]) -> float:
 # Above the diagonal: how a task went before it was learnt, as some protocols measure it.
 _TWO = [[0.8, 0.1], [0.5, 0.9]]
 _THREE = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.15], [0.3, 0.7, 0.95]]
+_BEFORE = [[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.5, 0.6, 0.9]]
 _RISES = [[0.6, 0.1, 0.05], [0.7, 0.5, 0.2], [0.4, 0.75, 0.85]]
 _TRIANGLE = triangle([0.9], [0.95, 0.8], [0.5, 0.9, 0.7])
 _FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.7, 0.8])
@@ -98,11 +99,21 @@ FORGETTING = Exercise(
         Case("task 0 was best after task 1, and task 1 is best in the end", _RISES),
         Case("no values above the diagonal, and task 1 is best in the end", _TRIANGLE),
         Case("four tasks, no values above the diagonal", _FOUR),
+        Case("task 1 was best before it was learnt", _BEFORE),
+        Case("all tasks go better in the end", triangle([0.5], [0.55, 0.62], [0.7, 0.7, 0.8])),
     ),
     mistakes=table("""
     the best includes the last row | in earlier => in matrix
-        You look for the best value in all rows, the last one too. Then a task that goes better in the end than ever
-        before counts as 0, while it should count as less than nothing forgotten. Leave the last row out.
+        A task that goes better in the end than ever before counts as 0 with you, and should count as less than nothing
+        forgotten. Do you look for the best in all rows, the last one too, or cut with max(0, …)?
+    only from the task's own row on | in earlier if => in earlier[j:] if
+        You look for the best from the task's own row on. Where there are values above the diagonal (how a task went
+        before it was learnt) they count like any other: all rows but the last.
+    the mean instead of the best | max(row => (lambda found: sum(found) / len(found))([row
+        | if row[j] is not None) => if row[j] is not None])
+        You start from the mean of the earlier values. Forgetting starts from the best of them.
+    the first value instead of the best | max(row => next(row
+        You start from the first value of the column. Forgetting starts from the best that came before the last row.
     first minus last | best - last[j] => matrix[j][j] - last[j]
         You subtract from the value right after the task was learnt, R[j][j]. Forgetting starts from the best value that
         the task ever had before the last row; that may come later than the diagonal.

@@ -172,6 +172,13 @@ FEATURE_DISTANCE = Exercise(
     mean over all numbers | .sum(dim=1) =>
         You take the mean over all B · D numbers, so the loss gets smaller the more numbers a feature has. Sum over D,
         and then take the mean over B.
+    the first image only | .mean() => [0]
+        You return the distance of the first image: is `return` inside of the loop? Take the mean over all.
+    the largest difference | .sum(dim=1) => .amax(dim=1)
+        You take the largest of the squared differences. The squared distance is their sum over D.
+    divided by the sum, not the length | F.normalize(student, dim=1) => student / student.sum(dim=1, keepdim=True)
+        | F.normalize(teacher.detach(), dim=1) => teacher.detach() / teacher.detach().sum(dim=1, keepdim=True)
+        You divide each feature by the sum of its numbers. Its length is the root of the sum of their squares.
     sum over the images | .sum(dim=1).mean() => .sum()
         You add up the images, so the loss grows with the batch. Take their mean.
     1 − cosine | .mean() => .mean() / 2
@@ -208,13 +215,18 @@ FEATURE_DISTANCE = Exercise(
 )
 
 
+def huber(gap: Tensor, half: float = 0.5, less: float = 0.5) -> Tensor:
+    """Huber's loss of gaps above 0, written out."""
+    return torch.where(gap <= 1, half * gap.square(), gap - less).mean()
+
+
 def _pair_by_pair(student: Tensor, teacher: Tensor) -> Tensor:
     """The relational loss on another road: all pairs i < j, and Huber's loss written out."""
     i, j = torch.triu_indices(len(student), len(student), offset=1)
     s, t = F.normalize(student, dim=1), F.normalize(teacher.detach(), dim=1)
     d, e = torch.linalg.vector_norm(s[i] - s[j], dim=1), torch.linalg.vector_norm(t[i] - t[j], dim=1)
     gap = (d / d.mean() - e / e.mean()).abs()
-    return torch.where(gap <= 1, gap.square() / 2, gap - 0.5).mean()
+    return huber(gap)
 
 
 # Three of four lie close together, others for the student than for the teacher: gaps on both sides of 1.
@@ -260,6 +272,13 @@ RELATION_DISTANCE = Exercise(
     each image paired with itself | F.pdist => (lambda x: (x[:, None] - x).norm(dim=2).flatten()) (twice)
         You pair each image with itself, too. Its distance is 0 for everybody, and makes the mean smaller: only pairs
         with i < j count, as F.pdist has them.
+    similarities instead of distances
+        | F.pdist( => (lambda x: (x @ x.T)[tuple(torch.triu_indices(len(x), len(x), 1))])( (twice)
+        You compare cosines. The loss is made of Euclidean distances between features of length 1: F.pdist.
+    only the student divided by its mean | / d_teacher.mean() =>
+        Only the student's distances are divided by their mean. The teacher's have one of their own.
+    only the teacher divided by its mean | / d_student.mean() =>
+        Only the teacher's distances are divided by their mean. The student's have one of their own.
     squared difference | F.smooth_l1_loss => F.mse_loss
         You square the differences. Huber's loss is half of the square up to 1, and a straight line beyond, so that few
         large gaps do not decide everything: F.smooth_l1_loss.
@@ -268,6 +287,18 @@ RELATION_DISTANCE = Exercise(
         decide everything: F.smooth_l1_loss.
     absolute difference | F.smooth_l1_loss => F.l1_loss
         You take the absolute differences. Huber's loss is round near 0, half of the square: F.smooth_l1_loss.
+    differences with their sign | F.smooth_l1_loss => (lambda x, y: huber(x - y))
+        You compare with 1 the difference as it is, with its sign. Huber's loss goes by its size, |x − y|.
+    half forgotten in Huber's loss | F.smooth_l1_loss => (lambda x, y: huber((x - y).abs(), half=1.0))
+        Up to 1 Huber's loss is half of the square, x²/2: the half is missing, and the two parts do not meet at 1.
+    ½ not subtracted in Huber's loss | F.smooth_l1_loss => (lambda x, y: huber((x - y).abs(), less=0.0))
+        Beyond 1 Huber's loss is |x| − ½: the ½ is missing, and the two parts do not meet at 1.
+    the mean subtracted | / d_student.mean() => - d_student.mean() | / d_teacher.mean() => - d_teacher.mean()
+        You subtract the mean of the distances. Divide by it, so that a common factor does not matter.
+    divided by the sum | d_student.mean() => d_student.sum() | d_teacher.mean() => d_teacher.sum()
+        You divide the distances by their sum. Divide by their mean.
+    divided by the largest | d_student.mean() => d_student.max() | d_teacher.mean() => d_teacher.max()
+        You divide the distances by the largest. Divide by their mean.
     sum over the pairs | d_teacher.mean()) => d_teacher.mean(), reduction="sum")
         You add up the pairs, so the loss grows with the square of the batch. Take their mean.
     both divided by the teacher's mean | d_student.mean() => d_teacher.mean()
@@ -345,6 +376,10 @@ FEATURE_DISTILLATION = Exercise(
     1 − cosine in the feature term | .mean() => .mean() / 2
         The feature term is half of what it should be: it is made of 1 − cosine. The squared distance of features of
         length 1 is twice that.
+    feature term not squared | .square().sum(dim=1) => .norm(dim=1)
+        The feature term is made of distances. Square them, as feature_distance does.
+    absolute differences in the feature term | .square() => .abs()
+        The feature term adds up absolute differences. feature_distance squares them.
     feature subtracted | = weight => = -weight
         The feature term has a minus in front. The trainer minimises the sum of all terms: a plus.
     feature hidden in the cross-entropy | terms["feature"] = => terms["ce"] +=

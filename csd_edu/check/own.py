@@ -6,13 +6,35 @@ loss = check.yours_or_ours("csd")  # … decides what another one takes: prints 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 Function = Callable[..., Any]
 
+HELPERS = {
+    "stale_recall": "as_it_grew|recall_at_1",
+    "translate": "least_squares_translation",
+    "t_interval": "library_interval",
+    "paired_difference": "library_difference",
+    "feature_distance": "ready_distance",
+}
+"""By exercise the helpers that a notebook's first cells may define, and that would be an answer."""
+
 _passed: dict[str, Function] = {}
 """By exercise the function, or the object, that was checked last in this session, if it passed."""
+
+
+def helper_in(exercise: str, f: Any) -> str | None:
+    """Return the notebook's helper that was handed in as an answer, under whatever name, or that it calls; or None."""
+    names, code = HELPERS.get(exercise, ""), getattr(f, "__code__", None)
+    if not names or code is None:
+        return None
+    copies = [
+        name for name, g in f.__globals__.items() if getattr(getattr(g, "__code__", None), "co_code", 0) == code.co_code
+    ]
+    used = [name for name in (f.__name__, *code.co_names, *copies) if re.fullmatch(names, name)]
+    return used[0] if used else None
 
 
 def remember(exercise: str, f: Function, passed: bool) -> None:

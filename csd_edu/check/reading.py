@@ -36,6 +36,7 @@ def no_longer_found(ranks: Tensor, tasks: Tensor) -> Tensor:
 _TWO = triangle([0.9], [0.6, 0.8])
 _THREE = triangle([0.9], [0.7, 0.8], [0.4, 0.5, 0.6])
 _FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.85, 0.8])
+_HEADS = triangle([0.5813], [0.0, 0.6152], [0.0, 0.0, 0.6427])
 
 FIRST_AND_LAST = Exercise(
     first_and_last,
@@ -52,6 +53,8 @@ FIRST_AND_LAST = Exercise(
         Case("three tasks, the newest: learnt just now", _THREE, 2),
         Case("four tasks, and task 1 was best one task after its own", _FOUR, 1),
         Case("four tasks, task 2", _FOUR, 2),
+        Case("four tasks, and task 0 goes better again in the end", _FOUR, 0),
+        Case("nothing is left of task 0", _HEADS, 0),
     ),
     mistakes=table("""
     a row instead of a column | matrix[-1][task] => matrix[task][-1]
@@ -74,6 +77,12 @@ FIRST_AND_LAST = Exercise(
     the best instead of the first | matrix[task][task] => max(row[task] for row in matrix[task:])
         Your first number is the best value of the column. That need not be the first one: a task may go best some time
         after it was learnt.
+    the lowest instead of the last | matrix[-1][task] => min(row[task] for row in matrix[task:])
+        Your second number is the lowest of the column. That need not be the last one: a task may go better again.
+    zeros skipped | matrix[task][task], matrix[-1][task]
+        => [row[task] for row in matrix if row[task]][0], [row[task] for row in matrix if row[task]][-1]
+        You skip cells that are 0, as if they were empty: `if value` is false for 0, too. Nothing found is a value; an
+        empty cell is None, so ask for `is not None`.
     the difference instead of both numbers | [task], => [task] -
         You return how far the value fell. Return both values, the first and the last, and leave the subtracting to the
         reader.

@@ -11,16 +11,16 @@ import copy
 import dataclasses
 import functools
 import inspect
-import os
+import io
+import itertools
 import re
 import signal
-import sysconfig
 import textwrap
 import threading
-import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,10 @@ import torch
 from torch import Tensor
 
 from csd_edu.check import own, progress
-from csd_edu.check.answers import Answer, Problem, article, has_gaps
+from csd_edu.check.answers import Answer, Indices, Masks, Problem, Rules, Terms, article, has_gaps
+from csd_edu.check.errors import raised, their_line
+from csd_edu.check.slips import RELATIONS, message, opposite, slips
+from csd_edu.check.stages import Stages, compared, variables
 from csd_edu.check.verdict import Example, Verdict, parts
 from csd_edu.methods.step import Step
 
@@ -37,6 +40,9 @@ Function = Callable[..., Any]
 
 TIME_LIMIT = 10.0
 """Seconds for all cases of an exercise together, if it does not say otherwise."""
+
+REPAIR_LIMIT = 3.0
+"""Seconds for the search of a single slip in a function."""
 
 IMPORTS = {
     "math": "import math",
@@ -160,6 +166,8 @@ class Exercise:
         called: the exercise's name, if it is not the solution's.
         unusable: for objects instead of functions: `unusable(f)` says why f cannot be tried, or None. The solution is
             then a class, and f itself is given to `tried`.
+        stages: `stages(*arguments)` returns what there is on the way to the answer; it is compared with the variables
+            of a function whose mistake is not known.
     """
 
     solution: Function
@@ -175,6 +183,7 @@ class Exercise:
     seconds: float | None = None
     called: str | None = None
     unusable: Callable[[Any], Problem | None] | None = None
+    stages: Callable[..., Stages] | None = None
 
     def __post_init__(self) -> None:
         self.__doc__ = inspect.cleandoc(self.doc)
@@ -265,13 +274,15 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     except _TimeUpError as error:
         message = (
             f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
-            f"Is there a loop that never ends?{_their_line(error)}"
+            f"Is there a loop that never ends?{their_line(error)}"
         )
         return _failed(exercise, message, "not finished in time")
-    return _diagnosis(exercise, outcomes)
+    with warnings.catch_warnings():  # of what known mistakes compute
+        warnings.simplefilter("ignore")
+        return _diagnosis(exercise, f, outcomes)
 
 
-def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
+def _diagnosis(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> Verdict:
     """Explain outcomes of which at least one is wrong.
 
     What goes wrong on plain cases is explained by them alone: one mistake at a time, and corner cases come last.
@@ -280,14 +291,20 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
     in_question = plain if any(not outcome.right for outcome in plain) else outcomes
     wrong = [outcome for outcome in in_question if not outcome.right]
     for mistake in exercise.mistakes:
-        if _explains(exercise, mistake, in_question):
+        if _explains(exercise, partial(mistake.function, exercise.solution), in_question):
             return _failed(exercise, mistake.message, mistake.name, [o for o in wrong if o.comparable] or wrong)
+    repair = _repair(exercise, f, outcomes) if wrong[0].case.shows is None else None
+    if repair is not None:
+        return _failed(exercise, repair[1], repair[0], [o for o in wrong if o.comparable] or wrong)
     named = {mistake.name: mistake for mistake in exercise.mistakes}
-    if wrong[0].case.shows is not None:
+    problem = wrong[0].problem
+    if wrong[0].case.shows is not None and (problem is None or problem.mistake == "error" or problem.given is not None):
         mistake = named[wrong[0].case.shows]
-        problem = wrong[0].problem
         detail = f"\n{problem.message}" if problem is not None else ""
         return _failed(exercise, mistake.message + detail, mistake.name, wrong[:1])
+    slip = _slip(exercise, in_question)
+    if slip is not None:
+        return _failed(exercise, slip[1], slip[0], [o for o in wrong if o.comparable])
     for outcome in wrong:
         if outcome.problem is not None:
             return _failed(exercise, outcome.problem.message, outcome.problem.mistake, [outcome])
@@ -302,12 +319,76 @@ def _diagnosis(exercise: Exercise, outcomes: Sequence[Outcome]) -> Verdict:
         f"The answer is wrong on {len(wrong)} of {len(in_question)} inputs, and it is none of the usual mistakes. "
         "Work out the input below by hand, print what your lines make of it, and see where the two part."
     )
+    if _constant(wrong):
+        message += " Your answer is the same for all of them: does it depend on the input?"
     message += exercise.answer.clue([o.given - o.expected for o in wrong if o.given is not None])
+    smallest = min(wrong, key=lambda outcome: _size(outcome.case.arguments))
+    if exercise.stages is not None:
+        arguments = copy.deepcopy(smallest.case.arguments)
+        found = variables(f, partial(_call, exercise, f, arguments))
+        message += "\n" + compared(exercise.stages(*smallest.case.arguments), found)
     return _failed(exercise, message, None, wrong)
 
 
-def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
-    """Return whether a mistake gives all the answers that were given.
+def _repair(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
+    """Return name and message of a slip in a student's own function that makes it right if it is undone, or None."""
+    problems = {outcome.problem.mistake for outcome in outcomes if outcome.problem is not None}
+    if exercise.seconds is not None or problems & {"error", "input changed", "still to be written"}:
+        return None  # they say what is wrong
+    if isinstance(exercise.answer, Rules) or not inspect.isfunction(f):
+        return None
+    order = sorted(outcomes, key=lambda outcome: outcome.right)  # the wrong ones first: most changes leave them wrong
+    with contextlib.suppress(_TimeUpError), contextlib.redirect_stdout(io.StringIO()), _time_limit(REPAIR_LIMIT):
+        for slip in slips(f, of_all_names=True):
+            try:
+                repaired = _compiled(f, slip.source)
+                right = all(_outcome(exercise, repaired, o.case, o.expected).right for o in order)
+            except Exception:  # the slip leaves no function that runs
+                continue
+            if right:
+                name = opposite(slip)
+                return name, f"{message(name)}\nIt is here: {slip.place}"
+    return None
+
+
+def _slip(exercise: Exercise, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
+    """Return name and message of what explains the answers although it is in no table, or None.
+
+    That is a simple relation between the right numbers and the given ones, a slip that any solution can have, or two
+    mistakes of the table at once.
+    """
+    compared = [outcome for outcome in outcomes if outcome.comparable and not isinstance(exercise.answer, Rules)]
+    if all(outcome.right for outcome in compared) or _constant(compared):
+        return None
+    if len(compared) == len(outcomes) and not isinstance(exercise.answer, Masks | Indices | Terms):
+        for name, (relation, words) in RELATIONS.items():
+            if all(_same_shape(outcome.given, relation(outcome.expected)) for outcome in compared):
+                return name, words
+    if exercise.seconds is not None:  # it trains
+        return None
+    for slip in slips(exercise.solution):
+        if _explains(exercise, partial(_compiled, exercise.solution, slip.source), outcomes):
+            return slip.name, slip.message
+    edits = [mistake for mistake in exercise.mistakes if mistake.edits and mistake.of is None]
+    for first, second in itertools.combinations(edits, 2):
+        both = Mistake("", "", (*first.edits, *second.edits))
+        if _explains(exercise, partial(both.function, exercise.solution), outcomes):
+            return f"{first.name}; {second.name}", f"Two things at once. {first.message}\nAnd: {second.message}"
+    return None
+
+
+def _constant(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether one and the same answer was given to several inputs."""
+    given = [outcome.given for outcome in outcomes if outcome.given is not None]
+    return len(given) > 1 and all(torch.equal(given[0], other) for other in given)
+
+
+def _same_shape(given: Tensor | None, expected: Tensor) -> bool:
+    return given is not None and given.shape == expected.shape and _same(given, expected)
+
+
+def _explains(exercise: Exercise, wrong_function: Callable[[], Function], outcomes: Sequence[Outcome]) -> bool:
+    """Return whether another function gives all the answers that were given.
 
     Answers that are not finite differ with the way that a mistake is written, and are compared only if all wrong ones
     are like that.
@@ -317,10 +398,10 @@ def _explains(exercise: Exercise, mistake: Mistake, outcomes: Sequence[Outcome])
         compared = [outcome for outcome in outcomes if outcome.given is not None]
     for outcome in compared:
         try:
-            wrong = exercise.answer_of(mistake.function(exercise.solution), outcome.case)
+            wrong = exercise.answer_of(wrong_function(), outcome.case)
         except Exception:  # a mistake that cannot answer this does not explain an answer
             return False
-        if outcome.given is None or wrong.shape != outcome.given.shape or not _same(outcome.given, wrong):
+        if not _same_shape(outcome.given, wrong):
             return False
     return not all(outcome.right for outcome in compared)
 
@@ -342,7 +423,7 @@ def _outcome(exercise: Exercise, f: Function, case: Case, expected: Tensor) -> O
     try:
         answer = _call(exercise, f, arguments)
     except (Exception, SystemExit) as error:
-        return Outcome(case, expected, problem=_raised(exercise, error))
+        return Outcome(case, expected, problem=raised(error, exercise.hints[0]))
     changed = [
         name
         for name, before, after in zip(exercise.inputs, case.arguments, arguments, strict=True)
@@ -384,6 +465,12 @@ def _arguments(exercise: Exercise, f: Function, values: Sequence[Any]) -> tuple[
     return None
 
 
+_OURS = (
+    "This is the notebook's own `{0}`, or calls it: it is there so that later cells run before you have written yours. "
+    "Write your own, from the parameters that it is given."
+)
+
+
 def _unusable(exercise: Exercise, f: Any) -> Problem | None:
     """Return why a function cannot be called, or None."""
     if not callable(f):
@@ -392,47 +479,15 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
             "calling it."
         )
         return Problem("not a function", message)
+    helper = own.helper_in(exercise.name, f)
+    if helper is not None:
+        return Problem("the notebook's helper", _OURS.format(helper))
     if _arguments(exercise, f, exercise.parameters) is None:  # whatever the values, they are as many
         wanted, has = f"({', '.join(exercise.parameters)})", inspect.signature(f)
         parameters = f"({', '.join(has.parameters)})"
         message = f"Your function takes {parameters}; the check calls it with {wanted}, in this order."
         return Problem("other arguments", message)
     return None
-
-
-def _raised(exercise: Exercise, error: BaseException) -> Problem:
-    where = _their_line(error)
-    if isinstance(error, NotImplementedError):
-        message = (
-            f"Your function is not written yet: it still raises NotImplementedError.{where}\n"
-            f"Replace that line with your own. A first hint: {exercise.hints[0]}"
-        )
-        return Problem("still to be written", message)
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 400 else text[:399] + "…"
-    message = f"Your function stopped with an error: {type(error).__name__}{': ' * bool(text)}{text}{where}"
-    return Problem("error", message)
-
-
-def _their_line(error: BaseException) -> str:
-    """Return the innermost line of the student's own code in a traceback, on a line of its own, or nothing."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)
-    ]
-    if not frames:
-        return ""
-    line = f": {frames[-1].line}" if frames[-1].line else ""
-    return f"\nLine {frames[-1].lineno}, in {frames[-1].name}{line}"
-
-
-_NOT_THEIRS = (
-    str(Path(__file__).parent.parent) + os.sep,
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(Path(torch.__file__).parent),
-    str(Path(np.__file__).parent),
-    "<frozen",
-    "<__array_function__",
-)
 
 
 def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
@@ -443,18 +498,25 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
         given = _gradients(exercise, f, case)
     except (Exception, SystemExit) as error:
         message = (
-            "The loss has the right value, but its gradient cannot be computed. " + _raised(exercise, error).message
+            "The loss has the right value, but its gradient cannot be computed. "
+            + raised(error, exercise.hints[0]).message
         )
         return _failed(exercise, message, "gradient fails")
     learns, frozen = exercise.answer.learns, exercise.answer.frozen
     leaked = given[frozen] if frozen is not None else None
+    wanted, found = expected[str(learns)], given[str(learns)]
+    if leaked is not None and bool((leaked != 0).any()) and not _close(found, wanted):
+        message = (
+            f"The number is right, but the gradient goes to {frozen!r} instead of {learns!r}: student and teacher are "
+            "swapped, or the wrong one of the two is detached. The student learns; the teacher stays as it was."
+        )
+        return _failed(exercise, message, "student and teacher swapped")
     if leaked is not None and bool((leaked != 0).any()):
         message = (
             f"The teacher received a gradient through {frozen!r}. The teacher is a frozen copy that shows what the old "
             "features were: if it could learn, it would drift along with the student. Cut it off with .detach()."
         )
         return _failed(exercise, message, "teacher gradient")
-    wanted, found = expected[str(learns)], given[str(learns)]
     if found is None or wanted is None or not bool((found != 0).any()):
         message = (
             f"The loss has the right value, but no gradient reaches {learns!r}: nothing could be learnt from it. It is "
@@ -467,13 +529,19 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
             "does that, even where torch.where or a product with 0 hides its value."
         )
         return _failed(exercise, message, "gradient not finite")
-    if not torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5):
+    if not _close(found, wanted):
         message = (
             f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. Detach "
-            "nothing but what the teacher gives."
+            "nothing but what the teacher gives; and are student and teacher handed over in the right order?"
         )
         return _failed(exercise, message, "gradient cut")
     return _passed(exercise)
+
+
+def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
+    if found is None or wanted is None:
+        return found is wanted
+    return torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5)
 
 
 def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:
@@ -524,7 +592,7 @@ def _untouched(before: Any, after: Any) -> bool:
         return _untouched(list(parts("", before).values()), list(parts("", after).values()))
     if isinstance(before, np.ndarray):
         return isinstance(after, np.ndarray) and np.array_equal(before, after, equal_nan=True)
-    return not isinstance(before, bool | int | float | str) or bool(before == after)
+    return not isinstance(before, bool | int | float | str | None) or bool(before == after)
 
 
 def _passed(exercise: Exercise) -> Verdict:

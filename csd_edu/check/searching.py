@@ -115,6 +115,11 @@ def _among(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 _MANY = _among(random(12, 3, 1, 3), torch.arange(12) % 4)
+_AWAY = (
+    *(torch.tensor([[1.0, 0.1], [0.8, -0.3]]), torch.tensor([0, 1])),
+    *(torch.tensor([[-1.0, 0.5], [-0.3, 1.0], [-0.95, -0.4]]), torch.tensor([0, 1, 0])),
+)
+_COLLAPSED = torch.tensor([[0.3, -0.7, 0.11]]) * random(16, 1, 5).exp()
 _TWINS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [-0.6, 0.8]])
 
 RECALL_AT_K = Exercise(
@@ -136,6 +141,7 @@ RECALL_AT_K = Exercise(
         Case("the same, but each query may find itself", *_among(_FOUR, PAIRS), 1, False),
         Case("four images that all point apart: similarities below 0", *_among(APART, PAIRS), 1, True),
         Case("the same, with k = 2", *_among(APART, PAIRS), 2, True),
+        Case("two queries, and all items point away", *_AWAY, 1, False),
         Case("random features of very different lengths, k = 3", *_LARGE, 3, False),
         Case("twelve images ask among each other, k = 1", *_MANY, 1, True),
         Case("twelve images ask among each other, k = 2", *_MANY, 2, True),
@@ -148,6 +154,11 @@ RECALL_AT_K = Exercise(
             "an item of another class is exactly as similar as the right one, and comes before it",
             *(*_ONE_QUERY, _TWO_ALIKE, torch.tensor([1, 0]), 1, False),
             shows="ties helped the query",
+        ),
+        Case(
+            "collapsed features: all in one direction, of any length",
+            *(*_among(_COLLAPSED, torch.arange(16) % 2), 1, True),
+            shows="equal but for the last digit",
         ),
         Case(
             "two images of different classes have the same feature",
@@ -164,6 +175,9 @@ RECALL_AT_K = Exercise(
     the query itself counted as a hit | _in_order | if exclude_self: => if False:
         You counted the query itself as a hit. With exclude_self=True, query i and item i are the same image, and
         nothing is more similar to it than itself: it must not be among the answers.
+    wrong items set to similarity 0 | similarity.masked_fill(~right, -torch.inf) => (similarity.nan_to_num() * right)
+        To find the best right item you give all wrong ones the similarity 0, perhaps by a product with a mask. Where
+        all right ones point away, below 0, a 0 wins: −inf loses against all.
     the query itself set to similarity 0 | _in_order | -torch.inf => 0
         You give the query itself the similarity 0 to keep it out. Cosine goes down to −1: where all others point away,
         0 is the best. Use −inf.
@@ -206,13 +220,16 @@ RECALL_AT_K = Exercise(
         Where a right and a wrong item are equally similar, you count the right one as found first, or leave it to
         chance. Ties must never help: otherwise a network whose features are all the same finds everything. Count how
         many wrong items are at least as similar as the best right one.
+    equal but for the last digit | >= best - 1e-6 => >= best
+        Similarities that are equal come out of the computer with other last digits, and you compare them exactly: so
+        features that have collapsed find something. What differs by less than 1e-6 is a tie.
     the first answer taken for the query itself | _in_order | if exclude_self: => if False:
         | [:, :k] => [:, int(exclude_self) :][:, :k]
         You take the first answer for the query itself and drop it. If another image has the same feature, the first may
         be that one, and then the query finds itself. Leave out item i for query i, by its index.
     a query with nothing to find counted as a miss | _in_order
-        A query whose class has no item in the gallery cannot be a hit, however good the features are. Leave it out, of
-        the number of hits and of the number of queries.
+        A query whose class has no other item in the gallery cannot be a hit, however good the features are. Leave it
+        out of the mean; and see that it does not count as its own right item, or it seems to have something to find.
     """),
     hints=(
         "Start with the (Q, G) matrix of cosine similarities, and a second (Q, G) matrix that says which pairs have "

@@ -31,6 +31,7 @@ def naive_softmax(z: Tensor, dim: int) -> Tensor:
 
 _LOGITS = torch.tensor([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0]])
 _OVERFLOW = "exp overflows"
+_UNEVEN = torch.tensor([[1000.0, 998.0], [0.0, 1.0]])
 _VERY_LARGE = torch.tensor([[1000.0, 998.0, 0.0]])
 
 TEMPERATURE_SOFTMAX = Exercise(
@@ -44,6 +45,7 @@ TEMPERATURE_SOFTMAX = Exercise(
         Case("two samples, three classes, T = 4", _LOGITS, 4.0),
         Case("two samples, three classes, T = 0.5", _LOGITS, 0.5),
         Case("large logits: exp(500) is infinite in float32", _VERY_LARGE, 2.0, shows=_OVERFLOW),
+        Case("one row with large logits, one with small ones", _UNEVEN, 1.0, shows=_OVERFLOW),
     ),
     mistakes=table("""
     no temperature | / temperature =>
@@ -60,6 +62,12 @@ TEMPERATURE_SOFTMAX = Exercise(
         You return log-probabilities. The exercise asks for the probabilities.
     not normalised | - scaled.amax(dim=1, keepdim=True) => | / exps.sum(dim=1, keepdim=True) =>
         You return exponentials that do not sum to 1. Divide each row by its sum.
+    the largest of the whole batch subtracted | scaled.amax(dim=1, keepdim=True) => scaled.max()
+        You subtract the largest logit of the whole batch. Beside one row with large logits all others underflow: exp of
+        them is 0, and 0/0 is NaN. Each row has its own largest: .amax(dim=1, keepdim=True).
+    the largest subtracted before the division | scaled.amax => logits.amax
+        You subtract the largest logit as it is from logits that are divided by T. Then exp is 0 everywhere (or still
+        infinite), and 0/0 is NaN: divide by T first, and take the largest of these.
     exp overflows | - scaled.amax(dim=1, keepdim=True) =>
         The exponential of a large logit is infinite in float32 from about 88 on (in float16 from 11), and infinity
         divided by infinity is NaN. Subtract each row's largest logit first: it cancels out.
@@ -142,6 +150,18 @@ DISTILLATION = Exercise(
     mean over all elements | "batchmean") => "batchmean") / n_old
         You divide by B · K, the number of all elements. KL is a sum over the classes, and the mean is over the samples
         only (reduction='batchmean', not 'mean').
+    not weighted by the teacher | F.kl_div(student, teacher, reduction="batchmean")
+        => (teacher.log() - student).sum(dim=1).mean()
+        The difference of the logarithms is not weighted. KL is its mean under the teacher: each class counts with the
+        probability that the teacher gives it, p · (log p − log q).
+    squared difference of the probabilities | F.kl_div(student, teacher, reduction="batchmean")
+        => (teacher - student.exp()).square().sum(dim=1).mean()
+        You compare the probabilities by their squared difference. KL compares them by their logarithms.
+    entropy of the teacher | F.kl_div(student, teacher, reduction="batchmean")
+        => (0 * student - teacher * teacher.log()).sum(dim=1).mean()
+        This is the entropy of the teacher's answers: the student does not occur in it.
+    largest instead of mean over the batch | "batchmean") => "none").sum(dim=1).max()
+        You take the largest of the samples. Take their mean.
     log of the student's softmax forgotten | F.log_softmax => F.softmax
         You give F.kl_div the student's probabilities. It wants their logarithms: F.log_softmax.
     log of the teacher's softmax instead of the softmax | F.softmax => F.log_softmax

@@ -56,6 +56,8 @@ TRAINING_HOURS = Exercise(
     cases=(
         Case("one task", [7200], [3], [2]),
         Case("two tasks, the second at a fifth of the speed", [7200, 3600], [10, 20], [100, 20]),
+        Case("speeds that divide nothing", [10000, 7000], [7, 5], [3.33, 9.7]),
+        Case("a few seconds", [10, 7], [1, 2], [3.33, 9.7]),
         Case("three tasks of uneven size", [9000, 6000, 3000], [8, 5, 3], [40.0, 12.5, 10.0]),
     ),
     mistakes=table("""
@@ -63,6 +65,10 @@ TRAINING_HOURS = Exercise(
         You return seconds. An hour has 3,600 of them.
     minutes instead of hours | 3600 => 60
         You return minutes. An hour has 60 of them, and each of those 60 seconds.
+    days instead of hours | 3600 => 86400
+        You return days. Asked for are hours, of 3,600 seconds.
+    added, not multiplied | n * times => (n + times)
+        You add the epochs to the images. In each epoch all images pass: multiply.
     mean of the speeds | / speed for => / (sum(speeds) / len(speeds)) for
         You divide by the mean of the speeds. A slow task takes more of the time than a fast one: divide in each task by
         its own speed, and add up the seconds.
@@ -84,6 +90,8 @@ TRAINING_HOURS = Exercise(
         seconds.
     whole hours only | / 3600 => // 3600
         You round down to whole hours: is there a // or an int(…)? Twenty minutes are a third of an hour.
+    rounded to whole hours | seconds / 3600 => round(seconds / 3600)
+        You round to whole hours. Twenty minutes are a third of an hour: return the number as it is.
     a single epoch | n * times => n
         You let each image pass once. In each epoch all images of the task pass: multiply by the epochs.
     all images times all epochs | return seconds => return sum(images) * sum(epochs) / (sum(speeds) / len(speeds))
