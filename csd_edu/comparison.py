@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import drift, metrics, retrieval
-from csd_edu.maps import Map, cached_maps
+from csd_edu.maps import Map, Plane, best_separated, cached_maps, first_plane
 from csd_edu.methods import Card
 from csd_edu.runs import Run
 
@@ -28,6 +28,7 @@ METRICS = {
 """What makes a test image count as right."""
 
 POINTS = 500  # on a map, about
+FEW = 6  # classes to follow one by one
 
 
 class Comparison:
@@ -138,6 +139,43 @@ class Comparison:
             return dict(zip(self.runs, maps, strict=True))
 
         return self._once(("maps", kind), fit)
+
+    def few_classes(self, task: int = 0, n: int = FEW) -> list[int]:
+        """Return labels of a few classes of a task, those best separated under the first run's network after it.
+
+        Raises:
+            ValueError: if there is no such task, no run has learnt it, or under two of its classes have two images.
+        """
+
+        def choose() -> list[int]:
+            learnt = [name for name, run in self.runs.items() if run.tasks_learnt > task >= 0]
+            if not learnt:
+                raise ValueError(f"task is {task}; expected one that a run has learnt, of 0 to {self.n_tasks - 1}")
+            candidates = self.labels[self.tasks == task].unique().tolist()
+            return best_separated(self.snapshots(learnt[0])[task], self.labels, candidates, n=n)
+
+        return self._once(("few classes", task, n), choose)
+
+    def planes(self, classes: Sequence[int] | None = None) -> dict[str, Plane]:
+        """Return for each run the plane of a few classes under its network after the task that taught them.
+
+        Args:
+            classes: labels of one task; default `few_classes()`.
+
+        Raises:
+            ValueError: if they are of several tasks, a run has not learnt that task, or as `maps.first_plane` does.
+        """
+        chosen = self.few_classes() if classes is None else sorted(classes)
+        of_tasks = {int(self.tasks[self.labels == k].min()) for k in chosen if k in self.labels}
+        if len(of_tasks) > 1:
+            raise ValueError(
+                f"classes are of tasks {', '.join(map(str, sorted(of_tasks)))}; expected those of one task"
+            )
+        task = min(of_tasks, default=0)
+        return self._once(
+            ("planes", *chosen),
+            lambda: {name: first_plane(self.snapshots(name), self.labels, chosen, after=task) for name in self.runs},
+        )
 
     def drift_table(self, name: str) -> list[dict[str, Any]]:
         """Return the drift between each pair of snapshots on the maps' sample, see `drift.displacement_table`."""

@@ -122,7 +122,8 @@ def turned_onto(points: Tensor, target: Tensor) -> Tensor:
     points, target = checked_snapshots([points, target])
     moved, fixed = points - points.mean(dim=0), target - target.mean(dim=0)
     left, _, right = torch.linalg.svd(moved.T @ fixed)  # (2, 2) each
-    return moved @ (left @ right) + target.mean(dim=0)
+    turned: Tensor = moved @ (left @ right) + target.mean(dim=0)
+    return turned
 
 
 def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int) -> Tensor:
@@ -150,8 +151,7 @@ def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int) ->
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")  # only needed to place new points
-        points: Tensor = torch.from_numpy(fit.fit_transform(units.float().numpy())).double()
-    return points
+        return torch.as_tensor(fit.fit_transform(units.float().numpy()), dtype=torch.float64)
 
 
 def _reduced(k: int, n_neighbors: int, n: int) -> str:

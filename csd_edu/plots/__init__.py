@@ -8,6 +8,7 @@ from csd_edu.plots.choice import choose
 from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
 from csd_edu.plots.maps import drift_map, turn
 from csd_edu.plots.matrices import drift_matrices, task_matrices
+from csd_edu.plots.planes import first_plane
 from csd_edu.plots.search import Shown, pair_similarities, retrieval_strips
 from csd_edu.plots.seeds import per_seed
 from csd_edu.plots.simple import bars, lines, points
@@ -48,6 +49,7 @@ __all__ = [
     "drift_map",
     "drift_matrices",
     "finished",
+    "first_plane",
     "label",
     "lines",
     "loss_terms",

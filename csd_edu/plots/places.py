@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ RADIUS = math.sqrt(-2 * math.log(1 - INSIDE))  # of that ellipse, in standard de
 def window(points: Tensor) -> tuple[Tensor, Tensor]:
     """Return the corners (2,) of the window in which to show points (n, 2): all but the few that are far out.
 
-    In each direction it is as wide as the middle 98 % of the points and half of that more at each end, if there are any.
+    In each direction it is as wide as the middle 98 % of the points, and half of that more at each end if need be.
     """
     points = points.double()
     low, high = points.quantile(0.01, dim=0), points.quantile(0.99, dim=0)
@@ -40,10 +39,8 @@ def window_axis(low: float, high: float, margin: float) -> dict[str, Any]:
 
 def rims(outside: Tensor) -> dict[str, Any]:
     """Return the rims of points: dark for those outside of the window (n,)."""
-    return {
-        "width": [2 if out else 0.6 for out in outside.tolist()],
-        "color": [INK if out else "white" for out in outside.tolist()],
-    }
+    far = outside.tolist()
+    return {"width": [2 if out else 0.6 for out in far], "color": [INK if out else "white" for out in far]}
 
 
 def further_out(outside: Tensor) -> str:
@@ -53,7 +50,7 @@ def further_out(outside: Tensor) -> str:
 
 
 def ellipse(points: Tensor, corners: int = 32) -> list[list[float | None]]:
-    """Return x and y of the ellipse that would hold 68 % of a normal cloud with the mean and covariance of points (n, 2).
+    """Return x and y of the ellipse that holds 68 % of a normal cloud with mean and covariance of points (n, 2).
 
     Of fewer than three points there is none.
     """
@@ -72,12 +69,14 @@ def rounded(points: Tensor) -> list[Any]:
     return plain
 
 
-def see_through(color: str, opacity: float) -> str:
-    """Return a colour such as "#0072B2" with an opacity, for an area."""
+def cloud(points: Tensor, color: str) -> dict[str, Any]:
+    """Return a trace's options for the ellipse of points (n, 2)."""
+    x, y = ellipse(points)
     red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
+    area = {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.14)", "line": {"color": color, "width": 1}}
+    return {"mode": "lines", "x": x, "y": y, **area, "hoverinfo": "skip"}
 
 
-def way(means: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
-    """Return x and y of the way of a class mean, from the first snapshot to the last."""
-    return [x for x, _ in means], [y for _, y in means]
+def mean_mark(color: str, symbol: str) -> dict[str, Any]:
+    """Return the mark of a class mean."""
+    return {"color": color, "symbol": symbol, "size": 14, "opacity": 1, "line": {"color": INK, "width": 1.2}}

@@ -14,7 +14,7 @@ from torch import Tensor
 from csd_edu.maps import LIMITS, Plane
 from csd_edu.plots.curves import some
 from csd_edu.plots.maps import turn
-from csd_edu.plots.places import ellipse, further_out, rims, rounded, see_through, seen, window, window_axis
+from csd_edu.plots.places import cloud, further_out, mean_mark, rims, rounded, seen, window, window_axis
 from csd_edu.plots.style import GREY, GRID, INK, finished, label
 
 HEIGHT, GAP = 250, 62  # pixels: of a panel; below it, for its numbers
@@ -66,18 +66,18 @@ def first_plane(
             axis = str(k + 1) if k else ""
             at = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
             leader = leaders.setdefault(made.plane, k)
-            for direction, low, high in zip("xy", *(corner.tolist() for corner in windows[name]), strict=True):
-                margin = 0.06 * float((windows[name][1] - windows[name][0]).max().clamp(min=1e-3))
+            beside = 0.06 * float((windows[name][1] - windows[name][0]).max().clamp(min=1e-3))
+            for direction, least, most in zip("xy", *(corner.tolist() for corner in windows[name]), strict=True):
                 own = figure.layout[f"{direction}axis{axis}"]
-                own.update(window_axis(low, high, margin), showline=True, linecolor=GRID, mirror=True)
+                own.update(window_axis(least, most, beside), showline=True, linecolor=GRID, mirror=True)
                 if leader < k:
                     own.update(matches=f"{direction}{leader + 1 if leader else ''}")
                 elif direction == "y":
                     own.update(scaleanchor=f"x{axis}")
-            place = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "showarrow": False}
+            place: dict[str, Any] = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "showarrow": False}
             if column == 0:
-                text = f"<b>{label(name, 30)}</b>"
-                notes.append({"text": text, "textangle": -90, "x": 0, "xshift": -16, "y": 0.5, **place})
+                head = f"<b>{label(name, 30)}</b>"
+                notes.append({"text": head, "textangle": -90, "x": 0, "xshift": -16, "y": 0.5, **place})
             now = t - made.first
             if now >= len(made.points):
                 notes.append({"text": "not learnt yet", "font": {"color": GREY}, "x": 0.5, "y": 0.5, **place})
@@ -94,7 +94,7 @@ def first_plane(
     figure.add_traces(traces)
     figure.layout.annotations = [*figure.layout.annotations, *(go.layout.Annotation(note) for note in notes)]
     finished(figure, title, _subtitle(first, n_candidates), height)
-    margin = {"l": 36, "r": 12, "t": figure.layout.margin.t + 16, "b": GAP + 16}
+    margin = {"l": 36, "r": 12, "t": figure.layout.margin.t + 16, "b": GAP}
     notes_of = {label(name): label(made.note, 2000) for name, made in planes.items()}
     figure.update_layout(margin=margin, showlegend=False, hovermode="closest", meta={"notes": notes_of})
     return figure.update_layout(height=height + margin["t"] + margin["b"])
@@ -121,62 +121,46 @@ def _panel(
     """Return the traces of a panel, and which of its points lie outside of the window (n,)."""
     points, outside = seen(made.points[now], *corners)  # (n, 2), (n,)
     means, _ = seen(made.means, *corners)  # (T, C, 2)
-    clouds, dots, ways = [], [], []
+    layers: dict[str, list[dict[str, Any]]] = {"ellipse": [], "way": [], "points": [], "mean": []}
     for k, of in enumerate(made.classes.tolist()):
-        own, look = made.labels == of, turn(k)
-        name, about = label(classes[of]), {"type": "scatter", "name": label(classes[of])}
-        x, y = ellipse(points[own])
-        area = {"fill": "toself", "fillcolor": see_through(look.color, 0.14), "line": {"color": look.color, "width": 1}}
-        clouds.append(
-            {**about, "x": x, "y": y, "mode": "lines", **area, "hoverinfo": "skip", "meta": {"role": "ellipse"}}
-        )
-        x, y = rounded(points[own])
-        marker = {"color": look.color, "symbol": look.symbol, "size": 7, "opacity": 0.9, "line": rims(outside[own])}
-        dots.append(
-            {
-                **about,
-                "x": x,
-                "y": y,
-                "mode": "markers",
-                "marker": marker,
-                "hovertemplate": name,
-                "meta": {"role": "points"},
-            }
-        )
-        x, y = rounded(means[: now + 1, k])
-        marks = {
-            "color": ["white"] * now + [look.color],
-            "symbol": [*["circle"] * now, look.symbol],
-            "size": [*[5] * now, 14],
-        }
-        numbers = f"{name}: mean of the other half<br>nearest mean {float(made.of_class(of)[now]):.2f}"
-        numbers += f", with the first network’s {float(made.of_class(of, stale=True)[now]):.2f}"
-        ways.append(
-            {
-                **about,
-                "x": x,
-                "y": y,
+        own, look, name = made.labels == of, turn(k), label(classes[of])
+        line = {"color": look.color, "width": 1.5}
+        right, stale = (float(made.of_class(of, stale=old)[now]) for old in (False, True))
+        told = f"{name}: mean of the fitted half<br>nearest mean {right:.2f}; with the first network’s {stale:.2f}"
+        drawn = {
+            "ellipse": cloud(points[own], look.color),
+            "way": {
                 "mode": "lines+markers",
-                "line": {"color": look.color, "width": 2},
-                "marker": {**marks, "opacity": 1, "line": {"color": INK, "width": 1.2}},
-                "hovertemplate": numbers,
-                "meta": {"role": "means"},
-            }
-        )
-    return [*clouds, *dots, *ways], outside
+                "line": line,
+                "marker": {"color": "white", "size": 5, "line": line},
+                "hoverinfo": "skip",
+            },
+            "points": {
+                "mode": "markers",
+                "marker": {**look._asdict(), "size": 7, "line": rims(outside[own])},
+                "hovertemplate": name,
+            },
+            "mean": {"mode": "markers", "marker": mean_mark(look.color, look.symbol), "hovertemplate": told},
+        }
+        where = {"way": means[: now + 1, k], "points": points[own], "mean": means[now, k][None]}
+        for role, trace in drawn.items():
+            if role in where:
+                trace["x"], trace["y"] = rounded(where[role])
+            layers[role].append({"type": "scatter", "name": name, "meta": {"role": role}, **trace})
+    return [trace for layer in layers.values() for trace in layer], outside
 
 
 def _names(made: Plane, classes: Sequence[str], axis: str) -> list[dict[str, Any]]:
-    """Return the names of the classes beside their means in the first panel, on the side that is free."""
+    """Return the names of the classes in the first panel, above or below their points, where there is more room."""
     notes = []
-    middle = made.means[0].mean(dim=0)
     for k, of in enumerate(made.classes.tolist()):
-        x, y = made.means[0, k].tolist()
-        up = y >= float(middle[1])
-        place = {"x": x, "y": y, "xref": f"x{axis}", "yref": f"y{axis}", "yanchor": "bottom" if up else "top"}
-        font = {"size": 12, "color": INK}
-        shift = {"yshift": 8 if up else -8, "bgcolor": "rgba(255,255,255,0.7)", "borderpad": 0}
-        notes.append({"text": label(classes[of], 16), "showarrow": False, "font": font, **place, **shift})
+        own, others = made.points[0, made.labels == of], made.points[0, made.labels != of]
+        x = float(made.means[0, k, 0])
+        ends = torch.tensor([[x, float(own[:, 1].max())], [x, float(own[:, 1].min())]])  # (2, 2)
+        up = int(torch.cdist(ends, others).min(dim=1).values.argmax()) == 0
+        place = {"x": x, "y": float(ends[1 - up, 1]), "xref": f"x{axis}", "yref": f"y{axis}", "showarrow": False}
+        where = {"yanchor": "bottom", "yshift": 3} if up else {"yanchor": "top", "yshift": -3}
+        notes.append({"text": label(classes[of], 16), "font": {"size": 12, "color": INK}, **place, **where})
     return notes
 
 
@@ -184,13 +168,12 @@ def _subtitle(made: Plane, n_candidates: int | None) -> list[str]:
     """Return how to read the figure and what it cannot show, in lines that fit."""
     n, chosen = len(made.classes), ""
     if n_candidates is not None:
-        chosen = f" of {n_candidates}, those best separated"
+        chosen = f" of {n_candidates}, those best separated,"
     text = (
-        f"Shown: {n} classes{chosen}, in the plane that tells them apart best under the network after task {made.first}. "
-        f"It is fitted to one half of their images there and shows the other half, {len(made.labels)}, under each "
-        "network. Large marks: class means of the fitted half, with their way so far; ellipses: where 68 % of a normal "
-        "cloud lie. Below: how often the nearest mean in this plane is the right one "
-        f"(by chance {1 / n:.2f}), and the same with the first network’s means, as in a gallery that was never indexed "
-        f"again. {LIMITS['plane']}"
+        f"{n} classes{chosen} in the plane that tells them apart best under the network after task {made.first}. "
+        f"It is fitted to half of their images there, and shows the other {len(made.labels)} under each network. Large "
+        "marks: class means of the fitted half, with their way so far; ellipses: 68 % of a normal cloud. Numbers: how "
+        f"often the nearest mean in this plane is the right one (by chance {1 / n:.2f}), by the means of the same "
+        f"network, and by those of the first, as in a gallery never indexed again. {LIMITS['plane']}"
     )
     return textwrap.wrap(text, 118)
