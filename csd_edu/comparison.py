@@ -130,15 +130,29 @@ class Comparison:
             self.snapshots(name), self.tasks, k=k, protocol=protocol, queries=one, labels=self.labels
         ).ids[:, 0]
 
-    def maps(self, kind: str = "umap", *, progress: bool = True) -> dict[str, Map]:
-        """Return a map of each run on the same class-balanced sample of about 500 test images."""
+    def maps(self, kind: str = "umap", classes: Sequence[int] = (), *, progress: bool = True) -> dict[str, Map]:
+        """Return a map of each run on the same class-balanced sample of about 500 test images.
+
+        Args:
+            kind: as for `maps.cached_maps`.
+            classes: labels of a few classes to follow: of these more images.
+            progress: print a line while UMAP fits.
+        """
 
         def fit() -> dict[str, Map]:
-            per_class = max(1, round(POINTS / len(self.classes)))
-            maps = cached_maps(list(self.runs.values()), kind, per_class=per_class, progress=progress)
+            runs, per_class = list(self.runs.values()), max(1, round(POINTS / len(self.classes)))
+            maps = cached_maps(runs, kind, per_class=per_class, classes=sorted(classes), progress=progress)
             return dict(zip(self.runs, maps, strict=True))
 
-        return self._once(("maps", kind), fit)
+        return self._once(("maps", kind, *sorted(classes)), fit)
+
+    def probe(self) -> Tensor:
+        """Return which test images the maps and the numbers about drift are of."""
+        return self.maps("pca")[next(iter(self.runs))].indices
+
+    def separable(self, task: int = 0) -> bool:
+        """Return whether a task has classes to tell apart: at least two with two test images."""
+        return int((self.labels[self.tasks == task].bincount() > 1).sum()) >= 2
 
     def few_classes(self, task: int = 0, n: int = FEW) -> list[int]:
         """Return labels of a few classes of a task, those best separated under the first run's network after it.
@@ -181,7 +195,7 @@ class Comparison:
         """Return the drift between each pair of snapshots on the maps' sample, see `drift.displacement_table`."""
 
         def measure() -> list[dict[str, Any]]:
-            probe = self.maps("pca")[name].indices
+            probe = self.probe()
             return drift.displacement_table([x[probe] for x in self.snapshots(name)], self.labels[probe])
 
         return self._once(("drift", name), measure)

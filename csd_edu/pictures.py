@@ -99,7 +99,7 @@ def drift_map(
         classes = next(iter(planes.values())).classes.tolist()
         maps = planes
     else:
-        maps = comparison.maps(kind)
+        maps = comparison.maps(kind, classes or ())
     probe = maps[next(iter(maps))].indices
     color = color if classes is None else "class"
     found = {name: comparison.ranks(name)[:, probe] == 1 for name in comparison.runs} if color == "found" else None

@@ -21,10 +21,17 @@ from csd_edu.runs import Run
 
 KINDS = ("pca", "umap", "umap together")
 """Of maps that runs keep; a plane is made in no time."""
+CLOUD = 40  # images of a class to follow
 
 
 def cached_maps(
-    runs: Sequence[Run], kind: str = "umap", *, per_class: int = 5, seed: int = 0, progress: bool = True
+    runs: Sequence[Run],
+    kind: str = "umap",
+    *,
+    per_class: int = 5,
+    classes: Sequence[int] = (),
+    seed: int = 0,
+    progress: bool = True,
 ) -> list[Map]:
     """Return the maps of runs on a class-balanced sample of their test images, kept in the runs' folders.
 
@@ -37,6 +44,7 @@ def cached_maps(
         runs: each with at least one task learnt, also of different numbers; of the same test images in the same order.
         kind: "umap" (snapshot by snapshot), "umap together" or "pca".
         per_class: images of each class, or all it has; of the classes of all tasks, also of those to come.
+        classes: labels of a few classes to follow: of these up to 40 images each, so that one sees them as clouds.
         seed: of the sample and of the map.
         progress: print a line while UMAP fits.
 
@@ -58,19 +66,20 @@ def cached_maps(
         if run.tasks_learnt == 0:
             raise ValueError(f"the run in {run.path} has no features yet: its first task is not finished")
     labels = _common_labels(runs)
-    indices = balanced_sample(labels, int(labels.bincount().clamp(max=per_class).sum()), seed)  # (N,)
+    indices = _sample(labels, per_class, classes, seed)  # (N,)
     starts = [run.features(0) for run in runs]
     first = [next((j for j in range(k) if torch.equal(starts[j], starts[k])), k) for k in range(len(runs))]
     methods = [run.method for run in runs]
     names = [f"{run.method} in {run.path.name}" * (methods.count(run.method) > 1) or run.method for run in runs]
+    sample = f"{per_class}-per-class" + (f"-and-of-{'-'.join(map(str, sorted(classes)))}" if classes else "")
     maps: dict[int, Map] = {}
     for leader in dict.fromkeys(first):
         members = [k for k in range(len(runs)) if first[k] == leader]
         own = [runs[k] for k in members]
         if kind == "umap":
-            made = _one_by_one(own, indices, per_class, seed, progress)
+            made = _one_by_one(own, indices, sample, seed, progress)
         else:
-            made = _together(own, kind, indices, per_class, seed, progress)
+            made = _together(own, kind, indices, sample, seed, progress)
         note, others = "", ", ".join(name for name, j in zip(names, first, strict=True) if j != leader)
         if len(members) > 1:
             what = "one first map" if kind == "umap" else "one map"
@@ -80,6 +89,17 @@ def cached_maps(
         for k, part in zip(members, made, strict=True):
             maps[k] = replace(part, note=f"{note}{part.note}{end}")
     return [maps[k] for k in range(len(runs))]
+
+
+def _sample(labels: Tensor, per_class: int, classes: Sequence[int], seed: int) -> Tensor:
+    """Return the indices (N,) of so many images of each class, and of more of a few classes, ascending."""
+    everywhere = balanced_sample(labels, int(labels.bincount().clamp(max=per_class).sum()), seed)
+    of_few = torch.isin(labels, torch.tensor(list(classes), dtype=torch.int64)).nonzero()[:, 0]
+    if len(of_few) == 0:
+        return everywhere
+    more = of_few[balanced_sample(labels[of_few], CLOUD * len(classes), seed)]
+    every: Tensor = torch.cat([everywhere, more]).unique()
+    return every
 
 
 def _common_labels(runs: Sequence[Run]) -> Tensor:
@@ -101,14 +121,14 @@ def _common_labels(runs: Sequence[Run]) -> Tensor:
     return test["labels"]
 
 
-def _one_by_one(runs: Sequence[Run], indices: Tensor, per_class: int, seed: int, progress: bool) -> list[Map]:
+def _one_by_one(runs: Sequence[Run], indices: Tensor, sample: str, seed: int, progress: bool) -> list[Map]:
     """Return the maps, snapshot by snapshot, of runs that have the first snapshot in common, and so its map."""
     made: list[Map] = []
     for run in runs:
         snapshots = _snapshots(run, indices)
         start = made[0].points[0] if made else None
-        path = run.path / f"map-umap-{per_class}-per-class-seed{seed}.safetensors"
-        wanted = _parameters("umap", indices, per_class, seed, snapshots)
+        path = run.path / f"map-umap-{sample}-seed{seed}.safetensors"
+        wanted = _parameters("umap", indices, sample, seed, snapshots)
         own = _read(path, wanted)
         if own is None or (start is not None and not torch.equal(own.points[0], start)):
             own = umap_chain(snapshots, seed=seed, start=start, progress=progress)
@@ -117,15 +137,15 @@ def _one_by_one(runs: Sequence[Run], indices: Tensor, per_class: int, seed: int,
     return made
 
 
-def _together(runs: Sequence[Run], kind: str, indices: Tensor, per_class: int, seed: int, progress: bool) -> list[Map]:
+def _together(runs: Sequence[Run], kind: str, indices: Tensor, sample: str, seed: int, progress: bool) -> list[Map]:
     """Return the maps, fitted together, of runs that have the first snapshot in common."""
     of_runs = [_snapshots(run, indices) for run in runs]
     owners = [(0, 0)] + [(k, t) for k, own in enumerate(of_runs) for t in range(1, len(own))]
     snapshots = [of_runs[k][t] for k, t in owners]  # each (N, D)
     folders = "/".join(run.path.resolve().name for run in runs)
     several = f"-of-{len(runs)}-runs-{zlib.crc32(folders.encode()):08x}" if len(runs) > 1 else ""
-    path = runs[0].path / f"map-{kind.replace(' ', '-')}-{per_class}-per-class-seed{seed}{several}.safetensors"
-    wanted = _parameters(kind, indices, per_class, seed, snapshots)
+    path = runs[0].path / f"map-{kind.replace(' ', '-')}-{sample}-seed{seed}{several}.safetensors"
+    wanted = _parameters(kind, indices, sample, seed, snapshots)
     made = _read(path, wanted)
     if made is None:
         wide = max(15, 2 * len(snapshots))  # a feature that stays is a neighbour of itself in all other snapshots
@@ -150,12 +170,12 @@ def _snapshots(run: Run, indices: Tensor) -> list[Tensor]:
     return snapshots
 
 
-def _parameters(kind: str, indices: Tensor, per_class: int, seed: int, snapshots: Sequence[Tensor]) -> dict[str, Any]:
+def _parameters(kind: str, indices: Tensor, sample: str, seed: int, snapshots: Sequence[Tensor]) -> dict[str, Any]:
     """Return all on which a map depends, to be compared with what a file was made of."""
     return {
         "version": 3,
         "kind": kind,
-        "per_class": per_class,
+        "sample": sample,
         "seed": seed,
         "indices": zlib.crc32(indices.numpy().data),
         "features": [zlib.crc32(features.numpy().data) for features in snapshots],

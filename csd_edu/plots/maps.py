@@ -133,8 +133,9 @@ def drift_map(
     if shown is not None and others == "hidden":
         gone = ~torch.isin(labels, torch.tensor(shown))
     places = {name: _places(points, gone) for name, (points, _) in in_window.items()}
+    still = torch.zeros_like(gone) if shown is None else ~torch.isin(labels, torch.tensor(shown))
     frames = [
-        [trace for name in maps for trace in _panel(places[name], markers[name], t - maps[name].first, selected)]
+        [trace for name in maps for trace in _panel(places[name], markers[name], t - maps[name].first, selected, still)]
         for t in range(n_snapshots)
     ]
     moving_classes = [
@@ -368,20 +369,26 @@ def _class_traces(
 
 
 def _panel(
-    places: Sequence[list[list[float | None]]], markers: Sequence[dict[str, Any]], t: int, selected: int | None
+    places: Sequence[list[list[float | None]]],
+    markers: Sequence[dict[str, Any]],
+    t: int,
+    selected: int | None,
+    still: Tensor,
 ) -> list[dict[str, Any]]:
     """Return what changes in the three traces of a panel from snapshot to snapshot; the last one stays.
 
-    Before the first one, t < 0, nothing is there.
+    Before the first one, t < 0, nothing is there. Those that are still (N,) have no trail.
     """
     if t < 0:
         nowhere: list[list[float | None]] = [[None] * len(places[0][0])] * 2
-        return _panel([nowhere], markers[:1], 0, None)
+        return _panel([nowhere], markers[:1], 0, None, still)
     now, before = min(t, len(places) - 1), max(0, min(t - 1, len(places) - 1))
     trails: list[list[float | None]] = []
     for old, new in zip(places[before], places[now], strict=True):  # x, y
         line: list[float | None] = [None] * (3 * len(new))
         line[::3], line[1::3] = old, new
+        for i in still.nonzero().flatten().tolist():
+            line[3 * i] = line[3 * i + 1] = None
         trails.append(line)
     ring: list[list[float | None]] = [[None if selected is None else values[selected]] for values in places[now]]
     x, y = places[now]
