@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import drift, metrics, retrieval
-from csd_edu.maps import Map, cached_maps
+from csd_edu.maps import Map, Plane, best_separated, cached_maps, first_plane
 from csd_edu.methods import Card
 from csd_edu.runs import Run
 
@@ -28,6 +28,7 @@ METRICS = {
 """What makes a test image count as right."""
 
 POINTS = 500  # on a map, about
+FEW = 6  # classes to follow one by one
 
 
 class Comparison:
@@ -129,21 +130,72 @@ class Comparison:
             self.snapshots(name), self.tasks, k=k, protocol=protocol, queries=one, labels=self.labels
         ).ids[:, 0]
 
-    def maps(self, kind: str = "umap", *, progress: bool = True) -> dict[str, Map]:
-        """Return a map of each run on the same class-balanced sample of about 500 test images."""
+    def maps(self, kind: str = "umap", classes: Sequence[int] = (), *, progress: bool = True) -> dict[str, Map]:
+        """Return a map of each run on the same class-balanced sample of about 500 test images.
+
+        Args:
+            kind: as for `maps.cached_maps`.
+            classes: labels of a few classes to follow: of these more images.
+            progress: print a line while UMAP fits.
+        """
 
         def fit() -> dict[str, Map]:
-            per_class = max(1, round(POINTS / len(self.classes)))
-            maps = cached_maps(list(self.runs.values()), kind, per_class=per_class, progress=progress)
+            runs, per_class = list(self.runs.values()), max(1, round(POINTS / len(self.classes)))
+            maps = cached_maps(runs, kind, per_class=per_class, classes=sorted(classes), progress=progress)
             return dict(zip(self.runs, maps, strict=True))
 
-        return self._once(("maps", kind), fit)
+        return self._once(("maps", kind, *sorted(classes)), fit)
+
+    def probe(self) -> Tensor:
+        """Return which test images the maps and the numbers about drift are of."""
+        return self.maps("pca")[next(iter(self.runs))].indices
+
+    def separable(self, task: int = 0) -> bool:
+        """Return whether a task has classes to tell apart: at least two with two test images."""
+        return int((self.labels[self.tasks == task].bincount() > 1).sum()) >= 2
+
+    def few_classes(self, task: int = 0, n: int = FEW) -> list[int]:
+        """Return labels of a few classes of a task, those best separated under the first run's network after it.
+
+        Raises:
+            ValueError: if there is no such task, no run has learnt it, or under two of its classes have two images.
+        """
+
+        def choose() -> list[int]:
+            learnt = [name for name, run in self.runs.items() if run.tasks_learnt > task >= 0]
+            if not learnt:
+                raise ValueError(f"task is {task}; expected one that a run has learnt, of 0 to {self.n_tasks - 1}")
+            candidates = self.labels[self.tasks == task].unique().tolist()
+            return best_separated(self.snapshots(learnt[0])[task], self.labels, candidates, n=n)
+
+        return self._once(("few classes", task, n), choose)
+
+    def planes(self, classes: Sequence[int] | None = None) -> dict[str, Plane]:
+        """Return for each run the plane of a few classes under its network after the task that taught them.
+
+        Args:
+            classes: labels of one task; default `few_classes()`.
+
+        Raises:
+            ValueError: if they are of several tasks, a run has not learnt that task, or as `maps.first_plane` does.
+        """
+        chosen = self.few_classes() if classes is None else sorted(classes)
+        of_tasks = {int(self.tasks[self.labels == k].min()) for k in chosen if k in self.labels}
+        if len(of_tasks) > 1:
+            raise ValueError(
+                f"classes are of tasks {', '.join(map(str, sorted(of_tasks)))}; expected those of one task"
+            )
+        task = min(of_tasks, default=0)
+        return self._once(
+            ("planes", *chosen),
+            lambda: {name: first_plane(self.snapshots(name), self.labels, chosen, after=task) for name in self.runs},
+        )
 
     def drift_table(self, name: str) -> list[dict[str, Any]]:
         """Return the drift between each pair of snapshots on the maps' sample, see `drift.displacement_table`."""
 
         def measure() -> list[dict[str, Any]]:
-            probe = self.maps("pca")[name].indices
+            probe = self.probe()
             return drift.displacement_table([x[probe] for x in self.snapshots(name)], self.labels[probe])
 
         return self._once(("drift", name), measure)

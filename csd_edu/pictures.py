@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from csd_edu import plots
 from csd_edu.comparison import METRICS, Comparison
+from csd_edu.maps import Map, Plane
 from csd_edu.metrics import PROTOCOLS
 from csd_edu.plots import Shown
 
@@ -54,12 +55,53 @@ def neighbors(comparison: Comparison, query: int, after: int, k: int = 8) -> go.
     return plots.retrieval_strips(rows, title=title, subtitle=[_about(comparison, query)])
 
 
-def drift_map(
-    comparison: Comparison, kind: str = "umap", *, color: str = "task", trails: bool = True, columns: int | None = None
+def first_plane(
+    comparison: Comparison, classes: Sequence[int] | None = None, *, after: Sequence[int] | None = None
 ) -> go.Figure:
-    """Return the maps of all runs, side by side, with a slider over the tasks."""
-    maps = comparison.maps(kind)
-    probe = next(iter(maps.values())).indices
+    """Return what becomes of a few classes of one task in the plane that separated them when they had been learnt.
+
+    Args:
+        comparison: of runs that have all learnt that task.
+        classes: their labels; default the best separated ones of task 0.
+        after: tasks, a column for each; default the first, the middle and the last.
+    """
+    planes = comparison.planes(classes)
+    n_candidates = None
+    if classes is None:
+        n_candidates = len(comparison.labels[comparison.tasks == 0].unique())
+    return plots.first_plane(planes, classes=comparison.classes, after=after, n_candidates=n_candidates)
+
+
+def drift_map(
+    comparison: Comparison,
+    kind: str = "umap",
+    *,
+    color: str = "task",
+    classes: Sequence[int] | None = None,
+    others: str = "grey",
+    trails: bool = True,
+    columns: int | None = None,
+) -> go.Figure:
+    """Return the maps of all runs, side by side, with a slider over the tasks.
+
+    Args:
+        comparison: of the runs.
+        kind: "pca", "umap" (snapshot by snapshot), "umap together", or "plane": of a few classes, in their colours.
+        color: "task", "class", or "found".
+        classes: labels of a few classes to have in colour, whatever `color`; for "plane" those of the plane.
+        others: the points of other classes than these: "grey" or "hidden".
+        trails: draw a line to each point from where it was one task before.
+        columns: panels in a row.
+    """
+    maps: Mapping[str, Map | Plane]
+    if kind == "plane":
+        planes = comparison.planes(classes)
+        classes = next(iter(planes.values())).classes.tolist()
+        maps = planes
+    else:
+        maps = comparison.maps(kind, classes or ())
+    probe = maps[next(iter(maps))].indices
+    color = color if classes is None else "class"
     found = {name: comparison.ranks(name)[:, probe] == 1 for name in comparison.runs} if color == "found" else None
     return plots.drift_map(
         maps,
@@ -67,6 +109,8 @@ def drift_map(
         comparison.tasks[probe],
         classes=comparison.classes,
         color=color,
+        shown=classes,
+        others=others,
         found=found,
         trails=trails,
         columns=columns,

@@ -9,6 +9,7 @@ from csd_edu.plots.curves import classification_beside_retrieval, curves_over_ta
 from csd_edu.plots.falls import forgetting_and_crowding
 from csd_edu.plots.maps import drift_map, turn
 from csd_edu.plots.matrices import drift_matrices, task_matrices
+from csd_edu.plots.planes import first_plane
 from csd_edu.plots.search import Shown, pair_similarities, retrieval_strips
 from csd_edu.plots.seeds import per_seed
 from csd_edu.plots.simple import bars, lines, points
@@ -50,6 +51,7 @@ __all__ = [
     "drift_matrices",
     "finished",
     "forgetting_and_crowding",
+    "first_plane",
     "label",
     "lines",
     "loss_terms",

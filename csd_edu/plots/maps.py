@@ -12,8 +12,9 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from csd_edu.maps import LIMITS, Map
+from csd_edu.maps import LIMITS, Map, Plane
 from csd_edu.plots.curves import some
+from csd_edu.plots.places import cloud, further_out, mean_mark, rims, rounded, seen, window, window_axis
 from csd_edu.plots.style import (
     BLACK,
     BLUE,
@@ -30,12 +31,13 @@ from csd_edu.plots.style import (
 )
 
 HEIGHT = 420  # of a panel, in pixels
-NUMBERS, PLAYER = 50, 105  # pixels under the panels: numbers; buttons and slider
+NUMBERS, PLAYER = 68, 105  # pixels under the panels: numbers; buttons and slider
 
 # 7 colours and 8 symbols come together again after 56 turns.
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BLACK)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "hourglass")
 COLOR_BY = ("task", "class", "found")
+OTHERS = ("grey", "hidden")
 FEW = 12  # classes that the legend can name
 
 
@@ -49,6 +51,7 @@ class Look(NamedTuple):
 
 FOUND, NOT_FOUND = Look(GREEN, "circle"), Look(VERMILION, "circle-open")
 TO_COME = Look(GREY, "circle-open", 0.4)
+OTHER = Look(GREY, "circle", 0.25)
 
 # The points have their colours by number: plotly takes half as long to check them, and the figure is smaller.
 PALETTE = (*COLORS, GREY)
@@ -61,12 +64,14 @@ BY_NUMBER = {
 
 
 def drift_map(
-    maps: Mapping[str, Map],
+    maps: Mapping[str, Map | Plane],
     labels: Tensor,
     tasks: Tensor,
     *,
     classes: Sequence[str],
     color: str = "task",
+    shown: Sequence[int] | None = None,
+    others: str = "grey",
     found: Mapping[str, Tensor] | None = None,
     after: int | None = None,
     selected: int | None = None,
@@ -78,15 +83,21 @@ def drift_map(
     """Return a map for each run, side by side, with a slider that moves every point from task to task.
 
     Maps of one plane have common axes, fixed over all snapshots. In each panel are three traces, told by their `meta`:
-    "trails", "points" (customdata: which of the N) and "selected"; then come those of the legend. The frames, one for
-    each snapshot, hold all that changes, and for every `color` the traces are the same in number and order.
+    "trails", "points" (customdata: which of the N) and "selected"; then come those of the legend, and with `shown`
+    those of its classes, "ellipse", "way" and "mean". The frames, one for each snapshot, hold all that changes, and for
+    every `color` the traces are the same in number and order. Points far out are drawn at the border, with a dark rim,
+    and counted.
 
     Args:
-        maps: for each run its map, all of the same N images; a run that has learnt fewer tasks stays where it is.
+        maps: for each run its map, or its plane, all of the same N images; a run that has learnt fewer tasks stays
+            where it is.
         labels: (N,) integers, the class of each point.
         tasks: (N,) integers, the task of each point.
         classes: the class names, in the order of the labels.
         color: "task", "class", or "found" for what the search finds after each task.
+        shown: labels of a few classes to have in colour, with an ellipse for each, and its mean with the way that it
+            went; for color "class" only. Default: all alike.
+        others: the points of other classes than those shown: "grey" or "hidden".
         found: for "found", by run a (T, N) bool such as `metrics.query_ranks(…) == 1`.
         after: the snapshot shown first; default the last.
         selected: a point to ring, 0 to N − 1.
@@ -98,8 +109,9 @@ def drift_map(
     Raises:
         ValueError: if there is no map, lengths or images don't fit, or an option is unknown or out of range.
     """
-    n_snapshots = max(len(made.points) for made in some("map", maps).values())
+    n_snapshots = max(made.first + len(made.points) for made in some("map", maps).values())
     n_tasks = _checked(maps, labels, tasks, classes, color, found, task_names)
+    _check_shown(shown, others, color, labels)
     after = n_snapshots - 1 if after is None else after
     for what, value, end in (("after", after, n_snapshots), ("selected", selected, len(labels))):
         if value is not None and not 0 <= value < end:
@@ -110,14 +122,25 @@ def drift_map(
     rows = math.ceil(len(maps) / columns)
     height = HEIGHT * rows + 90 * (rows - 1)
 
-    looks, legend = _looks(color, labels.tolist(), tasks.tolist(), classes, n_tasks, task_names)
-    shown = {
-        name: _per_snapshot(looks, tasks, len(made.points), found[name] if found and color == "found" else None)
-        for name, made in maps.items()
+    looks, legend = _looks(color, labels.tolist(), tasks.tolist(), classes, n_tasks, task_names, shown)
+    windows = _windows(maps)
+    in_window = {name: seen(made.points, *windows[name]) for name, made in maps.items()}
+    markers = {
+        name: _per_snapshot(looks, tasks, made.first, found[name] if found and color == "found" else None, outside)
+        for (name, made), (_, outside) in zip(maps.items(), in_window.values(), strict=True)
     }
-    places = {name: _rounded(made.points) for name, made in maps.items()}
+    gone = torch.zeros_like(labels, dtype=torch.bool)
+    if shown is not None and others == "hidden":
+        gone = ~torch.isin(labels, torch.tensor(shown))
+    places = {name: _places(points, gone) for name, (points, _) in in_window.items()}
+    still = torch.zeros_like(gone) if shown is None else ~torch.isin(labels, torch.tensor(shown))
     frames = [
-        [trace for name in maps for trace in _panel(places[name], shown[name], t, selected)] for t in range(n_snapshots)
+        [trace for name in maps for trace in _panel(places[name], markers[name], t - maps[name].first, selected, still)]
+        for t in range(n_snapshots)
+    ]
+    moving_classes = [
+        [trace for name in maps for trace in _of_classes(maps[name], windows[name], labels, tasks, shown or (), t)]
+        for t in range(n_snapshots)
     ]
     spacing = {"horizontal_spacing": 0.04 / columns, "vertical_spacing": 90 / height}
     figure = make_subplots(rows, columns, subplot_titles=[f"<b>{label(name, 30)}</b>" for name in maps], **spacing)
@@ -132,17 +155,27 @@ def drift_map(
         marker = {"color": look.color, "symbol": look.symbol, "opacity": look.opacity, "size": 10}
         dummy = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "meta": {"role": "legend"}}
         traces.append({"type": "scatter", **dummy, "name": name, "marker": marker, "showlegend": bool(name)})
+    begin = len(traces)
+    traces += _class_traces(maps, shown or (), classes, moving_classes[after])
     figure.add_traces(traces)
-    _fix_axes(figure, maps)
+    _fix_axes(figure, maps, windows)
 
     heads = [head.to_plotly_json() for head in figure.layout.annotations]
-    texts = [[*heads, *_numbers(maps, t)] for t in range(n_snapshots)]
+    outsides = {name: outside & ~gone for name, (_, outside) in in_window.items()}
+    texts = [[*heads, *_numbers(maps, outsides, t)] for t in range(n_snapshots)]
+    changing = [*range(3 * len(maps)), *range(begin, len(traces))]
     figure.frames = [
-        {"name": str(t), "data": frames[t], "traces": list(range(3 * len(maps))), "layout": {"annotations": texts[t]}}
+        {
+            "name": str(t),
+            "data": [*frames[t], *moving_classes[t]],
+            "traces": changing,
+            "layout": {"annotations": texts[t]},
+        }
         for t in range(n_snapshots)
     ]
     figure.layout.annotations = texts[after]
-    finished(figure, title, _subtitle(maps, trails, color == "class" and len(classes) > FEW), height)
+    many = color == "class" and shown is None and len(classes) > FEW
+    finished(figure, title, _subtitle(maps, trails, many, shown), height)
     if n_snapshots > 1:
         _add_controls(figure, [_task(t, task_names) for t in range(n_snapshots)], after, height)
     figure.update_layout(
@@ -155,7 +188,7 @@ def drift_map(
 
 
 def _checked(
-    maps: Mapping[str, Map],
+    maps: Mapping[str, Map | Plane],
     labels: Tensor,
     tasks: Tensor,
     classes: Sequence[str],
@@ -192,12 +225,29 @@ def _checked(
                 raise ValueError(
                     f"found has {what} for {name!r}; expected bool of shape {wanted}, as query_ranks(…) == 1 gives it"
                 )
-    n_tasks = max(int(tasks.max()) + 1, *(len(made.points) for made in maps.values()))
+    n_tasks = max(int(tasks.max()) + 1, *(made.first + len(made.points) for made in maps.values()))
     if int(tasks.min()) < 0:
         raise ValueError(f"tasks are {int(tasks.min())} to {int(tasks.max())}; expected 0, 1, …")
     if task_names is not None and len(task_names) < n_tasks:
         raise ValueError(f"there are {len(task_names)} task names; expected {n_tasks}, one for each task")
     return n_tasks
+
+
+def _check_shown(shown: Sequence[int] | None, others: str, color: str, labels: Tensor) -> None:
+    """Raise a ValueError if the classes to show are not some of those on the maps."""
+    if others not in OTHERS:
+        raise ValueError(f"others is {others!r}; expected {' or '.join(map(repr, OTHERS))}")
+    if shown is None:
+        return
+    if color != "class":
+        raise ValueError(f"color is {color!r}; expected 'class' to have a few classes in colour")
+    there = set(labels.tolist())
+    strange = [k for k in shown if k not in there]
+    if strange or not 1 <= len(shown) <= FEW or len(set(shown)) < len(shown):
+        raise ValueError(
+            f"shown is {list(shown)}; expected 1 to {FEW} labels of classes on the map, each once"
+            + (f", where {strange[0]} is not" if strange else "")
+        )
 
 
 def _task(task: int, names: Sequence[str] | None) -> str:
@@ -216,8 +266,13 @@ def _looks(
     classes: Sequence[str],
     n_tasks: int,
     task_names: Sequence[str] | None,
+    shown: Sequence[int] | None,
 ) -> tuple[list[Look], list[tuple[str, Look]]]:
     """Return the look of each point once its task is learnt, and names and looks for the legend."""
+    if shown is not None:
+        of = {k: turn(nth) for nth, k in enumerate(shown)}
+        rest = [("other classes", OTHER)] * any(k not in of for k in labels) + [("of a task to come", TO_COME)]
+        return [of.get(k, OTHER) for k in labels], [*((label(classes[k], 20), look) for k, look in of.items()), *rest]
     few = len(classes) <= FEW
     if color == "task":
         looks = [turn(task) for task in tasks]
@@ -231,37 +286,109 @@ def _looks(
     return looks, [*legend, ("of a task to come", TO_COME), *[("", TO_COME)] * (n_entries - len(legend))]
 
 
-def _per_snapshot(looks: Sequence[Look], tasks: Tensor, n_snapshots: int, found: Tensor | None) -> list[dict[str, Any]]:
-    """Return for each snapshot the marker of all points: colours, symbols, opacities."""
+def _per_snapshot(
+    looks: Sequence[Look], tasks: Tensor, first: int, found: Tensor | None, outside: Tensor
+) -> list[dict[str, Any]]:
+    """Return for each snapshot the marker of all points: colours, symbols, opacities, and rims if some are far out."""
     markers = []
-    for t in range(n_snapshots):
+    for t, far in enumerate(outside):
         now = list(looks)
         for i in [] if found is None else (~found[t]).nonzero().flatten().tolist():
             now[i] = NOT_FOUND
-        for i in (tasks > t).nonzero().flatten().tolist():
+        for i in (tasks > first + t).nonzero().flatten().tolist():
             # Open and filled have one outline; between others plotly's transition would pass through broken paths.
             now[i] = TO_COME._replace(symbol=now[i].symbol.removesuffix("-open") + "-open")
         colors = torch.tensor([PALETTE.index(look.color) for look in now], dtype=torch.uint8).numpy()
         symbols, opacities = [look.symbol for look in now], [look.opacity for look in now]
-        markers.append({"color": colors, "symbol": symbols, "opacity": opacities})
+        marker = {"color": colors, "symbol": symbols, "opacity": opacities}
+        markers.append(marker | ({"line": rims(far)} if outside.any() else {}))
     return markers
 
 
-def _rounded(points: Tensor) -> list[list[list[float]]]:
-    """Return points (T, N, 2) as (T, 2, N) of three decimals, finer than a pixel and short when written."""
-    plain: list[list[list[float]]] = ((points.double() * 1000).round() / 1000).transpose(1, 2).tolist()
+def _windows(maps: Mapping[str, Map | Plane]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return for each run the corners of the window that maps of its plane have in common, over all snapshots."""
+    planes: dict[str, list[Tensor]] = {}
+    for made in maps.values():
+        planes.setdefault(made.plane, []).append(made.points.flatten(0, 1))
+    of_planes = {plane: window(torch.cat(points)) for plane, points in planes.items()}
+    return {name: of_planes[made.plane] for name, made in maps.items()}
+
+
+def _places(points: Tensor, gone: Tensor) -> list[list[list[float | None]]]:
+    """Return points (T, N, 2) as (T, 2, N), with nothing for those that are gone (N,)."""
+    plain: list[list[list[float | None]]] = rounded(points)
+    for i in gone.nonzero().flatten().tolist():
+        for snapshot in plain:
+            snapshot[0][i] = snapshot[1][i] = None
     return plain
 
 
-def _panel(
-    places: Sequence[list[list[float]]], markers: Sequence[dict[str, Any]], t: int, selected: int | None
+def _of_classes(
+    made: Map | Plane, corners: tuple[Tensor, Tensor], labels: Tensor, tasks: Tensor, shown: Sequence[int], t: int
 ) -> list[dict[str, Any]]:
-    """Return what changes in the three traces of a panel from snapshot to snapshot; the last one stays."""
+    """Return what changes after task t in the three traces of each class shown: ellipse, mean's way, mean."""
+    traces = []
+    now = min(t - made.first, len(made.points) - 1)
+    for nth, k in enumerate(shown):
+        own, color = labels == k, turn(nth).color
+        begin = max(0, int(tasks[own][0]) - made.first)  # the snapshot after which the class is learnt
+        means = made.means[:, made.classes == k][:, 0] if isinstance(made, Plane) else made.points[:, own].mean(dim=1)
+        means = seen(means[begin : max(0, now + 1)], *corners)[0]  # (≤ T, 2)
+        x, y = rounded(means)
+        ellipse = cloud(seen(made.points[now, own], *corners)[0] if len(x) else means, color)
+        traces += [
+            {"type": "scatter", "x": ellipse["x"], "y": ellipse["y"]},
+            {"type": "scatter", "x": x or [None], "y": y or [None]},
+            {"type": "scatter", "x": x[-1:] or [None], "y": y[-1:] or [None]},
+        ]
+    return traces
+
+
+def _class_traces(
+    maps: Mapping[str, Map | Plane],
+    shown: Sequence[int],
+    classes: Sequence[str],
+    moving: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return the traces of the classes shown, by run, with what they have at one snapshot."""
+    traces: list[dict[str, Any]] = []
+    for k, run in enumerate(maps):
+        for nth, of in enumerate(shown):
+            look = turn(nth)
+            line = {"color": look.color, "width": 1.5}
+            fixed = {
+                "ellipse": cloud(torch.empty(0, 2), look.color),
+                "way": {"mode": "lines+markers", "line": line, "marker": {"color": "white", "size": 5, "line": line}},
+                "mean": {"mode": "markers", "marker": mean_mark(look.color, look.symbol)},
+            }
+            for role, options in fixed.items():
+                axes = {"xaxis": f"x{k + 1 if k else ''}", "yaxis": f"y{k + 1 if k else ''}"}
+                about = {"name": label(classes[of]), "meta": {"role": role, "run": label(run)}, "showlegend": False}
+                traces.append({**options, **moving[len(traces)], "hoverinfo": "skip", **about, **axes})
+    return traces
+
+
+def _panel(
+    places: Sequence[list[list[float | None]]],
+    markers: Sequence[dict[str, Any]],
+    t: int,
+    selected: int | None,
+    still: Tensor,
+) -> list[dict[str, Any]]:
+    """Return what changes in the three traces of a panel from snapshot to snapshot; the last one stays.
+
+    Before the first one, t < 0, nothing is there. Those that are still (N,) have no trail.
+    """
+    if t < 0:
+        nowhere: list[list[float | None]] = [[None] * len(places[0][0])] * 2
+        return _panel([nowhere], markers[:1], 0, None, still)
     now, before = min(t, len(places) - 1), max(0, min(t - 1, len(places) - 1))
     trails: list[list[float | None]] = []
     for old, new in zip(places[before], places[now], strict=True):  # x, y
         line: list[float | None] = [None] * (3 * len(new))
         line[::3], line[1::3] = old, new
+        for i in still.nonzero().flatten().tolist():
+            line[3 * i] = line[3 * i + 1] = None
         trails.append(line)
     ring: list[list[float | None]] = [[None if selected is None else values[selected]] for values in places[now]]
     x, y = places[now]
@@ -305,41 +432,39 @@ def _fixed(
     }
 
 
-def _fix_axes(figure: go.Figure, maps: Mapping[str, Map]) -> None:
-    """Give maps of one plane common ranges, which hold all snapshots, with one scale for both directions."""
+def _fix_axes(figure: go.Figure, maps: Mapping[str, Map | Plane], windows: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Give maps of one plane common ranges, for all snapshots, with one scale for both directions."""
     leaders: dict[str, int] = {}
-    for k, made in enumerate(maps.values()):
+    for k, (name, made) in enumerate(maps.items()):
         leader = leaders.setdefault(made.plane, k)
-        points = torch.cat([other.points.flatten(0, 1) for other in maps.values() if other.plane == made.plane])
-        low, high = points.min(dim=0).values, points.max(dim=0).values
+        low, high = windows[name]
         margin = 0.04 * max(float((high - low).max()), 1e-3)
         for direction in (0, 1):
             axis = figure.layout[f"{'xy'[direction]}axis{k + 1 if k else ''}"]
-            axis.update(range=[float(low[direction]) - margin, float(high[direction]) + margin])
-            axis.update(showticklabels=False, showgrid=False, showline=True, linecolor=GRID, mirror=True)
+            axis.update(window_axis(float(low[direction]), float(high[direction]), margin))
+            axis.update(showline=True, linecolor=GRID, mirror=True)
             if leader < k:
                 axis.update(matches=f"{'xy'[direction]}{leader + 1 if leader else ''}")
             elif direction == 1:
                 axis.update(scaleanchor=f"x{k + 1 if k else ''}")
 
 
-def _numbers(maps: Mapping[str, Map], t: int) -> list[dict[str, Any]]:
-    """Return for each panel the text under it: how far the map can be trusted at snapshot t."""
+def _numbers(maps: Mapping[str, Map | Plane], outsides: Mapping[str, Tensor], t: int) -> list[dict[str, Any]]:
+    """Return for each panel the text under it: how good the map is after task t, or what it tells."""
     notes = []
-    for k, made in enumerate(maps.values()):
-        now = min(t, len(made.points) - 1)
-        trust, kept = float(made.trustworthiness[now]), float(made.neighbors_kept[now])
-        text = "trustworthiness –<br>neighbours kept –"
-        if not math.isnan(trust):
-            text = f"trustworthiness {trust:.2f}<br>neighbours kept {100 * kept:.0f} %"
-        text += f" (task {now}, its last)" * (now < t)
+    for k, (name, made) in enumerate(maps.items()):
+        now = min(t - made.first, len(made.points) - 1)
+        text = "its classes are not learnt yet"
+        if now >= 0:
+            text = made.told(now) + f" (task {made.first + now}, its last)" * (made.first + now < t)
+            text += further_out(outsides[name][now])
         axis = str(k + 1) if k else ""
         place = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": 0.5, "y": 0, "yshift": -4}
         notes.append({"text": text, "font": {"size": 14, "color": GREY}, "showarrow": False, "yanchor": "top", **place})
     return notes
 
 
-def _subtitle(maps: Mapping[str, Map], trails: bool, many: bool) -> list[str]:
+def _subtitle(maps: Mapping[str, Map | Plane], trails: bool, many: bool, shown: Sequence[int] | None) -> list[str]:
     """Return how to read the map and what it cannot show, in lines that fit."""
     planes: dict[str, list[str]] = {}
     for name, made in maps.items():
@@ -347,10 +472,14 @@ def _subtitle(maps: Mapping[str, Map], trails: bool, many: bool) -> list[str]:
     text = ["Each point is a test image" + (", with a line from where it lay one task before." if trails else ".")]
     if many:
         text.append(f"{len(COLORS)} colours and {len(SYMBOLS)} symbols take turns: point at one for its class.")
+    if shown is not None:
+        text.append("Large: the mean of a class, with its way so far; its ellipse holds 68 % of a normal cloud.")
+    kinds = {made.kind for made in maps.values()}
     for names in planes.values():
         if len(names) > 1:
             listed = f"{', '.join(names[:-1])} and {names[-1]}"
-            text.append(f"The runs {listed} share one map: their positions can be compared.")
+            begin = "begin with one map" if kinds == {"umap"} else "share one map"
+            text.append(f"The runs {listed} {begin}: their positions can be compared.")
         elif len(planes) > 1:
             text.append(f"{names[0]} has a map of its own: compare no positions with the others.")
     text += [LIMITS[kind] for kind in dict.fromkeys(made.kind for made in maps.values())]

@@ -30,13 +30,19 @@ MAPS = (
     "<p>Press play, or move the slider: each point is a test image, and follows its feature from task to task.\n"
     "Which runs keep the tasks apart, and which press them together?</p>\n"
 )
+TITLES = {
+    "pca": "PCA map",
+    "umap": "UMAP map, snapshot by snapshot",
+    "umap together": "UMAP map of all snapshots together",
+}
 MAPPED = 4  # runs on the maps and in the strips, at most
+FIRST = 3  # runs in the first figure, if there are not those to be expected
 LOST, KEPT = 3, 2  # queries shown
 AS_RELEASED = {"csd": "as released: all weights 1"}
 RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 
 
-def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] = ("pca", "umap")) -> Path:
+def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] = ("plane", "pca", "umap")) -> Path:
     """Write one self-contained HTML file about runs that learnt the same data in tasks of the same sizes.
 
     Maps are fitted once and kept in the folder of the first run, see `csd_edu.maps.cached_maps`; UMAP takes a while,
@@ -45,7 +51,8 @@ def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] =
     Args:
         runs: in the order in which to show them; an unfinished one with the tasks it has learnt.
         path: the file to write; folders on the way are made.
-        maps: kinds of drift maps, "pca" and "umap"; () for none.
+        maps: pictures of the features: "plane", of a few classes, at the top; and of the kinds of drift map, "pca",
+            "umap" (snapshot by snapshot) and "umap together"; () for none.
 
     Returns:
         The path.
@@ -58,7 +65,7 @@ def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] =
     check_comparable(runs)
     unknown = [kind for kind in maps if kind not in LIMITS]
     if unknown:
-        raise ValueError(f"there is no map {unknown[0]!r}; expected {' and '.join(map(repr, LIMITS))}, or none")
+        raise ValueError(f"there is no map {unknown[0]!r}; expected {', '.join(map(repr, LIMITS))}, or none")
     path = Path(path)
     page = _filled("page.html", **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,15 +288,34 @@ def _of_each_image(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, st
     left_out = f"<p>Left out here: {_names(others)}, with the classes in another order.</p>" if others else ""
     if all(runs[name].tasks_learnt < 2 for name in names):
         only = "<p>Only one task is learnt so far: nothing has moved, and nothing is lost yet.</p>"
-        return {"drift": only + left_out, "queries": only + left_out}
+        return {"plane": "", "drift": only + left_out, "queries": only + left_out}
     comparison = Comparison([runs[name] for name in names], names=names)
     few = comparison
     if len(names) > MAPPED:
         few = Comparison([runs[name] for name in names[:MAPPED]], names=names[:MAPPED])
     return {
-        "drift": _drift(comparison, few, maps) + left_out,
+        "plane": _plane(comparison) if "plane" in maps and comparison.separable() else "",
+        "drift": _drift(comparison, few, [kind for kind in maps if kind != "plane"]) + left_out,
         "queries": _queries(comparison, few) + left_out,
     }
+
+
+def _plane(comparison: Comparison) -> str:
+    """Return the first figure of the page: a few classes, in the plane that the first network told them apart in."""
+    shown = Comparison([comparison.runs[name] for name in _rivals(list(comparison.runs))])
+    wide = pictures.first_plane(shown)
+    ends = sorted({0, max(run.tasks_learnt for run in shown.runs.values()) - 1})
+    small = pictures.first_plane(shown, after=ends)
+    for figure in (wide, small):
+        figure.layout.title.subtitle.text = figure.layout.title.subtitle.text.replace("<br>", " ")
+    return _drawn(wide, small)
+
+
+def _rivals(names: Sequence[str]) -> list[str]:
+    """Return the runs to set against each other first: fine-tuning, LwF and CSD, tuned if there are such."""
+    of = {base: [name for name in names if plots.method_of(name) == base] for base in ("finetune", "lwf", "csd")}
+    found = [max(same, key=lambda name: "=" in name) for same in of.values() if same]
+    return found if len(found) > 1 else list(names[:FIRST])
 
 
 def _drift(comparison: Comparison, few: Comparison, maps: Sequence[str]) -> str:
@@ -311,10 +337,14 @@ def _drift(comparison: Comparison, few: Comparison, maps: Sequence[str]) -> str:
 
 
 def _map(comparison: Comparison, kind: str) -> str:
-    wide, small = (pictures.drift_map(comparison, kind, columns=k) for k in (min(2, len(comparison.runs)), 1))
+    """Return a map of all classes; on that of each snapshot by itself, a few classes are followed."""
+    classes = comparison.few_classes() if kind == "umap" and comparison.separable() else None
+    wide, small = (
+        pictures.drift_map(comparison, kind, classes=classes, columns=k) for k in (min(2, len(comparison.runs)), 1)
+    )
     below = wide.layout.title.subtitle
     below.text = below.text.replace("<br>", " ")  # one text, in lines for a figure by itself
-    return _drawn(wide, small, title=f"{kind.upper()} map")
+    return _drawn(wide, small, title=TITLES[kind])
 
 
 def _drift_rows(name: str, table: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
