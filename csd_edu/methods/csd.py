@@ -13,9 +13,7 @@ from csd_edu.methods.step import Step, Tensor
     terms={"csd": Term("contrastive supervised distillation of the features", Look("#009E73", "circle"))},
     begins_as="finetune",
 )
-def csd(
-    step: Step, weight: float = 1.0, temperature: float = 0.07, distillation: float = 1.0
-) -> dict[str, Tensor]:
+def csd(step: Step, weight: float = 1.0, temperature: float = 0.07, distillation: float = 1.0) -> dict[str, Tensor]:
     """Contrastive Supervised Distillation: LwF, and contrast the student's features with the teacher's by class.
 
     All weights are 1 as released; `distillation` is that of the answers.

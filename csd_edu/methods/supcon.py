@@ -15,9 +15,7 @@ from csd_edu.methods.step import Step, Tensor
     control="what the contrast among the students gives by itself",
     begins_as="finetune",
 )
-def supcon(
-    step: Step, weight: float = 1.0, temperature: float = 0.07, distillation: float = 0.0
-) -> dict[str, Tensor]:
+def supcon(step: Step, weight: float = 1.0, temperature: float = 0.07, distillation: float = 0.0) -> dict[str, Tensor]:
     """CSD with the teacher's features left out of its contrast: the control that removes just this part.
 
     Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
