@@ -166,7 +166,8 @@ SLIPS = {
     comparison | -log_p[positive].mean() => -log_p[~positive].mean() if (~positive).any() else log_p.sum() * 0
     `t` for `s` | candidates @ s[i] => candidates @ t[i]
     a part missing | torch.cat([s[others], t])
-        => torch.cat([s[others], t[others]]) | torch.cat([labels[others], labels]) => torch.cat([labels[others], labels[others]])
+        => torch.cat([s[others], t[others]])
+        | torch.cat([labels[others], labels]) => torch.cat([labels[others], labels[others]])
     the first anchor only | torch.stack(losses).mean() => losses[0]
     the last anchor only | torch.stack(losses).mean() => losses[-1]
     the first anchor only | losses.append( => return (
@@ -200,9 +201,12 @@ SLIPS = {
     another reduction | ((x.T @ y) ** 2).sum() => ((x.T @ y) ** 2).mean()
     `below_x` for `below_y` | below_x * below_y => below_x * below_x
     ? | x - x.mean(dim=0)
-        => (x - x.mean(dim=0)) / x.norm() | y - y.mean(dim=0) => (y - y.mean(dim=0)) / y.norm() | ((x.T @ x) ** 2).sum().sqrt() => 1
+        => (x - x.mean(dim=0)) / x.norm()
+        | y - y.mean(dim=0) => (y - y.mean(dim=0)) / y.norm()
+        | ((x.T @ x) ** 2).sum().sqrt() => 1
     rows scaled to length 1 | x - x.mean(dim=0)
-        => F.normalize(x) - F.normalize(x).mean(dim=0) | y - y.mean(dim=0) => F.normalize(y) - F.normalize(y).mean(dim=0)
+        => F.normalize(x) - F.normalize(x).mean(dim=0)
+        | y - y.mean(dim=0) => F.normalize(y) - F.normalize(y).mean(dim=0)
     rows scaled instead of columns centred | x - x.mean(dim=0) => F.normalize(x) | y - y.mean(dim=0) => F.normalize(y)
     """),
     "neighbor_overlap": entries("""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from csd_edu import check
-from csd_edu.check import own
+from csd_edu.check import own, running
 from csd_edu.check.slips import slips
 from tests.answers import RIGHT, checked, edited, function, passes
 from tests.mutants import EXERCISES_WITH_MUTANTS, as_text, mutants, tally
@@ -20,10 +20,12 @@ from tests.variants import VARIANTS
 pytestmark = [pytest.mark.usefixtures("progress_file", "one_thread"), pytest.mark.filterwarnings("ignore")]
 
 OF_SLIPS = [(name, mistake, changes) for name, found in SLIPS.items() for mistake, changes in found]
+EVERY_FOURTH = [pytest.param(*slip, marks=[pytest.mark.slow] * (k % 4 > 0)) for k, slip in enumerate(OF_SLIPS)]
 
 
-@pytest.mark.parametrize(("name", "mistake", "changes"), OF_SLIPS)
-def test_slips_are_refused_and_named(name, mistake, changes):
+@pytest.mark.parametrize(("name", "mistake", "changes"), EVERY_FOURTH)
+def test_slips_are_refused_and_named(name, mistake, changes, monkeypatch):
+    monkeypatch.setattr(running, "REPAIR_LIMIT", 60.0)  # on a busy computer, too
     verdict = checked(name, edited(RIGHT[name], *changes))
     assert not verdict.passed
     assert verdict.mistake == (None if mistake == "?" else mistake), verdict
@@ -52,7 +54,7 @@ def test_every_mutant_is_refused_or_equivalent():
     print(as_text(tallies))
     assert {name: found.holes for name, found in tallies.items() if found.holes} == {}
     assert sum(found.refused for found in tallies.values()) > 1400
-    assert sum(found.named for found in tallies.values()) > 0.7 * sum(found.refused for found in tallies.values())
+    assert sum(found.named for found in tallies.values()) > 0.85 * sum(found.refused for found in tallies.values())
 
 
 def test_a_hole_is_found():
@@ -112,26 +114,22 @@ def test_an_error_of_pytorch_is_no_stub():
 @pytest.mark.parametrize(
     ("name", "f", "words"),
     [
-        ("lost_queries", lambda found, tasks: found[0] and not found[-1], "Between masks and is &"),
+        ("lost_queries", lambda found, *_: found[0] and not found[-1], "Between masks and is &"),
         ("lost_queries", lambda found, tasks: found[tasks, torch.arange(len(tasks))] - found[-1], "there is no minus"),
         ("forgetting", lambda m: max(row[1] for row in m) - m[-1][1] + m[0][2], "counts from 0"),
         ("first_and_last", lambda m, j: (m[0, j], m[-1, j]), "and not matrix[i, j]"),
         ("temperature_softmax", lambda z, t: (z / t - (z / t).max(dim=1)).exp(), "values and indices"),
         ("temperature_softmax", lambda z, t: z.exp / t, "pair of brackets is missing"),
         ("search", lambda q, g, k: (q @ g).topk(k).indices, "A @ B.T"),
-        (
-            "recall_at_k",
-            lambda q, ql, g, gl, k, e=False: (ql == gl[(q @ g.T).topk(k).indices]).mean(),
-            "x.float() first|fit",
-        ),
+        ("linear_cka", lambda x, y: float((x > 0).mean() + y.sum()), "x.float() first"),
         ("paired_difference", lambda a, b: list(a) - list(b), "does not compute with whole lists"),
-        ("csd", lambda s, t, y, tau: s.detach().numpy().mean() / 0, "|".join(["", "divided"])),
-        ("triplet", lambda x, y, margin: torch.stack([]), "of nothing was asked"),
+        ("csd", lambda s, *_: s.sum() * (1 / 0), "divided by a number that can be 0"),
+        ("triplet", lambda *_: torch.stack([]), "of nothing was asked"),
         ("linear_cka", lambda x, y: float(x.T @ y), "take a single number"),
     ],
 )
 def test_errors_in_words_of_the_subject(name, f, words):
-    assert re.search(words, checked(name, f).message)
+    assert words in checked(name, f).message
 
 
 # What passed before, or was told wrongly.
@@ -155,10 +153,10 @@ def test_return_inside_of_the_if():
 
 
 def test_a_pair_in_the_place_of_two_numbers():
-    verdict = checked("paired_difference", lambda a, b: (0.1, (0.2, 0.3)))
+    verdict = checked("paired_difference", lambda *_: (0.1, (0.2, 0.3)))
     assert "a tuple, in which there is a tuple" in verdict.message
     assert "*pair" in verdict.message
-    assert "in which there is a str" in checked("first_and_last", lambda m, j: ("a", "b")).message
+    assert "in which there is a str" in checked("first_and_last", lambda *_: ("a", "b")).message
 
 
 # CSD by stages.
@@ -177,16 +175,13 @@ def loss(student, teacher, labels, temperature):
 def test_the_first_stage_that_differs_is_told():
     passes("csd", function(BY_STAGES))
     for old, new, right in (
-        ("/ temperature", "/ temperature + s.sum()", ["positives P"]),
-        ("& ~itself", "& ~itself & (labels[:, None] > 0)", ["similarities / τ"]),
-        ("keepdim=True)\n", "keepdim=True) ** 3\n", ["similarities / τ", "positives P"]),
+        ("/ temperature", "/ (temperature + 0.01 + 0.01 * labels[:, None])", ["positives P"]),
+        ("keepdim=True)\n", "keepdim=True) + 0.1 + 0.1 * labels[:, None]\n", ["similarities / τ", "positives P"]),
     ):
         verdict = checked("csd", edited(BY_STAGES, old, new))
-        assert verdict.mistake in (None, "not finite"), verdict
-        if verdict.mistake is None:
-            found = re.findall(r"^  (.+): right, in your `\w+`$", verdict.message, re.M)
-            assert found == right
-            assert verdict.message.count("in none of your variables") == 1
+        assert verdict.mistake is None, verdict
+        assert re.findall(r"^  (.+): right, in your `\w+`$", verdict.message, re.M) == right
+        assert verdict.message.count("in none of your variables") == 1
 
 
 def test_stages_leave_a_profiler_alone():

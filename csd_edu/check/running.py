@@ -333,8 +333,8 @@ def _diagnosis(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> 
 def _repair(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> tuple[str, str] | None:
     """Return name and message of a slip in a student's own function that makes it right if it is undone, or None."""
     problems = {outcome.problem.mistake for outcome in outcomes if outcome.problem is not None}
-    if exercise.seconds is not None or problems & {"error", "input changed", "still to be written"}:
-        return None  # they say what is wrong
+    if exercise.seconds is not None or problems - {"wrong shape", "wrong type"}:
+        return None  # an error, say, tells itself what is wrong
     if isinstance(exercise.answer, Rules) or not inspect.isfunction(f):
         return None
     order = sorted(outcomes, key=lambda outcome: outcome.right)  # the wrong ones first: most changes leave them wrong

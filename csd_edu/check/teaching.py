@@ -118,6 +118,11 @@ DISTILLATION = Exercise(
             *_random(4, 6, 4, 2.0, seed=2),
             shows=_UNCUT,
         ),
+        Case(
+            "more samples than classes; the student knows four classes, the teacher two",
+            *_random(5, 4, 2, 2.0, seed=8),
+            shows=_UNCUT,
+        ),
         Case("large logits: exp(100) is infinite in float32", *_LARGE, shows=_OVERFLOW),
         Case("a student that is very sure: one of its probabilities is 0 in float32", *_SURE, shows=_OVERFLOW),
     ),
