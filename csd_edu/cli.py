@@ -1,4 +1,4 @@
-"""The command line: `csd-edu train`, `csd-edu demo`, `csd-edu report`, `csd-edu grade`, `csd-edu export`."""
+"""The command line: `csd-edu train`, `demo`, `tune`, `report`, `grade` and `export`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from csd_edu.comparison import in_bytes
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
-
-DEMO_METHODS = ("finetune", "lwf", "csd", "joint")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,21 +68,39 @@ def train(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Train fine-tuning, LwF, CSD and joint on the glyphs, print a table and write report.html."""
+    """Train the runs of the lesson on the glyphs, side by side, print a table and write report.html."""
+    from csd_edu import lesson, tuning
     from csd_edu.report import write_report
 
     preset = csd.preset("glyphs", options.preset)
-    _set_threads(options.threads)
     data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
     stream = _split(data, options.tasks, options)
     out = options.out or Path("runs") / f"demo-seed{options.seed}"
-    print(f"{stream}\nFour methods learn the same tasks:")
-    runs = [
-        csd.train(stream, csd.methods.NAMED[name], preset.config.replace(seed=options.seed), out=out / name)
-        for name in DEMO_METHODS
-    ]
+    print(f"{stream}\n{len(lesson.SHOWN)} runs learn the same tasks; those that begin alike share the first one:")
+    config = preset.config.replace(seed=options.seed)
+    runs = list(lesson.train(stream, config, tuning.shipped(), out=out, maps=True, n_jobs=options.jobs).values())
     _print_table(runs)
     print(f"\nNow open {write_report(runs, out / 'report.html')} in a browser.")
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Choose the weights of LwF, CSD and its control by held-out images of the first two tasks."""
+    from csd_edu import tuning
+
+    preset = csd.preset(options.dataset, options.preset)
+    data = csd.load(options.dataset, per_class=preset.per_class, image_size=preset.image_size)
+    out = options.out or Path("runs") / f"tune-{data.name}"
+    found = tuning.tune(
+        data, preset, seeds=options.seeds, out=out, name=options.preset, validation=options.validation,
+        n_jobs=options.jobs,
+    )  # fmt: skip
+    print(f"\n{found.metric}.\nMean over the seeds {', '.join(map(str, found.seeds))}; the best is marked with *.\n")
+    print(f"{'weight':24}" + "".join(f"{value:>8g}" for value in tuning.GRID))
+    for name, search in found.methods.items():
+        means = {value: sum(scores) / len(scores) for value, scores in search.grid.items()}
+        cells = (f"{mean:.3f}{'*' if value == search.chosen else ' '}" for value, mean in means.items())
+        print(f"{f'{name}, {search.setting}':24}" + "".join(f"{cell:>8}" for cell in cells))
+    print(f"\nThe choice is in {out / tuning.NAME}.")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -193,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     p = add(
         "demo",
         demo,
-        "fine-tuning, LwF, CSD and joint training on the built-in glyphs, with a table and report.html",
+        "fine-tuning, LwF, CSD, their controls and joint training on the built-in glyphs, with a table and report.html",
         "csd-edu demo --out runs/demo",
     )
     p.add_argument(
@@ -204,8 +220,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
-    p.add_argument("--out", type=Path, help="folder for the four runs and the report (default: runs/demo-seedSEED)")
-    p.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    p.add_argument("--out", type=Path, help="folder for the runs and the report (default: runs/demo-seedSEED)")
+    p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
+
+    p = add(
+        "tune",
+        tune,
+        "choose the weights of LwF, CSD and its control on held-out images of the first two tasks",
+        "csd-edu tune --dataset glyphs --seeds 101 102 103 --out runs/tune-glyphs",
+    )
+    p.add_argument("--dataset", default="glyphs", help="as for train (default: %(default)s)")
+    p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
+    p.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103], help="(default: 101 102 103)")
+    p.add_argument("--validation", type=float, default=0.25, help="share that is held out (default: %(default)s)")
+    p.add_argument("--out", type=Path, help="folder for the trials and tuning.json (default: runs/tune-DATASET)")
+    p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
 
     p = add("report", report, "write one self-contained HTML page about saved runs", "csd-edu report runs/demo/csd")
     p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
@@ -296,8 +325,8 @@ def _print_table(runs: Sequence[csd.Run]) -> None:
         numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         print(f"{name:{name_width}}{numbers}")
     print(
-        "R@1: nearest other test image has the same class. Just learnt: R@1 of each task right after it, among its own\n"
-        "test images, mean over the tasks. Forgetting: mean fall of a task's R@1 from its best.\n"
+        "R@1: nearest other test image has the same class. Just learnt: R@1 of each task right after it,\n"
+        "among its own test images, mean over the tasks. Forgetting: mean fall of a task's R@1 from its best.\n"
         "Keeps: what is carried over from task to task beside the network: images, logits, an old network."
     )
 

@@ -27,7 +27,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from csd_edu.config import Config
 from csd_edu.files import is_writable
 from csd_edu.methods import NAMED
-from csd_edu.methods.method import AnyMethod, begins_as, name_of
+from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training

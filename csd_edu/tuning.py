@@ -1,4 +1,6 @@
-"""How the weights of methods were chosen: tuning.json, which lies beside the run folders.
+"""How the weights of methods are chosen: all on the same grid, with images of the first two tasks that are held out.
+
+The choice is written to tuning.json, which lies beside the run folders:
 
 {"dataset": "glyphs", "preset": "quick", "validation": 0.25, "metric": "in words", "seeds": [101, 102],
  "methods": {"lwf": {"setting": "weight", "grid": {"1": [0.61, 0.63], "5": [0.70, 0.72]}, "chosen": 5}}}
@@ -9,15 +11,32 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from csd_edu.methods import NAMED
+from csd_edu.config import Preset
+from csd_edu.data import Dataset
+from csd_edu.files import write_json
+from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
+from csd_edu.sweep import Job, sweep
+from csd_edu.tasks import Stream, split
 
 NAME = "tuning.json"
+
+GRID = (1, 2, 5, 10, 20)
+"""The weights tried, the same for every method."""
+
+SETTINGS = {"lwf": "weight", "csd": "distillation", "supcon": "distillation"}
+"""Which setting of a method is its weight of the old answers' distillation; everything else stays as it is."""
+
+METRIC = (
+    "Recall@1 on the held-out training images of the first two tasks, among each other, after the second; no test "
+    "image and no image of a later task is looked at"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,18 @@ class Tuning:
     seeds: tuple[int, ...]
     methods: Mapping[str, Search]
 
+    def method(self, name: str) -> AnyMethod:
+        """Return a method with the setting that was chosen for it: "lwf" as `lwf(weight=5)`."""
+        search = self.methods[name]
+        return with_setting(name, search.setting, search.chosen)
+
+    def write(self, folder: Path) -> None:
+        """Write tuning.json into a folder."""
+        whole = asdict(self)
+        for search in whole["methods"].values():
+            search["grid"] = {f"{value:g}": list(scores) for value, scores in search["grid"].items()}
+        write_json(folder / NAME, whole)
+
     def chose(self, run: Run) -> bool:
         """Return whether a run's setting is the chosen one, on the same data, and it has no other setting changed."""
         name, _, inside = run.method.partition("(")
@@ -68,6 +99,90 @@ class Tuning:
             return float(value if setting else defaults[search.setting]) == search.chosen
         except (TypeError, ValueError):  # another setting beside it, or one that is no number
             return False
+
+
+def tune(
+    data: Dataset,
+    preset: Preset,
+    *,
+    seeds: Sequence[int],
+    out: Path,
+    name: str = "quick",
+    validation: float = 0.25,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Tuning:
+    """Try every weight of `GRID` for every method of `SETTINGS` on the first two tasks, and choose the best of each.
+
+    Args:
+        data: the dataset; of its test images none is used.
+        preset: how to train, and in which tasks.
+        seeds: of class order, weights and batches; those on which the methods are compared should be others.
+        out: the folder of the runs, and of tuning.json.
+        name: of the preset.
+        validation: share of the training images that is held out.
+        n_jobs: trainings at a time; default one for each core.
+        progress: show a line for each training.
+
+    Returns:
+        The scores, and for each method the weight with the best mean over the seeds; of equals the smallest.
+
+    Raises:
+        ValueError: if there is no seed, or the data can't be split so.
+    """
+    if not seeds:
+        raise ValueError("there is no seed; expected at least one, such as seeds=[101, 102, 103]")
+    jobs: dict[str, Job] = {}
+    for seed in seeds:
+        groups = preset.n_tasks == "groups"
+        n_tasks = None if groups else int(preset.n_tasks)
+        stream = first_two(split(data, n_tasks, groups=groups, seed=seed, validation=validation))
+        config = preset.config.replace(seed=seed)
+        for method, setting in SETTINGS.items():
+            for value in GRID:
+                tried = f"seed{seed}/{method}-{setting}-{value}"
+                jobs[tried] = Job(stream, with_setting(method, setting, value), config, Path(out) / tried)
+    runs = sweep(jobs, n_jobs=n_jobs, progress=progress)
+    searches = {}
+    for method, setting in SETTINGS.items():
+        of = {value: [runs[f"seed{seed}/{method}-{setting}-{value}"] for seed in seeds] for value in GRID}
+        grid = {float(v): tuple(run.metrics["summary"]["recall_at_1"] for run in tried) for v, tried in of.items()}
+        searches[method] = Search(setting, grid, max(grid, key=lambda value: sum(grid[value])))
+    tuning = Tuning(data.name, name, validation, METRIC, tuple(seeds), searches)
+    tuning.write(Path(out))
+    return tuning
+
+
+def first_two(stream: Stream) -> Stream:
+    """Return a stream of the first two tasks, whose test images are those that are held out of training.
+
+    Raises:
+        ValueError: if there are fewer tasks, or nothing is held out.
+    """
+    if stream.n_tasks < 2 or stream.validation == 0:
+        raise ValueError(f"{stream!r} holds out {stream.validation:.0%}; expected two tasks and a share to choose by")
+    learnt, held_out = stream.train(0, 1), stream.held_out(0, 1)
+    classes = stream.classes[: stream.n_seen[1]]
+    images = Dataset(stream.dataset.name, *learnt, *held_out, classes)
+    ends = (0, *stream.n_seen[:2])
+    return Stream(images, tuple(tuple(range(*ends[k : k + 2])) for k in (0, 1)), seed=stream.seed)
+
+
+def with_setting(name: str, setting: str, value: float) -> AnyMethod:
+    """Return a method with one of its settings; a whole number is written as one."""
+    return partial(NAMED[name], **{setting: int(value) if value == int(value) else value})
+
+
+def shipped(dataset: str = "glyphs") -> Tuning:
+    """Return the choice that comes with the kit, as `csd-edu tune` made it.
+
+    Raises:
+        ValueError: if there is none for that dataset.
+    """
+    found = read_tuning(Path(__file__).parent / "tuned" / dataset)
+    if found is None:
+        raise ValueError(f"no weights were chosen for {dataset!r} yet; expected csd-edu tune --dataset {dataset}")
+    return found
 
 
 def read_tuning(folder: Path) -> Tuning | None:

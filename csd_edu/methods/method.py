@@ -59,7 +59,7 @@ class Card:
     look: Look | None = None
     terms: Mapping[str, Term] = field(default_factory=dict)
     bound: str = ""
-    begins_as: str = ""
+    begins_as: str = field(default="", compare=False)  # no run writes it down
     control: str = ""
 
     def __call__(self, function: F) -> F:

@@ -35,7 +35,7 @@ TITLES = {
     "umap": "UMAP map, snapshot by snapshot",
     "umap together": "UMAP map of all snapshots together",
 }
-MAPPED = 4  # runs on the maps and in the strips, at most
+MAPPED = 4  # runs on the maps and in the strips; of more only the rivals
 FIRST = 3  # runs in the first figure, if there are not those to be expected
 LOST, KEPT = 3, 2  # queries shown
 AS_RELEASED = {"csd": "as released: all weights 1"}
@@ -71,6 +71,12 @@ def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] =
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
+
+
+def fit_maps(runs: Sequence[Run]) -> None:
+    """Fit the maps of a report that take a while, and keep them in the folders of the runs."""
+    comparison = Comparison(runs)
+    comparison.maps("umap", comparison.few_classes() if comparison.separable() else (), progress=False)
 
 
 def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
@@ -292,7 +298,8 @@ def _of_each_image(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, st
     comparison = Comparison([runs[name] for name in names], names=names)
     few = comparison
     if len(names) > MAPPED:
-        few = Comparison([runs[name] for name in names[:MAPPED]], names=names[:MAPPED])
+        rivals = _rivals(names)
+        few = Comparison([runs[name] for name in rivals], names=rivals)
     return {
         "plane": _plane(comparison) if "plane" in maps and comparison.separable() else "",
         "drift": _drift(comparison, few, [kind for kind in maps if kind != "plane"]) + left_out,
@@ -422,7 +429,7 @@ def _strips(comparison: Comparison, query: int, what: str) -> str:
 
 def _only(few: Comparison, comparison: Comparison) -> str:
     """Return a sentence if not all runs are drawn."""
-    return "" if few is comparison else f"<p>Drawn for the first {len(few.runs)} runs: {_names(list(few.runs))}.</p>"
+    return "" if few is comparison else f"<p>Drawn for {len(few.runs)} of the runs: {_names(list(few.runs))}.</p>"
 
 
 def _names(names: Sequence[str]) -> str:
