@@ -227,11 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         "tune",
         tune,
         "choose the weights of LwF, CSD and its control on held-out images of the first two tasks",
-        "csd-edu tune --dataset glyphs --seeds 101 102 103 --out runs/tune-glyphs",
+        "csd-edu tune --dataset glyphs --seeds 101 102 103 104 105 --out runs/tune-glyphs",
     )
     p.add_argument("--dataset", default="glyphs", help="as for train (default: %(default)s)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
-    p.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103], help="(default: 101 102 103)")
+    p.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105], help="(default: 101 to 105)")
     p.add_argument("--validation", type=float, default=0.25, help="share that is held out (default: %(default)s)")
     p.add_argument("--out", type=Path, help="folder for the trials and tuning.json (default: runs/tune-DATASET)")
     p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")

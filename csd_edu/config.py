@@ -174,7 +174,7 @@ _LAB = Config(network="resnet32", epochs=40, later_epochs=25, batch_size=128)
 # paper = the schedule published with CSD.
 _PRESETS: dict[str, dict[str, Preset]] = {
     "glyphs": {
-        "quick": Preset(Config(), "groups", image_size=24),
+        "quick": Preset(Config(epochs=16, later_epochs=8, batch_size=32), "groups", image_size=24),
         "lab": Preset(_LAB, "groups", per_class=200),
         "paper": Preset(_PAPER, 2, per_class=200),
     },

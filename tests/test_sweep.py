@@ -82,7 +82,7 @@ def test_settings_do_not_change_the_first_task(stream, tmp_path):
 def test_what_does_not_begin_alike_is_refused(stream, tmp_path):
     first = one_task(stream, csd.methods.finetune, tmp_path / "first")
     with pytest.raises(
-        ValueError, match=r"er does not begin as finetune does, .*expected Card\(begins_as='finetune'\)"
+        ValueError, match=r"er does not begin as finetune .*Card\(begins_as='finetune'\)"
     ):
         begin_with(first, stream, csd.methods.ER(8), TINY, out=tmp_path / "er")
     with pytest.raises(ValueError, match="another stream or config"):
@@ -125,7 +125,7 @@ def failing(step):
     return csd.methods.finetune(step)
 
 
-def dying(step):
+def dying(_step):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -152,7 +152,7 @@ def test_impossible_jobs_are_refused_before_any_work(stream, tmp_path):
         sweep({"a": job, "b": job})
     with pytest.raises(ValueError, match="n_jobs is 0; expected at least 1"):
         sweep({"a": job}, n_jobs=0)
-    with pytest.raises(ValueError, match="b: .*method is the class ER; expected an object"):
+    with pytest.raises(ValueError, match=r"b: .*method is the class ER; expected an object"):
         sweep({"a": job, "b": Job(stream, csd.methods.ER, TINY, tmp_path / "er")})  # type: ignore[arg-type]
     assert not (tmp_path / "csd").exists()
 

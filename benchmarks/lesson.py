@@ -1,0 +1,149 @@
+"""Which statements of the lesson hold? Five fresh seeds, paired intervals, equal tuning, and controls.
+
+    python benchmarks/lesson.py --dataset glyphs   --out runs/lesson-glyphs
+    python benchmarks/lesson.py --dataset omniglot --out runs/lesson-omniglot
+    python benchmarks/lesson.py --dataset cifar100 --out runs/lesson-cifar100
+
+Weights are chosen first (OUT/tuning.json, `csd-edu tune`), with other seeds than those compared, on held-out images of
+the first two tasks; for the glyphs the kit's own choice is taken. Then every run of `csd_edu.lesson` is trained with
+every seed, and two tables are printed: means over the seeds, and differences paired by seed, each with its 95 % interval
+(Student's t). Every run continues where it stopped; --table-only trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import csd_edu as csd
+from csd_edu import lesson, tuning
+from csd_edu.comparison import falls_of
+from csd_edu.metrics import mean_interval
+from csd_edu.plots.style import number
+
+Runs = Mapping[int, Mapping[str, csd.Run]]  # by seed and name
+
+PAIRS = (
+    ("csd-tuned", "lwf-tuned"),
+    ("csd-tuned", "supcon-tuned"),
+    ("csd-tuned", "csd"),
+    ("csd", "lwf-tuned"),
+    ("csd", "supcon"),
+    ("csd", "finetune"),
+    ("supcon", "finetune"),
+    ("lwf-tuned", "finetune"),
+    ("finetune", "frozen"),
+    ("csd-tuned", "frozen"),
+)
+"""What the texts compare: CSD with its rivals, each claim with its control, and learning with not learning."""
+
+PRESETS = {
+    "glyphs": csd.preset("glyphs"),
+    "omniglot": csd.preset("omniglot"),
+    # What two CPU cores can do: 40 of the classes would be other data, so all of them, with 100 images each.
+    "cifar100": csd.preset("cifar100"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="glyphs", choices=PRESETS)
+    parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/lesson-DATASET)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
+    parser.add_argument("--tuning-seeds", type=int, nargs="+", default=[101, 102, 103], help="(default: 101 102 103)")
+    parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    options = parser.parse_args()
+    out = options.out or Path("runs") / f"lesson-{options.dataset}"
+    if not options.table_only:
+        train(options.dataset, out, options.seeds, options.tuning_seeds)
+    print(tables(load(out, options.seeds)))
+
+
+def train(dataset: str, out: Path, seeds: list[int], tuning_seeds: list[int]) -> None:
+    """Choose the weights, and train what is not there yet."""
+    preset = PRESETS[dataset]
+    data = csd.load(dataset, per_class=preset.per_class, image_size=preset.image_size)
+    chosen = tuning.read_tuning(out)
+    if chosen is None and dataset == "glyphs":
+        chosen = tuning.shipped("glyphs")
+    if chosen is None:
+        chosen = tuning.tune(data, preset, seeds=tuning_seeds, out=out / "tuning")
+    out.mkdir(parents=True, exist_ok=True)
+    chosen.write(out)
+    for seed in seeds:
+        print(f"seed {seed}:")
+        stream = csd.split(data, **preset.in_tasks(), seed=seed)
+        lesson.train(stream, preset.config.replace(seed=seed), chosen, out=out / f"seed{seed}")
+
+
+def load(out: Path, seeds: list[int]) -> Runs:
+    """Return the runs of the seeds of which all are finished."""
+    found: dict[int, dict[str, csd.Run]] = {}
+    for seed in seeds:
+        folders = {name: out / f"seed{seed}" / name for name in lesson.SHOWN}
+        if all((folder / "metrics.json").exists() for folder in folders.values()):
+            runs = {name: csd.Run.load(folder) for name, folder in folders.items()}
+            if all(run.finished for run in runs.values()):
+                found[seed] = runs
+    if len(found) < 2:
+        raise SystemExit(f"{out} has {len(found)} complete seeds; expected at least 2 for an interval")
+    return found
+
+
+def tables(runs: Runs) -> str:
+    """Return both tables in Markdown."""
+    first = next(iter(runs.values()))["csd"]
+    about = first.description["stream"]
+    stream = f"{about['dataset']}, {len(first.classes)} classes in {first.n_tasks} tasks"
+    epochs = f"{first.config.epochs} + {first.config.later_epochs} epochs, batches of {first.config.batch_size}"
+    lines = [
+        f"{stream}; {first.config.network}, {epochs}; seeds {', '.join(map(str, runs))}. Mean ± half of the 95 % interval.",
+        "",
+        "| run | method | R@1, all | just learnt (lowest) | forgotten | crowded out | head | head, task 0 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in lesson.SHOWN:
+        own = [measured(of[name]) for of in runs.values()]
+        cells = [shown([values[k] for values in own]) for k in ("recall", "learnt", "forgotten", "crowded", "head", "head 0")]
+        cells[1] += f" ({number(min(values['lowest'] for values in own), '.2f')})"
+        lines.append(f"| {name} | `{next(iter(runs.values()))[name].method}` | {' | '.join(cells)} |")
+    lines += ["", "| difference, paired | R@1, all | told apart? | head |", "| --- | --- | --- | --- |"]
+    for a, b in PAIRS:
+        ends = [[measured(of[a])[k] - measured(of[b])[k] for of in runs.values()] for k in ("recall", "head")]
+        lines.append(f"| {a} − {b} | {shown(ends[0], '+')} | {verdict(ends[0])} | {shown(ends[1], '+')} |")
+    return "\n".join(lines)
+
+
+def measured(run: csd.Run) -> dict[str, float]:
+    """Return what the tables say of a run, by name."""
+    metrics, own = run.metrics, run.metrics["recall_at_1"]["task"]
+    diagonal = [own[t][t] for t in range(run.n_tasks)]
+    falls = falls_of(run)
+    return {
+        "recall": metrics["summary"]["recall_at_1"],
+        "learnt": sum(diagonal) / len(diagonal),
+        "lowest": min(diagonal),
+        "forgotten": sum(fall.forgetting for fall in falls) / len(falls),
+        "crowded": sum(fall.crowding for fall in falls) / len(falls),
+        "head": metrics["summary"]["head_accuracy"],
+        "head 0": metrics["head_accuracy"]["seen"][run.n_tasks - 1][0],
+    }
+
+
+def shown(values: list[float], sign: str = "") -> str:
+    """Return mean ± half of the 95 % interval."""
+    mean, half = mean_interval(values)
+    return f"{number(mean, f'{sign}.3f')} ± {number(half)}"
+
+
+def verdict(differences: list[float]) -> str:
+    """Return whether the interval of paired differences contains 0, in words."""
+    mean, half = mean_interval(differences)
+    if abs(mean) <= half:
+        return "no: the interval contains 0"
+    return "yes, above 0" if mean > 0 else "yes, below 0"
+
+
+if __name__ == "__main__":
+    main()
