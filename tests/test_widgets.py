@@ -494,7 +494,7 @@ def test_impossible_arguments(runs: list[csd.Run], tmp_path: Path) -> None:
         widgets.RetrievalExplorer(runs[0], k=0)
     with pytest.raises(ValueError, match="protocol 'new'; expected at least 1, and one of 'task'"):
         widgets.RetrievalExplorer(runs[0], protocol="new")
-    with pytest.raises(ValueError, match=r"maps are \('tsne',\); expected some of 'umap', 'pca'"):
+    with pytest.raises(ValueError, match=r"maps are \('tsne',\); expected some of 'pca', 'umap', 'umap together', 'plane'"):
         widgets.DriftExplorer(runs[0], maps=("tsne",))
     with pytest.raises(ValueError, match="per_class 0"):
         widgets.PairView(runs[1], per_class=0)
