@@ -434,7 +434,7 @@ def test_only_four_runs_are_drawn_but_all_are_counted(tmp_path):
 
 def test_an_unknown_map_is_refused_before_any_work(tmp_path):
     with pytest.raises(
-        ValueError, match="there is no map 'tsne'; expected 'pca', 'umap', 'umap together', 'plane', or none"
+        ValueError, match="there is no map 'tsne'; expected 'pca', 'umap', 'umap together', 'plane', or"
     ):
         write_report([make_run(tmp_path / "run")], tmp_path / "report.html", maps=("pca", "tsne"))
     assert not (tmp_path / "report.html").exists()
@@ -454,7 +454,7 @@ def test_the_plane_comes_first_and_both_maps_are_drawn_unless_told_otherwise(tmp
     plane = page.figures()[0]
     assert plane in page.titled("What becomes of the classes that the first network told apart?")
     points = [trace["meta"] for trace in plane["wide"]["data"] if trace["meta"]["role"] == "points"]
-    assert [run for run in dict.fromkeys(meta["run"] for meta in points)] == ["finetune", "csd"]
+    assert list(dict.fromkeys(meta["run"] for meta in points)) == ["finetune", "csd"]
     assert {meta["after"] for meta in points} == {0, 1, 2}
     assert not page.titled("UMAP map of all snapshots together")
     without = Page(write_report(runs, tmp_path / "report.html", maps=["pca"]))
