@@ -23,6 +23,13 @@ LARGE = 200_000  # bytes
 
 
 def main(folder: Path) -> None:
+    rivals = Comparison([csd.Run.load(folder / name) for name in ("finetune", "lwf-tuned", "csd-tuned")])
+    save(pictures.first_plane(rivals), "plane")
+    for name, plane in rivals.planes().items():
+        for what, hits in (("nearest mean", plane.right), ("with the first network's means", plane.stale)):
+            shares = ", ".join(f"{share:.2f}" for share in hits.double().mean(dim=1).tolist())
+            print(f"plane: {name}, {what}, after each task: {shares}")
+
     runs = {name: csd.Run.load(folder / name) for name in ("finetune", "lwf", "csd", "joint")}
     curves = plots.curves_over_tasks(
         {name: run.metrics["overall"]["recall_at_1"] for name, run in runs.items()},

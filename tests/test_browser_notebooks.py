@@ -272,7 +272,7 @@ def use_drift(lesson: Lesson, cell: int, comparison: Comparison, linked: int | N
     figure = pictures.drift_map(comparison, "pca", color="found")
     colours = [int(number) for number in figure.frames[2].data[4].marker.color]
     notebook.wait_for(lambda: notebook.values(plot, 4, "marker.color") == colours)
-    notebook.choose("map", "UMAP", cell=cell)
+    notebook.choose("map", "UMAP, snapshot by snapshot", cell=cell)
     are_at("umap", 2)
     notebook.move_slider("after learning task", last - 2, cell=cell)
     are_at("umap", last)

@@ -131,9 +131,17 @@ def test_the_drift_slider_moves_the_points_and_a_click_reaches_the_search(
         assert torch.allclose(torch.tensor(ring)[:, 0], maps["csd"].points[1, point], atol=1e-3)
     notebook.choose("colour", "found or not (Recall@1, gallery: seen)")
     notebook.wait_for(lambda: "not found" in notebook.output(DRIFT).inner_text())
-    notebook.choose("map", "UMAP")
+    notebook.choose("map", "UMAP, snapshot by snapshot")
     umap = comparison.maps("umap", progress=False)["csd"].points[1]
     notebook.wait_for(lambda: abs(notebook.values(plot, 4, "x")[0] - float(umap[0, 0])) < 2e-3)
+    notebook.choose("map", "the first network’s plane")
+    plane = comparison.planes()["csd"]
+    notebook.wait_for(lambda: abs(notebook.values(plot, 4, "x")[0] - float(plane.points[1, 0, 0])) < 2e-3)
+    ids = [notebook.values(plot, trace, "customdata") for trace in (1, 4)]
+    assert [len(own) for own in ids] == [len(plane.indices)] * 2
+    notebook.click(plot, 4, 0)
+    chosen = int(plane.indices[0])
+    notebook.wait_for(lambda: f"test image {chosen}," in heading(notebook, DRIFT, 1))
     notebook.screenshot("drift", notebook.output(DRIFT))
     assert notebook.errors == []
 

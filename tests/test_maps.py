@@ -153,7 +153,7 @@ def test_cached_map_is_computed_once(run, monkeypatch):
     path = run.path / "map-pca-4-per-class-seed0.safetensors"
 
     real, calls = maps.pca_map, []
-    monkeypatch.setattr(maps, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
+    monkeypatch.setattr(maps.kept, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
     again = maps.cached_maps([run], "pca", per_class=4)[0]
     assert not calls
     assert (again.kind, again.note) == (made.kind, made.note)
@@ -180,7 +180,7 @@ def test_cached_map_in_a_read_only_folder(run):
 
 
 def test_cached_map_refuses(run):
-    with pytest.raises(ValueError, match="'tsne'; expected 'pca' or 'umap'"):
+    with pytest.raises(ValueError, match="'tsne'; expected 'pca', 'umap', 'umap together'"):
         maps.cached_maps([run], "tsne")
     with pytest.raises(ValueError, match="expected at least 1"):
         maps.cached_maps([run], "pca", per_class=0)
@@ -259,7 +259,7 @@ def test_maps_of_a_plane_are_kept_with_its_first_run(family, monkeypatch):
     files = sorted(path.parent.name for run in family for path in run.path.glob("map-*"))
     assert files == ["finetune", "finetune", "joint"]
     real, calls = maps.pca_map, []
-    monkeypatch.setattr(maps, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
+    monkeypatch.setattr(maps.kept, "pca_map", lambda snapshots: calls.append(1) or real(snapshots))
     again = maps.cached_maps(family, "pca")
     assert maps.cached_maps([family[0]], "pca")[0].plane == single.plane
     assert not calls
@@ -286,14 +286,16 @@ def test_the_same_run_twice_and_methods_of_one_name(family, tmp_path):
 def test_many_snapshots_on_a_plane_widen_the_neighbourhood(family, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        maps, "umap_map", lambda snapshots, *, n_neighbors, **_: asked.append(n_neighbors) or maps.pca_map(snapshots)
+        maps.kept,
+        "umap_map",
+        lambda snapshots, *, n_neighbors, **_: asked.append(n_neighbors) or maps.pca_map(snapshots),
     )
-    maps.cached_maps(family[:1])
+    maps.cached_maps(family[:1], "umap together")
     (tmp_path / "more").mkdir()
     long = make_run(
         tmp_path / "more", "csd", [family[0].features(0)] + [random(40, 8, seed=k).float() for k in range(8)]
     )
-    maps.cached_maps([family[0], long])
+    maps.cached_maps([family[0], long], "umap together")
     assert asked == [15, 22]  # 3 snapshots; 3 + 8
 
 
@@ -337,3 +339,97 @@ def test_maps_of_runs_without_features_or_with_diverged_ones(family, monkeypatch
     (family[3].path / "metrics.json").unlink()
     with pytest.raises(ValueError, match="lwf has no features yet"):
         maps.cached_maps([family[0], family[3]])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_procrustes_keeps_distances_and_finds_the_turn(seed):
+    points = random(30, 2, seed=seed)
+    c, s = np.cos(seed + 0.5), np.sin(seed + 0.5)
+    mirror = torch.tensor([[c, s], [s, -c]] if seed % 2 else [[c, -s], [s, c]])
+    target = points @ mirror + torch.tensor([3.0, -7.0])
+    torch.testing.assert_close(maps.turned_onto(points, target), target)
+    noisy = maps.turned_onto(points, 5 * target + random(30, 2, seed=seed + 9))
+    apart = [(x[:, None] - x).norm(dim=2) for x in (noisy, points)]
+    torch.testing.assert_close(*apart)
+    with pytest.raises(ValueError, match="expected the same"):
+        maps.turned_onto(points, target[:-1])
+
+
+@pytest.mark.slow
+def test_umap_chain_repeats_follows_the_class_that_moved_and_begins_where_it_is_told(capsys):
+    before, after, labels = one_class_rotated(1.2)
+    made = maps.umap_chain([before, before, after], seed=5)
+    check_map(made, 3, len(labels))
+    assert "fitting UMAP on 3 snapshots of 120 points … " in capsys.readouterr().out
+    assert made.kind == "umap"
+    assert made.trustworthiness.min() > 0.75
+    again = maps.umap_chain([before, before, after], seed=5, progress=False)
+    assert torch.equal(made.points, again.points)
+    assert made.plane == again.plane
+    assert not torch.equal(made.points, maps.umap_chain([before, before, after], seed=6, progress=False).points)
+    other = maps.umap_chain([before, after], seed=5, start=made.points[0], progress=False)
+    assert torch.equal(other.points[0], made.points[0])
+    assert other.plane == made.plane
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_in_a_umap_chain_what_has_not_changed_moves_far_less_than_between_separate_maps():
+    features = random(300, 3)
+    units = torch.nn.functional.normalize(features, dim=1)
+    made = maps.umap_chain([features, features, features], progress=False)
+    separate = maps.turned_onto(maps.umaps._fitted(units, random(300, 2), 15, 0.1, 0), made.points[0])
+    apart = (separate - made.points[0]).norm(dim=1).median()
+    assert (made.points.diff(dim=0)).norm(dim=2).median(dim=1).values.max() < 0.5 * apart
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("name", [name for name in DIFFICULT if name != "two images"])
+def test_umap_chain_of_difficult_features(name):
+    snapshots = DIFFICULT[name][:3]
+    check_map(maps.umap_chain(snapshots, progress=False), len(snapshots), len(snapshots[0]))
+
+
+def test_umap_chain_refuses(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)  # importing it now fails
+    with pytest.raises(ValueError, match="at least 2 of at least 3"):
+        maps.umap_chain([random(2, 3)])
+    with pytest.raises(ValueError, match="n_neighbors"):
+        maps.umap_chain([random(5, 3)], n_neighbors=1)
+    with pytest.raises(ValueError, match=r"start has shape \(4, 2\); expected \(5, 2\)"):
+        maps.umap_chain([random(5, 3)], start=torch.zeros(4, 2))
+    for snapshots, message in BAD:
+        with pytest.raises(ValueError, match=message):
+            maps.umap_chain(snapshots)
+
+
+def test_runs_of_one_network_begin_at_the_same_points(family, monkeypatch):
+    calls = []
+
+    def fitted(units, start, *_):
+        calls.append(len(units))
+        return start + 1
+
+    monkeypatch.setattr(maps.umaps, "_fitted", fitted)
+    finetune, joint, csd, lwf = maps.cached_maps(family, "umap", per_class=6, progress=False)
+    assert len(calls) == 3 + 2 + 1 + 0  # the common first snapshot once
+    for other in (csd, lwf):
+        assert torch.equal(other.points[0], finetune.points[0])
+        assert other.plane == finetune.plane != joint.plane
+    assert "one first map for finetune, csd, lwf" in csd.note
+    assert sorted(path.parent.name for run in family for path in run.path.glob("map-*")) == [
+        "csd",
+        "finetune",
+        "joint",
+        "lwf",
+    ]
+    again = maps.cached_maps(family, "umap", per_class=6, progress=False)
+    assert len(calls) == 6
+    assert all(torch.equal(a.points, b.points) for a, b in zip(again, (finetune, joint, csd, lwf), strict=True))
+
+
+def test_classes_to_follow_have_more_images(run):
+    few = maps.cached_maps([run], "pca", per_class=2, classes=[1])[0]
+    assert run.test()["labels"][few.indices].bincount().tolist() == [2, 10, 2, 2]
+    assert run.test()["labels"][maps.cached_maps([run], "pca", per_class=2)[0].indices].bincount().tolist() == [2] * 4

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from csd_edu import drift, plots
 from csd_edu.maps import LIMITS, pca_map
-from csd_edu.plots import maps as module
+from csd_edu.plots import maps as module, places
 from tests.snapshots import random
 
 NASTY = "<img src=x onerror=alert(1)>"
@@ -203,21 +203,22 @@ def test_maps_of_one_plane_share_axes_that_hold_every_snapshot_at_one_scale():
 
 
 def numbers(figure: go.Figure, t: int) -> list[str]:
-    return [note.text for note in figure.frames[t].layout.annotations if "trust" in note.text]
+    return [note.text for note in figure.frames[t].layout.annotations if "quality" in note.text]
 
 
 def test_the_quality_of_the_map_is_under_each_panel_at_each_snapshot():
     figure = FIGURE
     for t in range(SNAPSHOTS):
         assert numbers(figure, t) == [
-            f"trustworthiness {made.trustworthiness[t]:.2f}<br>neighbours kept {100 * made.neighbors_kept[t]:.0f} %"
+            f"quality of this map: trustworthiness {made.trustworthiness[t]:.2f},<br>"
+            f"map keeps {100 * made.neighbors_kept[t]:.0f} % of neighbours"
             for made in MAPS.values()
         ]
         heads = [note.text for note in figure.frames[t].layout.annotations[:2]]
         assert heads == ["<b>finetune</b>", "<b>csd</b>"]
     two = {"csd": pca_map([random(2, 5), random(2, 5, seed=1)])}  # too few for neighbours
     figure = plots.drift_map(two, LABELS[:2], TASKS[:2], classes=CLASSES)
-    assert numbers(figure, 1) == ["trustworthiness –<br>neighbours kept –"]
+    assert numbers(figure, 1) == ["quality of this map: –"]
     assert "nan" not in str(figure.to_plotly_json())
 
 
@@ -349,6 +350,102 @@ def test_labels_tasks_and_images_that_do_not_fit():
     other = {**MAPS, "csd": replace(MAPS["csd"], indices=torch.arange(N) + 1)}
     with pytest.raises(ValueError, match="'csd' and 'finetune' show different images"):
         draw(other)
+
+
+def far_out(n=200):
+    """Return a map of one run in whose second snapshot one point lies far away."""
+    points = random(2, n, 2).clamp(-2, 2).float()
+    points[1, 7] = torch.tensor([500.0, 0.5])
+    return replace(
+        MAPS["csd"], points=points, trustworthiness=torch.ones(2), neighbors_kept=torch.ones(2), indices=torch.arange(n)
+    )
+
+
+def test_one_point_far_out_is_at_the_border_marked_and_counted():
+    made = far_out()
+    labels = torch.arange(200) % 6
+    figure = plots.drift_map({"csd": made}, labels, labels * 0, classes=CLASSES)
+    low, high = figure.layout.xaxis.range
+    assert -5 < low < high < 6
+    for t, frame in enumerate(figure.frames):
+        part = frame.data[1]
+        assert len(part.x) == 200
+        assert all(low < x < high for x in part.x)
+        dark = [i for i, color in enumerate(part.marker.line.color) if color != "white"]
+        assert dark == [7] * (t == 1)
+        assert ("1 point further out" in numbers(figure, t)[0]) == (t == 1)
+    others = torch.arange(200) != 7
+    drawn = torch.tensor([figure.frames[1].data[1].x, figure.frames[1].data[1].y]).T
+    torch.testing.assert_close(drawn[others], made.points[1, others], rtol=0, atol=0.0006)
+
+
+@given(st.integers(3, 300), st.floats(0.01, 1e4), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_a_window_holds_almost_all_points_and_every_point_is_seen_in_it(n, scale, seed):
+    points = scale * random(n, 2, seed=seed)
+    low, high = places.window(points)
+    inside, outside = places.seen(points, low, high)
+    assert (low <= inside).all()
+    assert (inside <= high).all()
+    assert torch.equal(inside[~outside], points[~outside])
+    assert outside.double().mean() <= 0.04  # 1 % at each end in each direction, at most
+
+
+def test_a_few_classes_are_in_colour_and_their_ellipses_and_means_are_theirs():
+    figure = draw(color="class", shown=[1, 4])
+    assert list(legend(figure)) == ["class 1", "class 4", "other classes", "of a task to come"]
+    for i, (color, symbol, *_) in enumerate(markers(figure, 2)):
+        assert (color, symbol) == {1: ("#0072B2", "circle"), 4: ("#E69F00", "square")}.get(
+            int(LABELS[i]), (plots.GREY, "circle")
+        )
+    for role, k in product(("way", "mean"), (1, 4)):
+        (place,) = (
+            n for n, p in enumerate(figure.data) if p.meta == {"role": role, "run": "csd"} and p.name == f"class {k}"
+        )
+        expected = MAPS["csd"].points[:, k == LABELS].mean(dim=1)[k // 2 :]  # from its task on
+        for t, frame in enumerate(figure.frames):
+            got = placed(frame.data[frame.traces.index(place)])
+            if t < k // 2:
+                assert got == [(None, None)]
+            else:
+                way = expected[: t - k // 2 + 1]
+                assert_at(got, way if role == "way" else way[-1:])
+
+
+def test_other_classes_can_be_hidden_and_nothing_of_the_rest_changes():
+    grey, hidden = (draw(color="class", shown=[1, 4], others=others) for others in ("grey", "hidden"))
+    for t in range(SNAPSHOTS):
+        for i, (there, gone) in enumerate(
+            zip(placed(trace(grey, "points", frame=t)), placed(trace(hidden, "points", frame=t)), strict=True)
+        ):
+            assert gone == (there if int(LABELS[i]) in (1, 4) else (None, None))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shown": [1]}, "color is 'task'; expected 'class'"),
+        ({"color": "class", "shown": []}, r"shown is \[\]; expected 1 to 12"),
+        ({"color": "class", "shown": [1, 1]}, "each once"),
+        ({"color": "class", "shown": [1, 9]}, "where 9 is not"),
+        ({"others": "red"}, "others is 'red'; expected 'grey' or 'hidden'"),
+    ],
+)
+def test_classes_that_cannot_be_shown(options, message):
+    with pytest.raises(ValueError, match=message):
+        draw(**options)
+
+
+@pytest.mark.parametrize("spread", [(3.0, 1.0), (0.2, 5.0)])
+def test_an_ellipse_holds_two_thirds_of_a_normal_cloud(spread):
+    cloud = random(4000, 2) * torch.tensor(spread) @ torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
+    x, y = places.ellipse(cloud, corners=200)
+    corners = torch.tensor([x, y], dtype=torch.float64).T
+    edges, from_corner = corners.diff(dim=0), cloud[:, None] - corners[:-1]  # (200, 2), (4000, 200, 2)
+    side = edges[:, 0] * from_corner[..., 1] - edges[:, 1] * from_corner[..., 0]
+    inside = (side > 0).all(dim=1) | (side < 0).all(dim=1)
+    assert inside.double().mean().item() == pytest.approx(0.68, abs=0.02)
+    assert places.ellipse(cloud[:2]) == [[None], [None]]
 
 
 SNAPS = [random(20, 6, seed=t) for t in range(3)]

@@ -433,21 +433,32 @@ def test_only_four_runs_are_drawn_but_all_are_counted(tmp_path):
 
 
 def test_an_unknown_map_is_refused_before_any_work(tmp_path):
-    with pytest.raises(ValueError, match="there is no map 'tsne'; expected 'pca' and 'umap', or none"):
+    with pytest.raises(
+        ValueError, match="there is no map 'tsne'; expected 'pca', 'umap', 'umap together', 'plane', or"
+    ):
         write_report([make_run(tmp_path / "run")], tmp_path / "report.html", maps=("pca", "tsne"))
     assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.usefixtures("no_charts")
-def test_both_maps_are_drawn_unless_told_otherwise(tmp_path, monkeypatch):
+def test_the_plane_comes_first_and_both_maps_are_drawn_unless_told_otherwise(tmp_path, monkeypatch):
     def quick(snapshots, **_):
         return replace(csd.maps.pca_map(snapshots), kind="umap")
 
-    monkeypatch.setattr("csd_edu.maps.umap_map", quick)
-    page = Page(write_report([make_run(tmp_path / "run")], tmp_path / "report.html"))
-    assert len(page.titled("PCA map")) == len(page.titled("UMAP map")) == 1
+    monkeypatch.setattr("csd_edu.maps.kept.umap_chain", quick)
+    runs = [make_run(tmp_path / name, method=name) for name in ("joint", "finetune", "csd")]
+    page = Page(write_report(runs, tmp_path / "report.html"))
+    assert len(page.titled("PCA map")) == len(page.titled("UMAP map, snapshot by snapshot")) == 1
     assert "A PCA map shows the two widest directions only" in page.text
-    assert "A UMAP map shows who is near whom" in page.text
+    assert "A UMAP of each snapshot shows who is near whom then" in page.text
+    plane = page.figures()[0]
+    assert plane in page.titled("What becomes of the classes that the first network told apart?")
+    points = [trace["meta"] for trace in plane["wide"]["data"] if trace["meta"]["role"] == "points"]
+    assert list(dict.fromkeys(meta["run"] for meta in points)) == ["finetune", "csd"]
+    assert {meta["after"] for meta in points} == {0, 1, 2}
+    assert not page.titled("UMAP map of all snapshots together")
+    without = Page(write_report(runs, tmp_path / "report.html", maps=["pca"]))
+    assert not without.titled("What becomes of the classes")
 
 
 @pytest.fixture(scope="module")

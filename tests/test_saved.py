@@ -107,7 +107,7 @@ def test_the_images_are_those_of_the_glyphs():
 
 
 def test_all_four_can_be_compared(monkeypatch):
-    monkeypatch.setattr("csd_edu.maps.umap_map", lambda *_, **__: pytest.fail("the map should have been read"))
+    monkeypatch.setattr("csd_edu.maps.kept.umap_chain", lambda *_, **__: pytest.fail("the map should have been read"))
     four = Comparison(saved.runs())
     assert list(four.runs) == list(saved.NAMES)
     assert four.images.shape == (1000, 3, 24, 24)

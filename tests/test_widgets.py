@@ -206,6 +206,40 @@ def test_the_slider_moves_every_point_to_where_that_network_puts_it(runs: list[c
     panel.close()
 
 
+def test_a_few_classes_are_followed_on_a_map_and_in_a_plane(runs: list[csd.Run]) -> None:
+    panel = widgets.DriftExplorer(*runs, maps=("pca", "plane"))
+    assert panel.chosen.layout.display == "none"
+    whole = list(panel._probe)
+    panel.kind.value = "plane"
+    assert panel.chosen.layout.display == ""
+    planes = panel.comparison.planes()
+    assert panel._probe == planes["csd"].indices.tolist() != whole
+    assert panel.classes.value == tuple(panel.comparison.few_classes())
+    shown = drawn(panel.map)["data"]
+    assert planes["finetune"].told(2) in str(drawn(panel.map)["layout"]) or panel.after.value != 2
+    assert {trace["name"] for trace in shown if trace["meta"]["role"] == "mean"} == {
+        panel.comparison.classes[k] for k in panel.classes.value
+    }
+    panel.map.widget.clicked = {"trace": 1, "point": 2, "x": 0, "y": 0}
+    assert panel.query == planes["csd"].indices[2]
+    panel.map.widget.clicked = {"trace": len(shown) - 2, "point": 0, "x": 0, "y": 0}  # of a class, no image
+    assert panel.query == planes["csd"].indices[2]
+    panel.kind.value, panel.color.value = "pca", "few"
+    panel.classes.value = panel.classes.value[:1]
+    panel.others.value = False
+    assert not panel._message.value
+    points = next(trace for trace in drawn(panel.map)["data"] if trace["meta"]["role"] == "points")
+    there = [panel._probe[i] for i, x in enumerate(points["x"]) if x is not None]
+    assert {int(panel.comparison.labels[i]) for i in there} == {panel.classes.value[0]}
+    panel.kind.value = "plane"  # of one class
+    assert "at least two" in panel._message.value
+    panel.classes.value = ()
+    assert "Choose at least one class" in panel.hint.value
+    panel.color.value, panel.kind.value = "task", "pca"
+    assert panel._probe == whole
+    panel.close()
+
+
 def _numbers(values: Any) -> list[float]:
     """Return a list that plotly may have written as base64."""
     if isinstance(values, dict):
@@ -494,7 +528,7 @@ def test_impossible_arguments(runs: list[csd.Run], tmp_path: Path) -> None:
         widgets.RetrievalExplorer(runs[0], k=0)
     with pytest.raises(ValueError, match="protocol 'new'; expected at least 1, and one of 'task'"):
         widgets.RetrievalExplorer(runs[0], protocol="new")
-    with pytest.raises(ValueError, match=r"maps are \('tsne',\); expected some of 'umap', 'pca'"):
+    with pytest.raises(ValueError, match=r"maps are \('tsne',\); expected some of 'pca', 'umap', 'umap together', 'pl"):
         widgets.DriftExplorer(runs[0], maps=("tsne",))
     with pytest.raises(ValueError, match="per_class 0"):
         widgets.PairView(runs[1], per_class=0)

@@ -124,8 +124,8 @@ def _common_labels(runs: Sequence[Run]) -> Tensor:
 def _one_by_one(runs: Sequence[Run], indices: Tensor, sample: str, seed: int, progress: bool) -> list[Map]:
     """Return the maps, snapshot by snapshot, of runs that have the first snapshot in common, and so its map."""
     made: list[Map] = []
-    for run in runs:
-        snapshots = _snapshots(run, indices)
+    of_runs = [_snapshots(run, indices) for run in runs]  # all are looked at before the first map is fitted
+    for run, snapshots in zip(runs, of_runs, strict=True):
         start = made[0].points[0] if made else None
         path = run.path / f"map-umap-{sample}-seed{seed}.safetensors"
         wanted = _parameters("umap", indices, sample, seed, snapshots)

@@ -15,6 +15,8 @@ from csd_edu.features import SAME, checked_snapshots, nearest, normalize
 from csd_edu.maps.pca import principal
 from csd_edu.maps.quality import Map, plane_of, rated
 
+GENTLY = 0.3  # UMAP's learning rate from the second snapshot on: what need not move stays, and maps are no worse
+
 
 def umap_chain(
     snapshots: Sequence[Tensor],
@@ -60,7 +62,7 @@ def umap_chain(
             if not points:
                 points = [_fitted(x, principal(x[None])[0], k, min_dist, seed)]
             else:
-                points.append(turned_onto(_fitted(x, points[-1], k, min_dist, seed), points[-1]))
+                points.append(turned_onto(_fitted(x, points[-1], k, min_dist, seed, GENTLY), points[-1]))
     note = (
         f"UMAP of {n} points, snapshot by snapshot ({n_snapshots}), each started from the one before and turned onto "
         f"it, {k} neighbours, min_dist {min_dist}, seed {seed}{_reduced(k, n_neighbors, n)}"
@@ -126,7 +128,7 @@ def turned_onto(points: Tensor, target: Tensor) -> Tensor:
     return turned
 
 
-def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int) -> Tensor:
+def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, rate: float = 1.0) -> Tensor:
     """Return where UMAP puts features of length 1 (N, D) that start at points (N, 2), as (N, 2) float64."""
     import umap
 
@@ -146,6 +148,7 @@ def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int) ->
         disconnection_distance=torch.inf,  # opposite features, distance 2, may be neighbours too
         precomputed_knn=tuple(part.numpy() for part in knn),
         init=start.float().numpy(),
+        learning_rate=rate,
         random_state=seed,
         n_jobs=1,
     )

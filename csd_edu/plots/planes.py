@@ -86,7 +86,7 @@ def first_plane(
             traces += [
                 {**trace, **at, "meta": {**trace["meta"], "run": label(name), "after": t}} for trace in own_traces
             ]
-            text = made.told(now).replace("<br>", " ") if width < 3 else made.told(now)
+            text = made.told(now)
             below = {"x": 0.5, "y": 0, "yshift": -2, "yanchor": "top", "font": {"size": 14, "color": INK}}
             notes.append({"text": text + further_out(outside), **below, **place})
             if k == 0:
@@ -172,7 +172,7 @@ def _subtitle(made: Plane, n_candidates: int | None) -> list[str]:
     text = (
         f"{n} classes{chosen} in the plane that tells them apart best under the network after task {made.first}. "
         f"It is fitted to half of their images there, and shows the other {len(made.labels)} under each network. Large "
-        "marks: class means of the fitted half, with their way so far; ellipses: 68 % of a normal cloud. Numbers: how "
+        "marks: class means of the fitted half, with their way so far; ellipses: 68 % of a normal cloud. Numbers: how "
         f"often the nearest mean in this plane is the right one (by chance {1 / n:.2f}), by the means of the same "
         f"network, and by those of the first, as in a gallery never indexed again. {LIMITS['plane']}"
     )

@@ -313,6 +313,7 @@ def _plane(comparison: Comparison) -> str:
     wide = pictures.first_plane(shown)
     ends = sorted({0, max(run.tasks_learnt for run in shown.runs.values()) - 1})
     small = pictures.first_plane(shown, after=ends)
+    small.update_annotations(font_size=11)
     for figure in (wide, small):
         figure.layout.title.subtitle.text = figure.layout.title.subtitle.text.replace("<br>", " ")
     return _drawn(wide, small)
