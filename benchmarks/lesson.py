@@ -105,7 +105,9 @@ def tables(runs: Runs) -> str:
     ]
     for name in lesson.SHOWN:
         own = [measured(of[name]) for of in runs.values()]
-        cells = [shown([values[k] for values in own]) for k in ("recall", "learnt", "forgotten", "crowded", "head", "head 0")]
+        cells = [
+            shown([values[k] for values in own]) for k in ("recall", "learnt", "forgotten", "crowded", "head", "head 0")
+        ]
         cells[1] += f" ({number(min(values['lowest'] for values in own), '.2f')})"
         lines.append(f"| {name} | `{next(iter(runs.values()))[name].method}` | {' | '.join(cells)} |")
     lines += ["", "| difference, paired | R@1, all | told apart? | head |", "| --- | --- | --- | --- |"]

@@ -155,6 +155,10 @@ class Preset(NamedTuple):
     per_class: int | None = None  # training images a class; None for all
     image_size: int | None = None  # pixels; None for the images' own
 
+    def in_tasks(self) -> dict[str, Any]:
+        """Return how `csd.split` is told: `csd.split(data, **preset.in_tasks())`."""
+        return {"groups": True} if self.n_tasks == "groups" else {"n_tasks": self.n_tasks}
+
 
 _PAPER = Config(
     network="resnet32",
@@ -184,7 +188,7 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         "paper": Preset(_PAPER.replace(crop_padding=2), 2),
     },
     "omniglot": {
-        "quick": Preset(Config(batch_size=32), "groups"),
+        "quick": Preset(Config(epochs=16, later_epochs=8, batch_size=32), "groups"),
         "lab": Preset(_LAB, "groups"),
         "paper": Preset(_PAPER, 2),
     },

@@ -134,9 +134,7 @@ def tune(
         raise ValueError("there is no seed; expected at least one, such as seeds=[101, 102, 103]")
     jobs: dict[str, Job] = {}
     for seed in seeds:
-        groups = preset.n_tasks == "groups"
-        n_tasks = None if groups else int(preset.n_tasks)
-        stream = first_two(split(data, n_tasks, groups=groups, seed=seed, validation=validation))
+        stream = first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation))
         config = preset.config.replace(seed=seed)
         for method, setting in SETTINGS.items():
             for value in GRID:

@@ -2,8 +2,8 @@
 
     python data/make_saved_runs.py
 
-Trains what `csd-edu demo` trains, for the seeds 0, 1 and 2, into runs/saved-seed*, as far as that is not there yet
-(seed 0 is copied from runs/demo if the demo has run), and writes the part worth keeping to data/saved.
+Trains what `csd-edu demo` trains, for the seeds 0 to 4, into runs/lesson-glyphs, as far as that is not there yet (it is
+if benchmarks/lesson.py has made its table), and writes the part worth keeping to data/saved.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 
 import csd_edu as csd
-from csd_edu import maps, metrics, saved
+from csd_edu import lesson, metrics, saved, tuning
+from csd_edu.comparison import Comparison
 from csd_edu.files import read_tensors, write_atomically, write_json, write_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
-PER_CLASS = 10
-WITH_IMAGES = ("finetune", "csd")
-WITH_NETWORKS = {"finetune": (0, 1), "csd": (0, 1)}
-NAMES, SEEDS = ("finetune", "lwf", "csd", "joint"), (0, 1, 2)
-MAPS = (("finetune", "csd"), NAMES)
+PER_CLASS = 20  # of the glyphs these are all
+SEEDS = (0, 1, 2, 3, 4)
+WITH_FEATURES = ("finetune", "lwf-tuned", "csd", "csd-tuned", "joint")
+WITH_IMAGES = ("finetune", "csd-tuned")
+WITH_NETWORKS = {"finetune": (0, 1), "lwf-tuned": (1,), "csd-tuned": (0, 1)}
 
 
 def main() -> None:
@@ -37,13 +38,15 @@ def main() -> None:
             small = keep(
                 run,
                 folder,
-                features=seed == 0,
+                features=seed == 0 and name in WITH_FEATURES,
                 images=seed == 0 and name in WITH_IMAGES,
                 networks=WITH_NETWORKS.get(name, ()) if seed == 0 else (),
             )
             print(f"seed {seed}, {name}: {in_words(run.metrics)}; on what is kept: {in_words(small.metrics)}")
-    for names in MAPS:  # those of PCA need no keeping: they take no time
-        maps.cached_maps(saved.runs(*names), "umap")
+    tuning.shipped().write(out)
+    rivals = Comparison(saved.runs(*lesson.MAPPED))
+    for classes in ((), rivals.few_classes()):
+        rivals.maps("umap", classes)  # those of PCA need no keeping: they take no time
     for path in out.rglob("*.safetensors"):
         put_in_order(path)
     sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
@@ -51,16 +54,12 @@ def main() -> None:
 
 
 def trained(seed: int) -> dict[str, csd.Run]:
-    """Return the demo's runs of a seed by their methods, trained if they are not there yet."""
-    folder, demo = ROOT / "runs" / f"saved-seed{seed}", ROOT / "runs" / "demo"
-    if seed == 0 and not folder.exists() and all((demo / name / "metrics.json").exists() for name in NAMES):
-        for name in NAMES:
-            shutil.copytree(demo / name, folder / name)
-    preset = csd.preset("glyphs", "quick")
+    """Return the lesson's runs of a seed by their names, trained if they are not there yet."""
+    preset = csd.preset("glyphs")
     data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
-    stream = csd.split(data, groups=True, seed=seed)
-    config = preset.config.replace(seed=seed)
-    return {name: csd.train(stream, csd.methods.NAMED[name], config, out=folder / name) for name in NAMES}
+    stream = csd.split(data, **preset.in_tasks(), seed=seed)
+    folder = ROOT / "runs" / "lesson-glyphs" / f"seed{seed}"
+    return lesson.train(stream, preset.config.replace(seed=seed), tuning.shipped(), out=folder)
 
 
 def keep(run: csd.Run, folder: Path, *, features: bool, images: bool, networks: tuple[int, ...]) -> csd.Run:
@@ -107,8 +106,9 @@ def keep(run: csd.Run, folder: Path, *, features: bool, images: bool, networks: 
     write_atomically(folder / "records.jsonl", "".join(json.dumps(record) + "\n" for record in records).encode())
     write_json(folder / "metrics.json", metrics.summarize(rows, run.n_tasks))
     stream = run.description["stream"]
-    # Another fingerprint: runs on all test images must not be laid beside these as if the queries were the same.
-    fingerprint = f"{stream['fingerprint']}, {PER_CLASS} test images a class"
+    fingerprint = stream["fingerprint"]
+    if len(chosen) < len(test["labels"]):  # runs on all test images must not be laid beside these as if they were such
+        fingerprint += f", {PER_CLASS} test images a class"
     write_json(
         folder / "config.json",
         {

@@ -81,9 +81,7 @@ def test_settings_do_not_change_the_first_task(stream, tmp_path):
 
 def test_what_does_not_begin_alike_is_refused(stream, tmp_path):
     first = one_task(stream, csd.methods.finetune, tmp_path / "first")
-    with pytest.raises(
-        ValueError, match=r"er does not begin as finetune .*Card\(begins_as='finetune'\)"
-    ):
+    with pytest.raises(ValueError, match=r"er does not begin as finetune .*Card\(begins_as='finetune'\)"):
         begin_with(first, stream, csd.methods.ER(8), TINY, out=tmp_path / "er")
     with pytest.raises(ValueError, match="another stream or config"):
         begin_with(first, stream, csd.methods.csd, TINY.replace(seed=1), out=tmp_path / "seed")
