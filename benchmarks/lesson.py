@@ -4,10 +4,10 @@
     python benchmarks/lesson.py --dataset omniglot --out runs/lesson-omniglot
     python benchmarks/lesson.py --dataset cifar100 --out runs/lesson-cifar100
 
-Weights are chosen first (OUT/tuning.json, `csd-edu tune`), with other seeds than those compared, on held-out images of
-the first two tasks; for the glyphs the kit's own choice is taken. Then every run of `csd_edu.lesson` is trained with
-every seed, and two tables are printed: means over the seeds, and differences paired by seed, each with its 95 % interval
-(Student's t). Every run continues where it stopped; --table-only trains nothing.
+Weights are chosen first (OUT/tuning.json, as `csd-edu tune` does), with other seeds than those compared, on held-out
+images of the first two tasks; for the glyphs the kit's own choice is taken. Then every run of `csd_edu.lesson` is
+trained with every seed, and two tables are printed: means over the seeds, and differences paired by seed, each with its
+95 % interval (Student's t). Every run continues where it stopped; --table-only trains nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def tables(runs: Runs) -> str:
     stream = f"{about['dataset']}, {len(first.classes)} classes in {first.n_tasks} tasks"
     epochs = f"{first.config.epochs} + {first.config.later_epochs} epochs, batches of {first.config.batch_size}"
     lines = [
-        f"{stream}; {first.config.network}, {epochs}; seeds {', '.join(map(str, runs))}. Mean ± half of the 95 % interval.",
+        f"{stream}; {first.config.network}, {epochs}; seeds {', '.join(map(str, runs))}.",
+        "Mean ± half of the 95 % interval.",
         "",
         "| run | method | R@1, all | just learnt (lowest) | forgotten | crowded out | head | head, task 0 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
