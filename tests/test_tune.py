@@ -85,7 +85,7 @@ def test_what_comes_with_the_kit():
 @pytest.mark.slow
 def test_the_runs_of_the_lesson(tmp_path):
     stream = csd.split(striped(), n_tasks=3, seed=0)
-    shipped = tuning.shipped()
+    shipped = replace(tuning.shipped(), dataset=stream.dataset.name)
     runs = lesson.train(stream, TINY, shipped, out=tmp_path, progress=False)
     assert tuple(runs) == lesson.SHOWN
     weight = {name: f"{search.chosen:g}" for name, search in shipped.methods.items()}
