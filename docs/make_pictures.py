@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         title="Recall@1 after each alphabet",
         metric="Recall@1",
     )
-    save(curves, "recall", height=420)
+    save(curves, "recall")
     save(plots.forgetting_and_crowding({name: metrics.mean_fall(falls_of(run)) for name, run in runs.items()}), "apart")
 
     two = Comparison([rivals.runs["finetune"], csd.Run.load(folder / "csd-tuned")])

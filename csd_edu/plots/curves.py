@@ -215,7 +215,7 @@ def add_lines(
     pixel = (span[1] - span[0]) / (HEIGHT - 20)
     for (y_end, x_end, name), place in zip(ends, _apart([end[0] for end in ends], 19 * pixel, span[1]), strict=True):
         arrow = {"ax": 24, "ay": (y_end - place) / pixel, "arrowhead": 0, "arrowwidth": 1, "standoff": 6}
-        text = {"text": label(name, 18), "xanchor": "left", "font": {"size": 14}, "arrowcolor": drawn[name].color}
+        text = {"text": label(name, 24), "xanchor": "left", "font": {"size": 14}, "arrowcolor": drawn[name].color}
         figure.add_annotation(x=x_end, y=y_end, row=row, col=col, **arrow, **text)
 
 

@@ -119,7 +119,7 @@ def finished(figure: go.Figure, title: str, subtitle: list[str], height: int, le
     below = {"text": lines, "font": {"size": 14, "color": GREY}}
     heading = {"text": f"<b>{label(title, 200)}</b>", "font": {"size": 20}, "subtitle": below}
     top, bottom = 88 + 19 * len(subtitle), 95 if legend else 55
-    right = 40 + 8 * min(18, max(len(trace.name or "") for trace in figure.data)) if legend else 20
+    right = 40 + 8 * min(24, max(len(trace.name or "") for trace in figure.data)) if legend else 20
     margin = {"l": 70, "r": right, "t": top, "b": bottom}
     figure.update_layout(legend_y=-55 / height)  # below the axis's name, and lines that wrap push the panel up
     return figure.update_layout(template=TEMPLATE, title=heading, margin=margin, height=height + top + bottom)
