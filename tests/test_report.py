@@ -14,6 +14,7 @@ import torch
 from plotly.offline import get_plotlyjs
 
 import csd_edu as csd
+from csd_edu import tuning
 from csd_edu.comparison import Comparison, run_labels
 from csd_edu.files import write_tensors
 from csd_edu.metrics import summarize
@@ -159,7 +160,7 @@ def test_it_says_what_was_measured(three):
     text = Page(three).text
     assert "The 6 classes of toy arrive in 3 tasks of 2 classes." in text
     # after three tasks: R@1 .75, forgetting ((.875 - .625) + (.875 - .75)) / 2, head 1/3, of task 0 nothing, 3 × 2 s
-    assert "csd 0.750 0.188 0.333 0.000 – 6.0" in text
+    assert "csd as released: all weights 1 0.750 0.188 0.333 0.000 – 6.0" in text
     assert "Each row is one run with one seed." in text
     assert "Contrastive Supervised Distillation (Barletti et al. 2021)" in text
     assert "Learning without Forgetting (Li" not in text  # no such run here
@@ -176,14 +177,16 @@ def test_it_shows_curves_matrices_both_panels_and_the_losses_of_each_run(three):
     ]
     assert all(title in page.text for title in titles)
     figures = page.figures()
-    assert len(figures) == 5 + 1 + 1 + 3 + 2 + 3  # and a map, its matrices, strips of lost and kept queries
+    assert (
+        len(figures) == 5 + 1 + 1 + 1 + 3 + 2 + 3
+    )  # and the falls, a map, its matrices, strips of lost and kept queries
     curves = figures[0]["wide"]["data"]
     assert [(line["name"], line["y"]) for line in curves] == [
         (name, [0.875, 0.8125, 0.75]) for name in ("finetune", "csd", "joint")
     ]
-    assert figures[1]["wide"]["data"][0]["z"][2] == [0.625, 0.75, 0.875]
-    assert figures[4]["wide"]["data"][0]["y"] == [1.0, 0.0, 0.0]
-    assert len(figures[4]["wide"]["data"]) == 6
+    assert figures[2]["wide"]["data"][0]["z"][2] == [0.625, 0.75, 0.875]
+    assert figures[5]["wide"]["data"][0]["y"] == [1.0, 0.0, 0.0]
+    assert len(figures[5]["wide"]["data"]) == 6
 
 
 def test_nothing_comes_from_the_network(three):
@@ -218,14 +221,14 @@ def test_an_unfinished_run_is_shown_as_such(tmp_path):
     assert "csd: after task 2 all features point the same way (collapse)" in text
     assert "lwf: after task" not in text
     assert "lwf 2 of 3 tasks learnt 0.812 0.125 0.500 0.000 – 4.0" in text
-    assert "csd 0.750" in text
+    assert "csd as released: all weights 1 0.750" in text
 
 
 @pytest.mark.usefixtures("no_charts")
 def test_after_one_task_nothing_can_be_forgotten_yet(tmp_path):
     page = report([make_run(tmp_path / "run", tasks=[["a", "b", "c"]], learnt=1)], tmp_path, ("pca",))
     assert "The 3 classes of toy arrive in 1 task of 3 classes." in page.text
-    assert "csd 0.875 – 1.000 1.000 – 2.0" in page.text
+    assert "csd as released: all weights 1 0.875 – 1.000 1.000 – 2.0" in page.text
     assert page.text.count("Only one task is learnt so far: nothing has moved, and nothing is lost yet.") == 2
     assert page.figures() == []
 
@@ -234,8 +237,8 @@ def test_after_one_task_nothing_can_be_forgotten_yet(tmp_path):
 def test_seeds_have_their_own_rows_and_names(tmp_path):
     runs = [make_run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
     text = report(runs, tmp_path).text
-    assert "csd (seed 0) 0.750" in text
-    assert "csd (seed 1) 0.750" in text
+    assert "csd (seed 0) as released: all weights 1 0.750" in text
+    assert "csd (seed 1) as released: all weights 1 0.750" in text
     assert "different orders" not in text
 
 
@@ -296,7 +299,7 @@ def test_a_run_that_was_trained(tmp_path):
     config = csd.Config(epochs=1, later_epochs=1, crop_padding=2)
     run = csd.train(csd.split(data, 2), csd.methods.csd, config, out=tmp_path / "run", progress=False)
     page = report([run], tmp_path)
-    assert f"csd {run.metrics['summary']['recall_at_1']:.3f}" in page.text
+    assert f"csd as released: all weights 1 {run.metrics['summary']['recall_at_1']:.3f}" in page.text
     assert {line["name"] for line in page.figures()[-1]["wide"]["data"]} == {"ce", "triplet", "kd", "csd"}
 
 
@@ -421,11 +424,11 @@ def test_an_unfinished_run_is_asked_about_the_tasks_it_has_learnt(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_charts")
-def test_only_four_runs_are_drawn_but_all_are_counted(tmp_path):
+def test_only_some_of_many_runs_are_drawn_but_all_are_counted(tmp_path):
     page = report([make_run(tmp_path / f"{k}", method=f"m{k}") for k in range(5)], tmp_path, ("pca",))
-    assert page.text.count("Drawn for the first 4 runs: m0, m1, m2, m3.") == 2
+    assert page.text.count("Drawn for 3 of the runs: m0, m1, m2.") == 2
     assert [row[0] for row in page.rows(QUERIES)] == ["m0", "m1", "m2", "m3", "m4"]
-    assert page.panels() == ["m0", "m1", "m2", "m3"]
+    assert page.panels() == ["m0", "m1", "m2"]
     assert page.text.count("Press play, or move the slider") == 1
     notes = [note["text"] for figure in page.titled("Kept") for note in figure["wide"]["layout"]["annotations"]]
     names = {note.split(",")[0] for note in notes if "after" in note}
@@ -542,3 +545,44 @@ def test_the_slider_moves_the_points_and_stays_where_it_is_when_the_window_chang
         page.wait_for_function(
             "([gd, k, x]) => gd.data[k].x[0] === x", arg=[drawing.element_handle(), place, expected(2)[0][0]]
         )
+
+
+# ---- controls, tuned weights, and the falls in two parts
+
+
+def tuned_runs(folder: Path) -> list[Run]:
+    shipped = replace(tuning.shipped(), dataset="toy")
+    shipped.write(folder)
+    methods = {"lwf": shipped.methods["lwf"].chosen, "csd": None, "supcon": shipped.methods["supcon"].chosen}
+    names = {"csd": "csd", "lwf": f"lwf(weight={methods['lwf']:g})"}
+    runs = [make_run(folder / base, method=name) for base, name in names.items()]
+    return [*runs, make_run(folder / "frozen", method="frozen")]
+
+
+def test_the_grid_and_what_was_chosen_are_shown(tmp_path, no_charts):
+    runs = tuned_runs(tmp_path)
+    page = report(runs, tmp_path)
+    shipped = tuning.shipped()
+    assert "csd as released: all weights 1" in page.text
+    assert "lwf(weight=5) tuned" in page.text
+    assert page.text.count("How the weights were chosen") == 1
+    for search in shipped.methods.values():
+        scores = search.grid[search.chosen]
+        assert f"{sum(scores) / len(scores):.3f} ✓" in page.text
+    assert page.text.count("✓") == len(shipped.methods) + 1  # and its explanation
+    assert "no test image and no image of a later task is looked at" in page.text
+
+
+def test_a_damaged_grid_is_a_sentence(tmp_path, no_charts):
+    runs = tuned_runs(tmp_path)
+    (tmp_path / "tuning.json").write_text('{"dataset": "toy"')
+    page = report(runs, tmp_path)
+    assert "tuning.json can't be read" in page.text
+    assert "How the weights were chosen" not in page.text
+
+
+def test_forgetting_and_crowding_are_told_apart_and_the_frozen_network_says_how_much_the_gallery_takes(tmp_path):
+    page = report(tuned_runs(tmp_path), tmp_path)
+    bars = page.titled("What is left of what was learnt")[0]["wide"]["data"]
+    assert [bar["name"] for bar in bars if bar["type"] == "bar"] == ["left", "crowding", "forgetting"]
+    assert "is what a network that does not change (frozen) loses as well" in page.text

@@ -386,7 +386,7 @@ def test_the_wheel_works_and_finds_its_saved_runs(wheel_installed, tmp_path):
     module, folder, shape, line = done.stdout.splitlines()
     assert Path(module) == wheel_installed / "csd_edu" / "__init__.py"
     assert Path(folder) == wheel_installed / "csd_edu" / "saved_runs"
-    assert shape == "torch.Size([1000, 64])"
+    assert shape == "torch.Size([2000, 64])"
     assert re.fullmatch(LINE, line)
     assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
