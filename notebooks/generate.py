@@ -46,9 +46,10 @@ METADATA = {
 # --- editions ---------------------------------------------------------------------------------------------------------
 
 
-def edition(source: Source, *, solved: bool) -> NotebookNode:
-    """Return a source as a notebook without outputs: the solved edition, or the student's."""
-    kept = [cell for cell in source.cells if solved or "instructor" not in cell.tags]
+def edition(source: Source, *, solved: bool, claims: bool = False) -> NotebookNode:
+    """Return a source as a notebook without outputs: the solved edition, or the student's; with its claims, for tests."""
+    left_out = ({"claim"} if not claims else set()) | ({"instructor"} if not solved else set())
+    kept = [cell for cell in source.cells if not left_out & set(cell.tags)]
     cells = [_as_node(cell, solved) for cell in kept]
     if any(cell.title for cell in kept):
         cells[0].source += f"\n\n{UNFOLD}"

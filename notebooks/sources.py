@@ -20,6 +20,8 @@ tags: what the cell is for, as a tag of the notebook's cell too.
 - instructor: in the solved edition only.
 - break: an experiment that is meant to go wrong.
 - widget: code that shows something to be touched.
+- claim: code in no edition: assertions of what the text above says, which hold for the saved runs and for those of
+  fresh seeds; `tests/test_claims.py` runs them where they stand.
 - folded: code that nobody needs to read, such as forty lines that draw a picture. It starts folded in JupyterLab and as
   a form on Colab; its title remains: `# %% tags=["folded"] title="Draw the map"`. The first cell is folded without
   being told. The generator adds to the opening text how to unfold a cell.
@@ -42,8 +44,8 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 
-TAGS = ("setup", "exercise", "check", "predict", "hint", "answer", "instructor", "break", "widget", "folded")
-TEXT_ONLY, CODE_ONLY = ("hint", "answer"), ("setup", "exercise", "check", "widget", "folded")
+TAGS = ("setup", "exercise", "check", "predict", "hint", "answer", "instructor", "break", "widget", "folded", "claim")
+TEXT_ONLY, CODE_ONLY = ("hint", "answer"), ("setup", "exercise", "check", "widget", "folded", "claim")
 KEYS = ("tags", "title", "minutes", "difficulty", "budget_minutes")
 FIRST_CELL, FIRST_TITLE = "# first cell", "Find the kit"
 LAYOUT = ("lines_to_next_cell", "lines_to_end_of_cell_marker", "cell_marker")  # what jupytext notes for itself
