@@ -47,7 +47,7 @@ METADATA = {
 
 
 def edition(source: Source, *, solved: bool, claims: bool = False) -> NotebookNode:
-    """Return a source as a notebook without outputs: the solved edition, or the student's; with its claims, for tests."""
+    """Return a source as a notebook without outputs: solved, or a student's edition; with its claims, for tests."""
     left_out = {tag for tag, kept in (("claim", claims), ("instructor", solved)) if not kept}
     kept = [cell for cell in source.cells if not left_out & set(cell.tags)]
     cells = [_as_node(cell, solved) for cell in kept]
