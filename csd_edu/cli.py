@@ -55,6 +55,7 @@ def train(options: argparse.Namespace) -> None:
     data = csd.load(
         options.dataset,
         per_class=_per_class(options, preset.per_class),
+        at_most=options.per_class is None,  # a preset's is for a folder that has as many
         image_size=preset.image_size if options.image_size is None else options.image_size,
         on_error=options.on_error,
     )

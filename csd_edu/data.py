@@ -98,6 +98,7 @@ def load(
     source: str | Path,
     *,
     per_class: int | None = None,
+    at_most: bool = False,
     image_size: int | None = None,
     seed: int = 0,
     on_error: str = "raise",
@@ -112,6 +113,7 @@ def load(
             `csd_edu.folders.read` describes it.
         per_class: keep the first so many training images of each class, at least 2, and test images in the
             set's own proportion. Of glyphs there are as many as you ask for.
+        at_most: let a class that has fewer than `per_class` images give all it has.
         image_size: centre crop to a square and resize to so many pixels, with antialiasing; glyphs are drawn
             at it. Without it images keep their size, but those of a folder become 32×32.
         seed: of the glyphs' world, and of the split of digits and of a folder without one.
@@ -154,7 +156,7 @@ def load(
                 dataset = _read_npz(path, path.stem)
 
     if per_class is not None:
-        dataset = _first_per_class(dataset, per_class)
+        dataset = _first_per_class(dataset, per_class, at_most)
     if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
@@ -430,10 +432,11 @@ def _interleaved(labels: Tensor) -> Tensor:  # (N,) -> (N,): the order 0 1 2 …
     return (_ranks(labels) * (labels.max() + 1) + labels).argsort()
 
 
-def _first_per_class(dataset: Dataset, n_train: int) -> Dataset:
+def _first_per_class(dataset: Dataset, n_train: int, at_most: bool) -> Dataset:
     counts = dataset.y_train.bincount()  # (n_classes,)
     fewest = f"class {dataset.classes[int(counts.argmin())]!r} has {counts.min()} training images"
-    _require(int(counts.min()) >= n_train, f"per_class is {n_train}, but {fewest}; expected at most so many")
+    enough = at_most or int(counts.min()) >= n_train
+    _require(enough, f"per_class is {n_train}, but {fewest}; expected at most so many, or at_most=True")
     n_test = max(1, round(n_train * len(dataset.y_test) / len(dataset.y_train)))
     train, test = _ranks(dataset.y_train) < n_train, _ranks(dataset.y_test) < n_test
     x_train, y_train, x_test, y_test = dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test

@@ -372,6 +372,7 @@ def test_per_class_takes_the_first_of_each_class_in_the_sets_own_proportion(tmp_
     assert load(path, per_class=20).fingerprint == whole.fingerprint
     with pytest.raises(ValueError, match="per_class is 21, but class 'a' has 20 training images"):
         load(path, per_class=21)
+    assert load(path, per_class=21, at_most=True).fingerprint == whole.fingerprint
 
 
 def test_per_class_of_uneven_classes(tmp_path):

@@ -92,7 +92,7 @@ except ConnectionError:
     )
     preset = csd.preset("glyphs", size)
     data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
-stream = csd.split(data, **{"groups": True} if preset.n_tasks == "groups" else {"n_tasks": preset.n_tasks}, seed=0)
+stream = csd.split(data, **preset.in_tasks(), seed=0)
 config = preset.config
 if PRESET == "auto" and not GPU:  # half of the epochs, so that both methods together take about a minute
     config = config.replace(epochs=config.epochs // 2, later_epochs=config.later_epochs // 2)
