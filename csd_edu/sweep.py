@@ -35,6 +35,9 @@ from csd_edu.train import Progress, begin_with, describe_run, training
 STRIKES = 2
 """Work whose process is killed this often is given up."""
 
+IDLE = 60
+"""Seconds after which a process without work ends: also if the one that it worked for was killed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -190,7 +193,7 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
     strikes: Counter[str] = Counter()
     running: dict[Future[object], str] = {}
     n_jobs = min(n_jobs, len(queue))
-    pool = ProcessPoolExecutor(n_jobs, timeout=None)
+    pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
     try:
         while waiting or running:
             for name in [name for name, work in waiting.items() if work.needs & errors.keys()]:
@@ -220,7 +223,7 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
                     wait([future])
                 running.clear()
                 pool.shutdown(kill_workers=True)
-                pool = ProcessPoolExecutor(n_jobs, timeout=None)
+                pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
             if screen is not None:
                 screen.show(set(running.values()), done, errors)
     except KeyboardInterrupt:
