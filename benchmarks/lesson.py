@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import csd_edu as csd
-from csd_edu import drift, lesson, tuning
-from csd_edu.comparison import falls_of
-from csd_edu.metrics import mean_interval, query_ranks
+from csd_edu import lesson, tuning
+from csd_edu.comparison import across_networks, falls_of
+from csd_edu.metrics import mean_interval
 from csd_edu.plots.style import number
 
 Runs = Mapping[int, Mapping[str, csd.Run]]  # by seed and name
@@ -135,9 +135,6 @@ def tables(runs: Runs) -> str:
 @functools.cache
 def measured(run: csd.Run) -> dict[str, float]:
     """Return what the tables say of a run, by name."""
-    snapshots, test = run.snapshots(), run.test()
-    ranks = query_ranks(snapshots, test["labels"], test["tasks"], protocol="stale")[-1]  # (N,)
-    old, first = test["tasks"] < run.n_tasks - 1, test["tasks"] == 0
     metrics, own = run.metrics, run.metrics["recall_at_1"]["task"]
     diagonal = [own[t][t] for t in range(run.n_tasks)]
     falls = falls_of(run)
@@ -147,8 +144,7 @@ def measured(run: csd.Run) -> dict[str, float]:
         "lowest": min(diagonal),
         "forgotten": sum(fall.forgetting for fall in falls) / len(falls),
         "crowded": sum(fall.crowding for fall in falls) / len(falls),
-        "stale": float((ranks[old] == 1).double().mean()),
-        "drift": drift.mean_displacement(snapshots[0][first], snapshots[-1][first]),
+        **across_networks(run),
         "head": metrics["summary"]["head_accuracy"],
     }
 

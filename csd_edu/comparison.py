@@ -271,6 +271,33 @@ def falls_of(run: Run) -> list[metrics.Fall]:
     return metrics.forgetting_and_crowding(own, seen)
 
 
+def across_networks(run: Run) -> dict[str, float]:
+    """Return what features of an earlier network are worth to the last one of a finished run.
+
+    Returns:
+        "stale", the share of queries of earlier tasks that are found with the last network in a gallery that each task's
+        own network has left behind (Recall@1, protocol "stale"); and "drift", how far the features of the first task's
+        images have turned from the first network to the last: the mean of 1 − cosine. Of a run that kept no features
+        these are the numbers that it has kept in their place.
+
+    Raises:
+        ValueError: if the run has a single task, or is not finished.
+        FileNotFoundError: if it has kept neither.
+    """
+    if not run.finished or run.n_tasks < 2:
+        raise ValueError(f"{run!r}; expected a finished run of at least two tasks")
+    kept: dict[str, float] | None = run.description.get("saved", {}).get("across_networks")
+    if kept is not None:
+        return kept
+    snapshots, test = run.snapshots(), run.test()
+    ranks = metrics.query_ranks(snapshots, test["labels"], test["tasks"], protocol="stale")[-1]  # (N,)
+    old, first = test["tasks"] < run.n_tasks - 1, test["tasks"] == 0  # (N,)
+    return {
+        "stale": float((ranks[old] == 1).double().mean()),
+        "drift": drift.mean_displacement(snapshots[0][first], snapshots[-1][first]),
+    }
+
+
 def check_comparable(runs: Sequence[Run]) -> None:
     """Raise a ValueError if there is no run, one has nothing to show, is given twice, or has other data or sizes."""
     if not runs:

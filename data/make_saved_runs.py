@@ -18,7 +18,7 @@ from torch import Tensor
 
 import csd_edu as csd
 from csd_edu import lesson, metrics, saved, tuning
-from csd_edu.comparison import Comparison
+from csd_edu.comparison import Comparison, across_networks
 from csd_edu.files import read_tensors, write_atomically, write_json, write_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +114,11 @@ def keep(run: csd.Run, folder: Path, *, features: bool, images: bool, networks: 
         {
             **run.description,
             "stream": {**stream, "fingerprint": fingerprint},
-            "saved": {"test_images_per_class": PER_CLASS, "from": f"csd-edu demo --seed {run.config.seed}"},
+            "saved": {
+                "test_images_per_class": PER_CLASS,
+                "from": f"csd-edu demo --seed {run.config.seed}",
+                "across_networks": across_networks(run),  # from features as they were, all of them
+            },
         },
     )
     return csd.Run.load(folder)

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 import csd_edu as csd
 from csd_edu import lesson, metrics, pictures, saved, tuning
-from csd_edu.comparison import Comparison
+from csd_edu.comparison import Comparison, across_networks
 from csd_edu.files import read_tensors, write_tensors
 from tests.conftest import TINY
 
@@ -49,7 +49,9 @@ def found(features: torch.Tensor, labels: torch.Tensor, among: torch.Tensor) -> 
 def test_each_is_a_whole_run(name, seed):
     run = saved.run(name, seed=seed)
     assert (run.method, run.config.seed, run.finished, run.n_tasks) == (METHODS[name], seed, True, 5)
-    assert run.description["saved"] == {"test_images_per_class": 20, "from": f"csd-edu demo --seed {seed}"}
+    kept = run.description["saved"]
+    assert (kept["test_images_per_class"], kept["from"]) == (20, f"csd-edu demo --seed {seed}")
+    assert across_networks(run) == kept["across_networks"]
     test = run.test()
     assert test["labels"].bincount().tolist() == [20] * 100
     assert torch.equal(test["tasks"], test["labels"] // 20)
@@ -96,6 +98,21 @@ def test_what_holds_in_every_seed(seed):
         assert end["joint"] > end[distilled] + 0.1
         assert end[distilled] > max(end["finetune"], end["supcon"], end["frozen"]) + 0.02, distilled
     assert saved.run("finetune", seed=seed).metrics["head_accuracy"]["seen"][4][0] == 0
+
+
+@pytest.mark.parametrize("name", WITH_FEATURES)
+def test_what_is_kept_in_place_of_features_is_what_they_give(name):
+    run = saved.run(name)
+    kept = across_networks(run)
+    without = {key: value for key, value in run.description["saved"].items() if key != "across_networks"}
+    computed = across_networks(csd.Run(run.path, {**run.description, "saved": without}))
+    assert computed == pytest.approx(kept, abs=0.002)  # float16
+    labels, tasks = (run.test()[key] for key in ("labels", "tasks"))
+    now = torch.nn.functional.normalize(run.features(4).double())
+    left = torch.nn.functional.normalize(torch.stack(run.snapshots()).double()[tasks, torch.arange(2000)])
+    similarity = (now @ left.T).fill_diagonal_(-2)
+    right = labels[similarity.argmax(dim=1)] == labels
+    assert computed["stale"] == pytest.approx(float(right[tasks < 4].double().mean()), abs=0.002)
 
 
 def test_seeds_learn_in_different_orders():
@@ -244,7 +261,11 @@ def test_a_copy_keeps_what_is_asked_for_and_measures_it(whole_run, tmp_path, mon
             assert torch.equal(copy.predictions(task)[of_copy], whole_run.predictions(task)[of_whole][:3])
     right = found(copy.features(1), here["labels"], torch.arange(18))
     assert copy.metrics["summary"]["recall_at_1"] == pytest.approx(float(right.double().mean()))
-    assert copy.description["saved"] == {"test_images_per_class": 3, "from": "csd-edu demo --seed 1"}
+    assert copy.description["saved"] == {
+        "test_images_per_class": 3,
+        "from": "csd-edu demo --seed 1",
+        "across_networks": across_networks(whole_run),
+    }
     epochs = [[r for r in run.records if r["kind"] == "epoch"] for run in (copy, whole_run)]
     assert epochs[0] == epochs[1]
     images = copy.test()["images"]
