@@ -275,10 +275,10 @@ def across_networks(run: Run) -> dict[str, float]:
     """Return what features of an earlier network are worth to the last one of a finished run.
 
     Returns:
-        "stale", the share of queries of earlier tasks that are found with the last network in a gallery that each task's
-        own network has left behind (Recall@1, protocol "stale"); and "drift", how far the features of the first task's
-        images have turned from the first network to the last: the mean of 1 − cosine. Of a run that kept no features
-        these are the numbers that it has kept in their place.
+        "stale", the share of queries of earlier tasks that are found with the last network in a gallery that each
+        task's own network has left behind (Recall@1, protocol "stale"); and "drift", how far the features of the first
+        task's images have turned from the first network to the last: the mean of 1 − cosine. Of a run that kept no
+        features these are the numbers that it has kept in their place.
 
     Raises:
         ValueError: if the run has a single task, or is not finished.
