@@ -477,7 +477,7 @@ def test_feature_drift(front_end: FrontEnd, both: Comparison, tmp_path: Path) ->
             assert len(shown) == len(visible(plot)) == 4
             if option == "turn":
                 assert shown["1 − displacement"][-1] < 0.9
-                for name in ("linear CKA", "neighbour overlap", "Recall@1"):
+                for name in ("linear CKA", "neighbours in common", "Recall@1"):
                     assert shown[name] == pytest.approx([shown[name][0]] * 6, abs=2e-3), name
             else:
                 assert shown["Recall@1"][-1] == 1
