@@ -145,7 +145,8 @@ STALE_RECALL = Exercise(
 def _one_by_one(features: Tensor, n: int) -> Tensor:
     """The greedy choice by the whole sum that is to be large, for each candidate anew."""
     unit = F.normalize(features.double(), dim=1)
-    similarity, chosen = unit @ unit.T, []
+    similarity = unit @ unit.T
+    chosen: list[int] = []
     for _ in range(n):
         rest = [j for j in range(len(unit)) if j not in chosen]
         chosen.append(max(rest, key=lambda j: float(similarity[[*chosen, j]].amax(dim=0).sum())))

@@ -351,6 +351,7 @@ plots.curves_over_tasks(
     title="How far from the first network?",
     metric="mean displacement",
     subtitle="mean of 1 − cos between an image's feature after task 0 and after a later task",
+    end_labels=False,
 )
 
 # %%
@@ -547,6 +548,7 @@ plots.curves_over_tasks(
     title="Who still has its neighbours?",
     metric="neighbours in common",
     subtitle="share of an image's ten nearest under the first network that are so after a later task too, by cosine",
+    end_labels=False,
 )
 
 # %% [markdown]
