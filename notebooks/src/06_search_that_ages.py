@@ -167,7 +167,7 @@ curves = {}
 for name in snapshots:
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
         ranks = comparison.ranks(name, protocol)  # (T, N): 1 is a hit, 0 a query of a task to come
-        curves[f"{name}, {words}"] = [float((row[row > 0] == 1).double().mean()) for row in ranks]
+        curves[f"{name} ({words})"] = [float((row[row > 0] == 1).double().mean()) for row in ranks]
 plots.lines(
     curves,
     [str(t) for t in range(T)],
@@ -323,7 +323,8 @@ for name in comparison.runs:
 # Look at single queries: choose *lost* and *by csd*, step through them, and change the gallery from *stale* to *seen*.
 
 # %% tags=["widget"]
-widgets.RetrievalExplorer(*(comparison.runs[name] for name in dict.fromkeys((finetune, csd))), protocol="stale")
+two = Comparison([comparison.runs[name] for name in (finetune, csd)], names=("finetune", "csd"))
+widgets.RetrievalExplorer(two, protocol="stale")
 
 # %% [markdown]
 # **What it means.** What is misfiled can be put right without any training: by another index. The next two sections try
@@ -395,7 +396,7 @@ six = torch.as_tensor(of_exercise(snapshots[csd][0][crowd], min(6, len(crowd))))
 row = [pictures.shown(comparison, int(crowd[i]), "") for i in six]
 print(f"Classes of the chosen: {', '.join(comparison.classes[int(labels[crowd[i]])] for i in six)}")
 plots.retrieval_strips(
-    {"representatives": row},
+    {"chosen": row},
     title="Six that speak for many",
     subtitle=[f"chosen among {len(crowd)} images of {len(three)} classes, in this order"],
 )
@@ -452,9 +453,9 @@ for name, values in sorted(curves.items(), key=lambda item: -item[1][tenth]):
 
 # %% [markdown]
 # **What it means.** One fresh image can be enough to answer the queries of its class. So a few from everywhere bring much
-# at a small price, and whole tasks, one by one, bring it roughly in proportion. To know the classes helps. Whether to
-# *know the features* helps as much, you see above: signs of one class are not all alike, and the greedy choice goes
-# where the crowds are.
+# at a small price, and whole tasks, one by one, bring it roughly in proportion. Compare what the labels add to a random
+# choice with what the features can do without any label: images of one class are not all alike, and the greedy choice
+# goes where the crowds are.
 #
 # **What it does not show.** Recall@1 wants *one* right answer. Who wants all of them (MAP@R) must index more. In a real
 # engine some images are asked for more than others; then their queries should weigh more in the sum. And the choice
@@ -588,7 +589,7 @@ figures = {
         title="Who understands whom?",
         protocol="Recall@1 of the last networks, on the images of all but the last task",
         formula="row: the network that asks; column: the network that has stored the gallery",
-        task_names=names,
+        task_names=[name.partition("(")[0] for name in names],
     )
     for kind, table in tables.items()
 }
