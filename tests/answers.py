@@ -326,15 +326,24 @@ def stale(snapshots, labels, tasks):
         hits.append(float(answer == labels[i]))
     return sum(hits) / len(hits)
 """,
-    "no_longer_found": """
-def gone(ranks, tasks):
-    T, N = ranks.shape
-    mask = []
-    for n in range(N):
-        t = int(tasks[n])
-        before, after = int(ranks[t, n]), int(ranks[T - 1, n])
-        mask.append(before == 1 and after != 1)
-    return torch.tensor(mask)
+    "representatives": """
+def speakers(features, n):
+    unit = features / features.norm(dim=1, keepdim=True)
+    N = len(unit)
+    similar = [[float(unit[i] @ unit[j]) for j in range(N)] for i in range(N)]
+    served = [-1.0] * N
+    chosen = []
+    for step in range(n):
+        best, most = None, -1e9
+        for j in range(N):
+            gain = 0.0
+            for i in range(N):
+                gain += max(0.0, similar[i][j] - served[i])
+            if gain > most:
+                best, most = j, gain
+        chosen.append(best)
+        served = [max(served[i], similar[i][best]) for i in range(N)]
+    return chosen
 """,
     "translate": """
 def translated(gallery, old, new, ridge):
@@ -930,21 +939,24 @@ def contrast(student, teacher, labels, temperature):
     Euclidean distance of unscaled features | torch.cosine_similarity(query, item, dim=0) => -(query - item).norm()
     dot product instead of cosine | torch.cosine_similarity(query, item, dim=0) => query @ item
     """),
-    "no_longer_found": edits("""
-    every query starts after task 0 | t = int(tasks[n]) => t = 0
-    found at any time before the end | before == 1 => 1 in ranks[: T - 1, n]
-    the won queries | before == 1 and after != 1 => before != 1 and after == 1
-    the kept queries | after != 1 => after == 1
-    never found counts as lost | before == 1 and after => after
-    rank larger than before | before == 1 and after != 1 => after > before
-    compared with the row before the last | ranks[t, n] => ranks[T - 2, n]
-    one row too late | ranks[t, n] => ranks[min(t + 1, T - 1), n]
-    numbers of the queries instead of a mask | return torch.tensor(mask) => return [n for n in range(N) if mask[n]]
-    how many instead of which | return torch.tensor(mask) => return torch.tensor(mask).sum()
-    """)
-    | {
-        "a whole row for each query": "def f(ranks, tasks):\n    return (ranks[tasks] == 1) & (ranks[-1] != 1)\n",
-    },
+    "representatives": edits("""
+    those most similar to all the others
+        | return chosen => return sorted(range(N), key=lambda j: -sum(row[j] for row in similar))[:n]
+    the choice is forgotten | served = [max(served[i], similar[i][best]) for i in range(N)] => pass
+    only the last choice counts | max(served[i], similar[i][best]) => similar[i][best]
+    the worst served image next | if gain > most: => if -served[j] > most:
+        | best, most = j, gain => best, most = j, -served[j]
+    the least gain | best, most = None, -1e9 => best, most = None, 1e9 | gain > most => gain < most
+    similarities below 0 count as 0 | [-1.0] * N => [0.0] * N
+    the candidate's own similarity taken off | similar[i][j] - served[i]) => similar[i][j] - served[j])
+    images counted instead of what they gain
+        | gain += max(0.0, similar[i][j] - served[i]) => gain += similar[i][j] > served[i]
+    sorted by number | return chosen => return sorted(chosen)
+    dot product instead of cosine | features / features.norm(dim=1, keepdim=True) => features
+    Euclidean distance of unscaled features | features / features.norm(dim=1, keepdim=True) => features
+        | float(unit[i] @ unit[j]) => -float((unit[i] - unit[j]).norm()) | [-1.0] * N => [-100.0] * N
+    normalised along the wrong axis | dim=1, keepdim => dim=0, keepdim
+    """),
     "translate": edits("""
     no means taken away | old.mean(dim=0), new.mean(dim=0) => 0 * old[0], 0 * new[0]
     means taken away only to find W | (g - away) @ W + home => g @ W
@@ -1425,12 +1437,6 @@ def numpy_lost(found, tasks):
     return found[tasks, np.arange(len(tasks))] & ~found[-1]
 
 
-def diagonal_lost(ranks, tasks):
-    """By a whole row for each query, of which the diagonal is taken."""
-    then = torch.diagonal(ranks[tasks]) == 1
-    return then ^ (then & (ranks[-1] == 1))
-
-
 def numpy_changed(ranks, tasks):
     r = ranks.numpy()
     then, now = np.take_along_axis(r, tasks.numpy()[None], axis=0)[0] == 1, r[-1] == 1
@@ -1466,6 +1472,28 @@ def counted(n_right, n_gallery, k):
     """Chance of one, two, … right items, added up."""
     ways = [math.comb(n_right, r) * math.comb(n_gallery - n_right, k - r) for r in range(1, k + 1)]
     return torch.tensor(sum(ways) / math.comb(n_gallery, k))
+
+
+def covering(features, n):
+    """By the sum after each choice instead of the gain."""
+    unit = F.normalize(features)
+    similarity, chosen = unit @ unit.T, torch.empty(0, dtype=torch.int64)
+    served = torch.full((len(unit),), -1.0)
+    for _ in range(n):
+        best = torch.maximum(served, similarity).sum(dim=1).argmax()
+        chosen = torch.cat([chosen, best[None]])
+        served = torch.maximum(served, similarity[best])
+    return chosen
+
+
+def numpy_speakers(features, n):
+    x = features.numpy() / np.linalg.norm(features.numpy(), axis=1, keepdims=True)
+    served, chosen = np.full(len(x), -1.0), []
+    while len(chosen) < n:
+        gain = np.clip(x @ x.T - served[:, None], 0, None).sum(axis=0)
+        chosen.append(int(gain.argmax()))
+        served = np.maximum(served, x @ x[chosen[-1]])
+    return np.array(chosen)
 
 
 def stacked_translation(gallery, old, new, ridge=0.1):
@@ -1568,15 +1596,14 @@ OTHERS = [
     ("lost_and_won", numpy_changed),
     ("lost_and_won", mixed_changed),
     ("lost_and_won", lambda r, t: [csd.metrics.query_changes(r, t)[change] for change in ("lost", "won")]),
-    ("no_longer_found", diagonal_lost),
-    ("no_longer_found", lambda ranks, tasks: numpy_changed(ranks, tasks)[0]),
-    ("no_longer_found", lambda ranks, tasks: csd.metrics.query_changes(ranks, tasks)["lost"].int().tolist()),
     ("backward_transfer", numpy_transfer),
     ("backward_transfer", torch_transfer),
     ("backward_transfer", lambda matrix: -csd.metrics.first_minus_last(matrix)),
     ("chance_recall", logarithms),
     ("chance_recall", counted),
     ("chance_recall", lambda n_right, n_gallery, k: stats.hypergeom.sf(0, n_gallery, n_right, k)),
+    ("representatives", covering),
+    ("representatives", numpy_speakers),
     ("translate", stacked_translation),
     ("translate", inverse_translation),
     ("t_interval", by_hand),

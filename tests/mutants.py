@@ -207,7 +207,7 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "linear_cka": lambda rng: (_normal(rng, 6, 3) + 1, _normal(rng, 6, 4)),
     "neighbor_overlap": lambda rng: (_normal(rng, 7, 3), _normal(rng, 7, 4), int(rng.integers(1, 5))),
     "stale_recall": _stale,
-    "no_longer_found": _ranks,
+    "representatives": lambda rng: (_normal(rng, 12, 3), int(rng.integers(1, 3))),
     "translate": _dictionary,
     "t_interval": lambda rng: (rng.normal(size=int(rng.integers(2, 9))),),
     "paired_difference": lambda rng: (rng.normal(size=5), rng.normal(size=5)),

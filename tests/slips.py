@@ -232,13 +232,13 @@ SLIPS = {
     comparison | sum(hits) / len(hits) => 1 - sum(hits) / len(hits)
     another index | snapshots[-1][i] => snapshots[0][i]
     """),
-    "no_longer_found": entries("""
-    conditions | before == 1 and after != 1 => before == 1 or after != 1
-    comparison | before == 1 and after != 1 => before == 1 and after > 2
-    off by one | ranks[T - 1, n] => ranks[T - 2, n]
-    a part too many | ranks[t, n] => ranks[t - 1, n]
-    ? | before == 1 and after != 1 => before != after
-    never found counts as lost | before == 1 => before > 0
+    "representatives": entries("""
+    off by one | range(n) => range(n - 1)
+    wrong shape | return chosen => return chosen[-1]
+    a part too many | return chosen => return chosen[::-1]
+    the choice is forgotten | max(served[i], similar[i][best]) => min(served[i], similar[i][best])
+    the candidate's own similarity taken off | similar[i][j] - served[i]) => similar[j][i] - served[j])
+    wrong type | return chosen => return [similar[j][j] for j in chosen]
     """),
     "translate": entries("""
     a sign the other way round | += ridge => -= ridge

@@ -65,6 +65,15 @@ def sets_of_neighbours(x, y, k):
     return [len(set(a) & set(b)) / k for a, b in zip(neighbours(x, k), neighbours(y, k), strict=True)]
 
 
+def speakers_by_lists(features, n):
+    """By the whole sum of each list of choices."""
+    z, chosen = torch.from_numpy(cosine_similarity(features.double())), []
+    for _ in range(n):
+        sums = [float(z[:, [*chosen, j]].max(dim=1).values.sum()) for j in range(len(z))]
+        chosen.append(int(np.argmax(sums)))
+    return torch.tensor(chosen)
+
+
 def ridge_translation(gallery, old, new, ridge=0.1):
     solver = "svd" if ridge == 0 else "auto"
     model = Ridge(alpha=max(ridge, 1e-12), solver=solver).fit(old.double().numpy(), new.double().numpy())
@@ -239,9 +248,8 @@ VARIANTS = [
     ("neighbor_overlap", sets_of_neighbours),
     ("stale_recall", stale_by_rows),
     ("stale_recall", stale_gathered),
-    ("no_longer_found", lambda r, t: (r[t, torch.arange(len(t))] == 1) & ~(r[-1] == 1)),
-    ("no_longer_found", lambda r, t: np.array([r[k, n] == 1 != r[-1, n] for n, k in enumerate(t)])),
-    ("no_longer_found", lambda r, t: r.T.gather(1, t[:, None]).squeeze(1).eq(1).logical_and(r[-1].ne(1))),
+    ("representatives", speakers_by_lists),
+    ("representatives", lambda x, n: speakers_by_lists(x, n).numpy()),
     ("translate", ridge_translation),
     ("translate", dual_translation),
     ("t_interval", lambda v: stats.t(df=len(v) - 1, loc=np.mean(v), scale=stats.sem(v)).interval(0.95)),

@@ -1,4 +1,4 @@
-"""Exercises on search that ages: new queries in a gallery that is not indexed again, and how to translate it."""
+"""Exercises on search that ages: new queries in a gallery that is not indexed again, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu import metrics
-from csd_edu.check.answers import Number, Rows
+from csd_edu.check.answers import Indices, Number, Rows
 from csd_edu.check.inputs import APART, PAIRS, QUARTER_TURN, random
 from csd_edu.check.running import Case, Exercise, table
 
@@ -22,6 +22,19 @@ def stale_recall(snapshots: list[Tensor], labels: Tensor, tasks: Tensor) -> floa
     similarity.fill_diagonal_(-torch.inf)  # no query finds itself
     nearest = similarity.argmax(dim=1)  # (N,)
     return (labels[nearest] == labels).float().mean().item()
+
+
+def representatives(features: Tensor, n: int) -> Tensor:
+    features = F.normalize(features, dim=1)  # (N, D)
+    similarity = features @ features.T  # (N, N) cosines
+    nearest = similarity.new_full((len(features),), -1.0)  # (N,) of each image, to the nearest chosen one: none yet
+    chosen: list[int] = []
+    for _ in range(n):
+        gain = (similarity - nearest[:, None]).clamp(min=0).sum(dim=0)  # (N,) what each candidate would add
+        best = int(gain.argmax())
+        chosen.append(best)
+        nearest = torch.maximum(nearest, similarity[best])
+    return torch.tensor(chosen)
 
 
 def translate(gallery: Tensor, old: Tensor, new: Tensor, ridge: float = 0.1) -> Tensor:
@@ -126,6 +139,84 @@ STALE_RECALL = Exercise(
         "Cosine similarities (N, N), −inf on the diagonal, the label of each row's best; the mean of the hits.",
     ),
     tested="which network made which feature, all queries in one mean, the query itself left out, cosine, uneven tasks",
+)
+
+
+def _one_by_one(features: Tensor, n: int) -> Tensor:
+    """The greedy choice by the whole sum that is to be large, for each candidate anew."""
+    unit = F.normalize(features.double(), dim=1)
+    similarity = unit @ unit.T
+    chosen: list[int] = []
+    for _ in range(n):
+        rest = [j for j in range(len(unit)) if j not in chosen]
+        chosen.append(max(rest, key=lambda j: float(similarity[[*chosen, j]].amax(dim=0).sum())))
+    return torch.tensor(chosen)
+
+
+_TWO_GROUPS = torch.tensor([[0.2, 1.0], [1.0, 0.1], [1.0, -0.2], [1.0, 0.3], [-0.3, 1.0], [1.0, 0.6], [-0.1, 1.0]])
+_OUTLIER = torch.tensor([[1.0, 0.2], [1.0, -0.1], [0.9, 0.5], [0.1, 1.0], [-0.2, 1.0], [-1.0, -0.6], [0.3, 1.1]])
+
+REPRESENTATIVES = Exercise(
+    representatives,
+    title="Images that speak for the others",
+    doc="""Check f(features (N, D), n) -> (n,) indices, in the order in which they are chosen.
+
+    Each is the one that adds most to the sum over all images of the similarity to the nearest chosen image, by cosine.
+    """,
+    truth=_one_by_one,
+    answer=Indices(),
+    cases=(
+        Case("seven images in two groups, the first choice only", _TWO_GROUPS, 1),
+        Case("the same, two to be chosen", _TWO_GROUPS, 2),
+        Case("seven images, and one far from all others", _OUTLIER, 3),
+        Case("nine images that point anywhere, features of any length", random(9, 3, 211, 2), 3),
+        Case("fourteen of them, five to be chosen", random(14, 3, 22, 2), 5),
+        Case("fourteen in four dimensions", random(14, 4, 279, 2) + 0.5, 5),
+    ),
+    mistakes=table("""
+    those most similar to all the others | torch.tensor(chosen) => similarity.sum(dim=0).topk(n).indices
+        You take the images that are most similar to all others. They are similar to each other as well: all speak for
+        the same crowd, and nobody for the rest. After each choice, ask what the next one would *add*.
+    the choice is forgotten | nearest = torch.maximum(nearest, similarity[best]) =>
+        You choose the same image again and again: after each choice, the similarity to the nearest chosen image must be
+        brought up to date, and the larger one stays: torch.maximum.
+    only the last choice counts | torch.maximum(nearest, similarity[best]) => similarity[best]
+        You remember the similarity to the last chosen image only. What counts is the nearest of all chosen ones: the
+        larger of the two, torch.maximum.
+    the worst served image next | gain = => gain = -nearest; _ =
+        You choose the image that is farthest from all chosen ones. That is another rule (k-centre), and it likes
+        outliers, which speak for nobody but themselves. Choose the image that adds most for all.
+    the least gain | argmax() => argmin()
+        You choose the image that adds least. The largest gain is wanted: argmax.
+    similarities below 0 count as 0 | -1.0 => 0.0
+        You begin as if every image had a similarity of 0 already. Similarities can be below 0; begin at −1, the least
+        that a cosine can be.
+    the candidate's own similarity taken off | nearest[:, None] => nearest
+        You compare with the candidate's own similarity to the chosen images, or add up along the wrong axis. Each
+        *image* compares the candidate with its own nearest chosen one, nearest[:, None]; then the sum is over the
+        images, dim=0.
+    images counted instead of what they gain | .clamp(min=0).sum => .gt(0).sum
+        You count how many images would come nearer. By how much matters too: add up the gains.
+    sorted by number | torch.tensor(chosen) => torch.tensor(sorted(chosen))
+        These are the right images, in order of their numbers. Return them as they were chosen: then the first m of
+        them are the choice for m.
+    dot product instead of cosine | F.normalize(features, dim=1) => features
+        You compare by the dot product, so long features speak for everybody. Scale each row to length 1.
+    Euclidean distance of unscaled features | F.normalize(features, dim=1) => features
+        | features @ features.T => -torch.cdist(features, features) | -1.0 => -100.0
+        You compare by Euclidean distance without scaling the features to length 1. The search goes by direction.
+    normalised along the wrong axis | features, dim=1 => features, dim=0
+        You scale the columns to length 1 (dim=0). An image's feature is a row, and dim=1 scales it.
+    """),
+    hints=(
+        "First all cosines, (N, N). Then keep one number for each image, (N,): its similarity to the nearest chosen "
+        "image. Before the first choice it is −1, the least that a cosine can be.",
+        "Candidate j raises the number of image i from nearest[i] to similarity[i, j], if that is more. Its gain is "
+        "the sum over i of max(0, similarity[i, j] − nearest[i]): "
+        "(similarity - nearest[:, None]).clamp(min=0).sum(dim=0).",
+        "n times: the index of the largest gain, then nearest = torch.maximum(nearest, similarity[best]).",
+    ),
+    tested="each choice by what it adds to those before it, for all images, by cosine, and the order of the choices",
 )
 
 

@@ -200,7 +200,7 @@ _TWICE_LATER = torch.tensor([[1.0, 0.4], [1.0, 0.6], [-0.9, 0.7], [-1.0, 0.1], [
 
 NEIGHBOR_OVERLAP = Exercise(
     neighbor_overlap,
-    title="Neighbour overlap",
+    title="Neighbours in common",
     doc="Check f(x (N, D), y (N, E), k) -> (N,) shares from 0 to 1, as `drift.neighbor_overlap`.",
     truth=drift.neighbor_overlap,
     answer=Rows(),

@@ -13,8 +13,7 @@ from typing import Any, Literal
 Function = Callable[..., Any]
 
 HELPERS = {
-    "stale_recall": "as_it_grew|recall_at_1",
-    "translate": "least_squares_translation",
+    "stale_recall": "recall_at_1",
     "t_interval": "library_interval",
     "paired_difference": "library_difference",
     "feature_distance": "ready_distance",

@@ -27,12 +27,6 @@ def lost_and_won(ranks: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
     return then & ~now, now & ~then
 
 
-def no_longer_found(ranks: Tensor, tasks: Tensor) -> Tensor:
-    then = ranks[tasks, torch.arange(len(tasks))]  # (N,) the rank right after its own task
-    now = ranks[-1]  # (N,) the rank in the end
-    return (then == 1) & (now != 1)
-
-
 _TWO = triangle([0.9], [0.6, 0.8])
 _THREE = triangle([0.9], [0.7, 0.8], [0.4, 0.5, 0.6])
 _FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.85, 0.8])
@@ -223,63 +217,4 @@ LOST_AND_WON = Exercise(
         "Lost: then and not now. Won: now and not then. For masks `not` is ~ and `and` is &; return lost, won.",
     ),
     tested="each query from the row of its own task, only rank 1 is found, queries that stay as they are, the order",
-)
-
-# 0: the task of the query is not learnt yet.
-_LATER = torch.tensor([[1, 4, 0, 2], [3, 1, 2, 5]])
-_LATER_THREE = torch.tensor([[1, 3, 1, 0, 0, 0], [2, 1, 1, 1, 4, 0], [5, 1, 1, 2, 1, 3]])
-_LATER_TASKS_THREE = torch.tensor([0, 0, 0, 1, 1, 2])
-_MANY_LATER = torch.where(torch.arange(4)[:, None] < _MANY_TASKS[None, :], 0, _MANY_RANKS)
-
-NO_LONGER_FOUND = Exercise(
-    no_longer_found,
-    title="Queries no longer found",
-    doc="""Check f(ranks (T, N), tasks (N,)) -> (N,) bool, with ranks as for `lost_and_won`, 0 before a task is learnt.
-
-    The queries of rank 1 right after their own task, and not after the last one.
-    """,
-    truth=lambda ranks, tasks: metrics.query_changes(ranks, tasks)["lost"],
-    answer=Masks(),
-    cases=(
-        Case("two tasks, four queries", _LATER, torch.tensor([0, 0, 1, 0])),
-        Case("three tasks, six queries", _LATER_THREE, _LATER_TASKS_THREE),
-        Case("four tasks, twelve queries in no order", _MANY_LATER, _MANY_TASKS),
-    ),
-    mistakes=table("""
-    every query starts after task 0 | ranks[tasks, torch.arange(len(tasks))] => ranks[0]
-        You look at the ranks after task 0 for every query. Those of later tasks were not asked then (rank 0): each
-        starts in the row of its own task.
-    found at any time before the end | (then == 1) => (ranks[:-1] == 1).any(dim=0)
-        You count a query if it was rank 1 after any task before the last. Only the time right after its own task
-        counts.
-    the won queries | (then == 1) & (now != 1) => (then != 1) & (now == 1)
-        These are rank 1 in the end and were not right after their task: the won queries. Turn the two conditions round.
-    the kept queries | != => ==
-        These are rank 1 at both times: they are still found. The second condition must be != 1.
-    never found counts as lost | (then == 1) & =>
-        You return all queries that are not rank 1 in the end. Some were not found right after their task either; the
-        first condition is missing.
-    rank larger than before | (then == 1) & (now != 1) => now > then
-        You ask whether the rank has grown. By Recall@1 only rank 1 is found: a query that goes from 3 to 7 was not
-        found before, and is not lost now.
-    compared with the row before the last | ranks[tasks, torch.arange(len(tasks))] => ranks[-2]
-        You compare the last two rows. That tells what the newest task alone has cost; start from the row of each
-        query's own task.
-    one row too late | ranks[tasks, => ranks[(tasks + 1).clamp_max(len(ranks) - 1),
-        You start one row too late: rows count from 0, as tasks do, and ranks[t] holds the ranks after task t.
-    a whole row for each query | ranks[tasks, torch.arange(len(tasks))] => ranks[tasks]
-        The answer is (N, N): ranks[tasks] takes a whole row for each query. Pick one entry for each, with two index
-        tensors: ranks[tasks, torch.arange(N)].
-    numbers of the queries instead of a mask | (then == 1) & (now != 1) => ((then == 1) & (now != 1)).nonzero()[:, 0]
-        You return the numbers of the queries that are no longer found. Return a mask (N,), True or False for each
-        query.
-    how many instead of which | (then == 1) & (now != 1) => ((then == 1) & (now != 1)).sum()
-        You return how many queries are no longer found. Return which: a mask (N,), True or False for each query.
-    """),
-    hints=(
-        "Two ranks of each query are needed: the one right after its own task, and the one in the end, ranks[-1].",
-        "ranks[tasks, torch.arange(len(tasks))] takes from column i the row of its own task.",
-        "Then it was rank 1, now it is not: two conditions with & between them, each in brackets.",
-    ),
-    tested="each query from the row of its own task, only rank 1 is found, tasks not learnt yet, one mask (N,)",
 )

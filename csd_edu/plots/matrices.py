@@ -19,7 +19,7 @@ FORMULA = "R[i][j]: on the test queries of task j, after learning task i"
 DRIFT = {
     "cka": ("linear CKA", 1.0, 1),
     "mean_displacement": ("mean displacement", 0.0, 2),
-    "neighbor_overlap": ("neighbour overlap", 1.0, 1),
+    "neighbor_overlap": ("neighbours in common", 1.0, 1),
 }
 """For each quantity between two snapshots its name, its value for one snapshot with itself, and its upper bound."""
 

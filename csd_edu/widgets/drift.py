@@ -210,7 +210,7 @@ class DriftExplorer(Panel):
             "networks",
             "linear CKA",
             "mean displacement",
-            "neighbours that both networks share",
+            "neighbours in common",
             "class that moved farthest",
         ]
         if not rows:
@@ -220,7 +220,7 @@ class DriftExplorer(Panel):
             for key, text in (
                 ("cka", "linear CKA"),
                 ("mean_displacement", "mean displacement"),
-                ("neighbor_overlap", "neighbours that both networks share"),
+                ("neighbor_overlap", "neighbours in common"),
                 ("class_mean_displacement", "of a class"),
             )
         )

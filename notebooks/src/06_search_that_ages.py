@@ -9,16 +9,16 @@
 # After this notebook you can
 #
 # - measure what a search finds in a stale gallery, and say why it fails;
-# - tell lost queries from won ones, behind one and the same Recall@1;
-# - weigh three remedies: index everything again, index a part again, or translate the old features.
+# - tell a query that is forgotten from one whose answers are misfiled;
+# - weigh three remedies: index everything again, index a well-chosen part again, or translate the old features.
 #
 # | section | minutes |
 # | --- | --- |
-# | 1. An index that grows | 7 |
-# | 2. Recall in a stale gallery. *Exercise 1: stale recall* | 14 |
-# | 3. Where do the queries look? | 8 |
-# | 4. Lost queries. *Exercise 2* | 12 |
-# | 5. How much must be indexed again? | 6 |
+# | 1. An index that grows | 6 |
+# | 2. Recall in a stale gallery. *Exercise 1: stale recall* | 15 |
+# | 3. Where do the queries look? | 9 |
+# | 4. Forgotten, or misfiled? | 6 |
+# | 5. Which images first? *Exercise 2: representatives* | 17 |
 # | 6. Translate instead. *Exercise 3* | 14 |
 # | 7. Break it: somebody else's index | 8 |
 # | Summary and self-test | 5 |
@@ -30,7 +30,9 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup", "folded"] title="Set-up: imports, saved runs, and three helpers"
+# %% tags=["setup", "folded"] title="Set-up: imports, saved runs, and two helpers"
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -38,15 +40,11 @@ from csd_edu import check, drift, metrics, pictures, plots, saved, widgets
 from csd_edu.comparison import Comparison
 from csd_edu.retrieval import Gallery
 
-comparison = Comparison(saved.runs("finetune", "lwf", "csd"))
+comparison = Comparison(saved.runs("finetune", "lwf-tuned", "csd-tuned"))
 labels, tasks = comparison.labels, comparison.tasks  # (N,) the class of each test image, and the task that teaches it
 snapshots = {name: [F.normalize(x, dim=1) for x in comparison.snapshots(name)] for name in comparison.runs}
-T, (N, D) = comparison.n_tasks, snapshots["csd"][0].shape  # each run has T snapshots (N, D): one after each task
-
-
-def as_it_grew(run):
-    """Return the stale gallery (N, D): each image as the network of its own task left it."""
-    return torch.stack(run)[tasks, torch.arange(N)]
+finetune, *_, csd = snapshots  # the names of the first and of the last run
+T, (N, D) = comparison.n_tasks, snapshots[csd][0].shape  # each run has T snapshots (N, D): one after each task
 
 
 def recall_at_1(queries, gallery, of=slice(None)):
@@ -55,25 +53,23 @@ def recall_at_1(queries, gallery, of=slice(None)):
     return metrics.recall_at_k(*search, exclude_self=True)[1]
 
 
-def least_squares_translation(gallery, old, new, ridge=0.1):
-    """Translate stored features (G, D) with the same M images by an old and a new network, (M, D) each, as dictionary."""
-    a, b = old - old.mean(dim=0), new - new.mean(dim=0)
-    a = torch.cat([a, ridge**0.5 * torch.eye(a.shape[1])])  # the penalty on W, as D more rows of the problem
-    b = torch.cat([b, torch.zeros(a.shape[1], b.shape[1])])
-    return (gallery - old.mean(dim=0)) @ torch.linalg.lstsq(a, b).solution + new.mean(dim=0)
+def plus_minus(share, n):
+    """Return about half of the 95 % interval of a share of n queries (Agresti & Coull 1998)."""
+    near = (share * n + 2) / (n + 4)
+    return 2 * math.sqrt(near * (1 - near) / (n + 4))
 
 
 print(f"{', '.join(snapshots)}: {T} networks each, and from each of them {N:,} features of {D} numbers")
 
-# %% [markdown] minutes=7
+# %% [markdown] minutes=6
 # ## 1. An index that grows
 #
-# Five alphabets arrive one after another. After each, the network of that day turns the new images into features, and
-# these go into the gallery. `Gallery` is the library's: `add` stores features under ids, `search` finds the most
+# Tasks (here: alphabets) arrive one after another. After each, the network of that day turns the new images into
+# features, and these go into the gallery. `Gallery` is the library's: `add` stores features under ids, `search` finds the most
 # similar by cosine. Nothing that is stored is touched again.
 
 # %%
-run = snapshots["csd"]
+run = snapshots[csd]
 grown, renewed = Gallery(D), Gallery(D)
 for t in range(T):
     ids = (tasks == t).nonzero()[:, 0]  # the images of task t
@@ -83,8 +79,8 @@ renewed.add(run[-1])  # all images under the newest network: everything indexed 
 print(f"indexed again: {len(renewed):>5,} images in the gallery, by 1 network")
 
 # %% [markdown]
-# Now somebody asks, with the newest network. Below is the first query from the first alphabet that is answered
-# rightly where everything was indexed again, and wrongly in the gallery as it grew.
+# Now somebody asks, with the newest network. Below is the first query from the first task that is answered rightly
+# where everything was indexed again, and wrongly in the gallery as it grew.
 
 # %%
 everyone = torch.arange(N)
@@ -100,16 +96,14 @@ for name, ids in found.items():
     marks = ["right" if labels[i] == labels[query] else "wrong" for i in ids[query]]
     rows[name] = [pictures.shown(comparison, query, "query")]
     rows[name] += [pictures.shown(comparison, int(i), mark) for i, mark in zip(ids[query], marks, strict=True)]
-    print(f"{name + ':':<15} found images of the tasks {tasks[ids[query]].tolist()}")
 plots.retrieval_strips(
-    rows, title="One query, two galleries", subtitle=["the newest CSD network asks; most similar first"]
+    rows, title="One query, two galleries", subtitle=[f"the newest network of {csd} asks; most similar first"]
 )
 
 # %% [markdown]
-# The images are the same, and so is the query. Only who computed the stored features differs. Read the line above the
-# picture: in the gallery as it grew, of which tasks are the images that were found? Keep this in mind for section 3.
+# The images are the same, and so is the query. Only who computed the stored features differs.
 
-# %% [markdown] minutes=14
+# %% [markdown] minutes=15
 # ## 2. Recall in a stale gallery
 #
 # One query is an anecdote. Let all test images ask. With $s_T(i)$ the feature of image $i$ under the newest network,
@@ -119,13 +113,12 @@ plots.retrieval_strips(
 #
 # and **stale recall** is the share of images for which it has the right class.
 #
-# **Guess** it for CSD, after the last task:
+# **Predict** it after the last task, for a run of your choice:
 
 # %% tags=["predict"]
-stale_by_csd = 0.40  # your prediction: a share from 0 to 1
-print(
-    f"For comparison: if everything is indexed again, it is {recall_at_1(snapshots['csd'][-1], snapshots['csd'][-1]):.3f}."
-)
+stale_guess = "no prediction yet"  # a share from 0 to 1, or one for each run
+for name, run in snapshots.items():
+    print(f"For comparison, everything indexed again, {name}: {recall_at_1(run[-1], run[-1]):.3f}")
 
 # %% [markdown]
 # ### Exercise 1: stale recall
@@ -166,14 +159,24 @@ check.stale_recall(stale_recall)
 
 # %%
 of_exercise = check.yours_or_ours("stale_recall")
-print(f"CSD: {of_exercise(snapshots['csd'], labels, tasks):.3f}")
+print(f"You predicted: {stale_guess}. Stale recall after the last task:")
+for name, run in snapshots.items():
+    value = float(of_exercise(run, labels, tasks))
+    print(f"  {name:<21} {value:.3f} ± {plus_minus(value, N):.3f}")
 curves = {}
-for name in ("finetune", "csd"):
+for name in snapshots:
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
         ranks = comparison.ranks(name, protocol)  # (T, N): 1 is a hit, 0 a query of a task to come
         curves[f"{name} ({words})"] = [float((row[row > 0] == 1).double().mean()) for row in ranks]
-print(f"You guessed {stale_by_csd:.3f} for CSD after the last task. It is {curves['csd (stale)'][-1]:.3f}.")
-plots.curves_over_tasks(curves, title="An index gets old", metric="Recall@1", end_labels=False)
+plots.lines(
+    curves,
+    [str(t) for t in range(T)],
+    title="An index gets old",
+    x_title="after learning task",
+    y_title="Recall@1",
+    subtitle="queries of all tasks learnt so far, by the newest network",
+    y_range=(0, 1.02),
+)
 
 # %% [markdown]
 # Task by task, in the stale gallery:
@@ -182,38 +185,60 @@ plots.curves_over_tasks(curves, title="An index gets old", metric="Recall@1", en
 stale = {name: comparison.matrix(name, "Recall@1", "stale") for name in comparison.runs}
 plots.task_matrices(stale, title="Recall@1", protocol="stale")
 
-# %% [markdown]
-# **What it means.** The newest alphabet, on the diagonal, is found well: its images have just been indexed, by the
-# network that asks. The old alphabets are hardly found at all. This holds for CSD too, whose features forget little:
-# indexed again, they find the old images well (the upper green line). The knowledge is there, but the stored features
-# are written in a language that the queries no longer speak.
-#
-# **What it does not show.** That it must be so. These networks are small, and they learn each alphabet with a large
-# learning rate. The paper takes one that is a hundred times smaller after the first task, which should make features
-# drift less.
+# %%
+old = tasks < T - 1
+hits = {name: {which: comparison.ranks(name, which)[-1] == 1 for which in ("seen", "stale")} for name in snapshots}
+print("After the last task, Recall@1 of the queries of")
+print(f"{'':<22}{'old tasks, indexed again':>26}{'old tasks, stale':>20}{'newest task, stale':>20}")
+for name, of_run in hits.items():
+    cells = []
+    for which, some in (("seen", old), ("stale", old), ("stale", ~old)):
+        share = float(of_run[which][some].double().mean())
+        cells.append(f"{share:.3f} ± {plus_minus(share, int(some.sum())):.3f}")
+    print(f"{name:<22}{cells[0]:>26}{cells[1]:>20}{cells[2]:>20}")
+*_, before_csd = [name for name in snapshots if name != csd]
+for which, words in (("seen", "indexed again"), ("stale", "stale")):
+    gap = hits[csd][which].double() - hits[before_csd][which].double()  # (N,) the same queries
+    mean, half = float(gap.mean()), 2 * float(gap.std()) / math.sqrt(N)
+    verdict = "can't be told apart" if abs(mean) <= half else "differ"
+    print(f"{csd} − {before_csd}, {words}: {mean:+.3f} ± {half:.3f} over the queries: these two networks {verdict}.")
 
-# %% [markdown] minutes=8
+# %% [markdown]
+# **What it means.** The newest task, on the diagonal, is found: its images have just been indexed, by the network that
+# asks. Compare the two columns for the old tasks. What is found again once all is indexed again has not been forgotten:
+# the knowledge is there, but the stored features are written in a language that the queries no longer speak. And look
+# at the last two lines: two runs can be alike in a fresh gallery, and differ in a stale one. What a method is good for
+# depends on what the gallery is like.
+#
+# **What it does not show.** That it must be so. These networks are small, and they learn each task with a large
+# learning rate; with a smaller one features may drift less. And it is one run of each method: the ± are about other
+# *queries*, not about other seeds.
+
+# %% [markdown] minutes=9
 # ## 3. Where do the queries look?
 #
-# The stored features come from five networks. **Guess**: when an image of an old alphabet asks, how often is the
-# nearest stored feature one of the *newest* network, that is, an image of an alphabet that cannot be right?
+# The stored features come from several networks, one for each task. **Predict**: when an image of an old task asks, how
+# often is the nearest stored feature one of the *newest* network, that is, an image of a task that cannot be right?
 
 # %% tags=["predict"]
-from_newest = {"finetune": 0.2, "lwf": 0.2, "csd": 0.2}  # your predictions: shares from 0 to 1
+from_newest = "no prediction yet"  # a share from 0 to 1, for all runs or for each
 
 # %%
 shares = {}  # of each run, for each task but the last
+print(f"You predicted: {from_newest}. Nearest to a feature of the newest network:")
 for name, run in snapshots.items():
-    similarity = run[-1] @ as_it_grew(run).T  # (N, N)
-    nearest = similarity.fill_diagonal_(-torch.inf).argmax(dim=1)
+    stored = torch.stack(run)[tasks, torch.arange(N)]  # (N, D) each image as the network of its own task left it
+    nearest = (run[-1] @ stored.T).fill_diagonal_(-torch.inf).argmax(dim=1)
     newest = (tasks[nearest] == T - 1).double()  # (N,)
-    truth = float(newest[tasks < T - 1].mean())
-    print(f"{name:<9} {truth:>5.0%} of the old {saved.group()}s' queries; you guessed {from_newest[name]:.0%}")
+    share = float(newest[tasks < T - 1].mean())
+    half = plus_minus(share, int((tasks < T - 1).sum()))
+    print(f"  {name:<21} {share:.0%} ± {half:.0%} of the old {saved.group()}s' queries")
     shares[name] = [float(newest[tasks == t].mean()) for t in range(T - 1)]
+print(f"  that many images in the gallery are by it: {float((tasks == T - 1).double().mean()):.0%}")
 plots.bars(
     shares,
     [f"queries of task {t}" for t in range(T - 1)],
-    title="The newest features attract everyone",
+    title="How strongly do the newest features attract?",
     y_title="share of queries",
     subtitle="share of queries whose nearest stored feature was made by the newest network",
     form=".0%",
@@ -221,12 +246,12 @@ plots.bars(
 )
 
 # %% [markdown]
-# Each network has a dialect. A query by the newest network is nearest to what the newest network has stored, whatever
-# is on the image. With fine-tuning and LwF that is always so; with CSD, mostly.
+# Each network has a dialect. A query by the newest network is drawn to what the newest network has stored, whatever is
+# on the image. How strongly, differs from run to run.
 #
-# But is that all? Take the newest alphabet out of the gallery. Below, only images of the *first* alphabet ask and are
-# found. Row i: the network after task i asks. Column j: the network after task j has stored *all* of them. So there
-# is one dialect in the gallery, and nobody attracts by being new.
+# But is that all? Take the newest task out of the gallery. Below, only images of the *first* task ask and are found.
+# Row i: the network after task i asks. Column j: the network after task j has stored *all* of them. So there is one
+# dialect in the gallery, and nobody attracts by being new.
 
 # %%
 first = tasks == 0
@@ -244,126 +269,197 @@ figure = plots.task_matrices(
 figure.update_xaxes(title_text="gallery after task").update_yaxes(title_text="queries after task", col=1)
 
 # %% [markdown]
-# **What it means.** With fine-tuning and LwF, two different networks of one run understand each other little better
-# than chance. With CSD they do, clearly: it was trained to keep the features of a class near the previous network's
-# features of that class, and far from those of other classes. So CSD makes the features of different networks
-# *comparable*. In a gallery of several dialects that is not enough.
-#
-# **What it does not show.** The last row of CSD is the one that counts today, and it is not high. "Comparable" is not
-# "as good as new": compare with the diagonal.
-
-# %% [markdown] minutes=12
-# ## 4. Lost queries
-#
-# Recall@1 is a mean, and a mean hides who has changed. A query is **lost** if it was found right after its own task
-# and is not found in the end; it is **won** in the opposite case.
-#
-# ### Exercise 2: queries no longer found
-
-
-# %% tags=["exercise"] minutes=5 difficulty=1
-def no_longer_found(ranks, tasks):
-    """Return which queries were found right after their own task, but are not found in the end.
-
-    ranks: (T, N) integers; ranks[t, i] is the rank of the first right answer to query i after task t. 1 is a hit.
-    tasks: (N,) the own task of each query.
-    Returns (N,) booleans.
-    """
-    # >>> solution: the rank after the own task, the rank in the end, and what changed between them
-    then = ranks[tasks, torch.arange(len(tasks))]  # (N,)
-    now = ranks[-1]  # (N,)
-    return (then == 1) & (now != 1)
-    # <<< solution
-
-
-# %% tags=["check"]
-check.no_longer_found(no_longer_found)
-
-# %% [markdown] tags=["hint"]
-# ### Hint
-# `ranks[tasks, torch.arange(len(tasks))]` takes from column i the row of its own task. The end is the last row,
-# `ranks[-1]`. Two conditions with `&` between them, each in brackets. For more, run `check.hint("no_longer_found")` in
-# a new cell, once or several times.
-
-# %% [markdown]
-# The library's `metrics.query_changes` returns the lost, and the kept, won and missed queries besides. For both
-# galleries:
+# Now in numbers: the newest network asks (the last row), in the galleries of its own run.
 
 # %%
-of_exercise = check.yours_or_ours("no_longer_found")
-print(f"lost by CSD in the stale gallery: {int(sum(of_exercise(comparison.ranks('csd', 'stale'), tasks)))}")
-print(f"{'':<9} {'gallery':<14}" + "".join(f"{change:>8}" for change in ("kept", "lost", "won", "missed")))
+n_first = int(first.sum())
+print(f"Recall@1 of {n_first} queries, in the gallery after task 0 … {T - 2}, each ± at most", end=" ")
+print(f"{plus_minus(0.5, n_first):.2f}; by chance {chance:.2f}")
+for name, table in crossed.items():
+    *others_say, own = table[-1]
+    clear = [value - plus_minus(value, n_first) > chance for value in others_say]
+    print(f"  {name:<21} {'  '.join(f'{value:.2f}' for value in others_say)}; in its own, {own:.2f};", end=" ")
+    print(f"above chance beyond the ±: {sum(clear)} of {len(clear)}")
+neighbouring = {n: sum(table[t][t - 1] for t in range(1, T)) / (T - 1) for n, table in crossed.items()}
+print(f"One task apart, on average: {', '.join(f'{name} {value:.2f}' for name, value in neighbouring.items())}")
+
+# %% [markdown]
+# **What it means.** Above chance is not the question; *how far* is. Two networks of a run that were one task apart
+# understand each other better than the first and the last: the dialects part step by step. To keep the old answers
+# holds them together for some tasks; CSD also asks that the features of a class stay near the previous network's
+# features of that class, and far from those of other classes. That is what makes features of different networks
+# *comparable*. In a gallery of several dialects even that is not enough.
+#
+# **What it does not show.** The last row is the one that counts today. Compare it with the diagonal: "comparable" is
+# not "as good as new". And which term of the loss does it? That needs a run without that term (notebooks 04 and 07).
+
+# %% [markdown] minutes=6
+# ## 4. Forgotten, or misfiled?
+#
+# A query is **lost** if it was found right after its own task and is not found in the end; **won** in the opposite
+# case. (If you have done notebook 02, you have written that.) Recall@1 falls by (lost − won) / N, and hides who it was.
+# In a stale gallery there are two ways to be lost. The network may have *forgotten* the image: even in a gallery indexed
+# again it is not found. Or the answers are *misfiled*: indexed again, the same network finds it.
+#
+# **Predict** for the lost queries of the stale gallery: how many are only misfiled?
+
+# %% tags=["predict"]
+misfiled_guess = "no prediction yet"  # a share from 0 to 1
+
+# %%
+print(f"You predicted: {misfiled_guess}.")
+print(f"{'':<22}{'gallery':<15}" + "".join(f"{change:>8}" for change in ("kept", "lost", "won", "missed")))
 for name in comparison.runs:
     for protocol, words in (("seen", "indexed again"), ("stale", "stale")):
         changes = comparison.changes(name, protocol)
-        print(f"{name:<9} {words:<14}" + "".join(f"{int(mask.sum()):>8}" for mask in changes.values()))
-lost = comparison.changes("csd", "stale")["lost"]
-misfiled = lost & (comparison.ranks("csd", "seen")[-1] == 1)
-print(
-    f"Of the {int(lost.sum())} queries that CSD loses in the stale gallery, {int(misfiled.sum())} are found if all is indexed again."
-)
+        print(f"{name:<22}{words:<15}" + "".join(f"{int(mask.sum()):>8}" for mask in changes.values()))
+    lost = comparison.changes(name, "stale")["lost"]
+    n_lost, misfiled = int(lost.sum()), int((lost & (comparison.ranks(name, "seen")[-1] == 1)).sum())
+    share = misfiled / max(n_lost, 1)
+    print(f"{'':<22}of {n_lost} lost in the stale gallery {misfiled} are only misfiled: {share:.0%}", end=" ")
+    print(f"± {plus_minus(share, n_lost):.0%}\n")
 
 # %% [markdown]
-# From the own task of each query to the end, Recall@1 falls by (lost − won) / N. The same fall may be few lost and
-# none won, or many lost and many won; for the user whose query is lost that is not the same. Look at single queries:
-# choose *lost* and *by csd*, step through them, and change the gallery from *stale* to *seen*.
+# Look at single queries: choose *lost* and *by csd*, step through them, and change the gallery from *stale* to *seen*.
 
 # %% tags=["widget"]
-widgets.RetrievalExplorer(*saved.runs("finetune", "csd"), protocol="stale")
+two = Comparison([comparison.runs[name] for name in (finetune, csd)], names=("finetune", "csd"))
+widgets.RetrievalExplorer(two, protocol="stale")
 
 # %% [markdown]
-# **What it means.** Look at the last number above. Many queries that CSD loses in the stale gallery are found if all
-# is indexed again. They are not forgotten; the answers are misfiled. And in the stale gallery hardly any query is
-# won, while with the gallery indexed again CSD wins many: what the network learns later helps old images only if they
-# are looked at again.
+# **What it means.** What is misfiled can be put right without any training: by another index. The next two sections try
+# to do that cheaply. Look at *won*, too: what the network learns later can help old images only if they are looked at
+# again.
 #
 # **What it does not show.** Which query will be lost next. And a query counts as found if *one* nearest image is
 # right, a coarse measure for a single user.
 
-# %% [markdown] minutes=6
-# ## 5. How much must be indexed again?
+# %% [markdown] minutes=17
+# ## 5. Which images first?
 #
-# You can pay for a part of the old images only. **Guess** which part to take: the oldest first, the most recent
-# first, or some of each class?
+# You can pay for a part of the old images only: these go through the newest network, the others stay as they are. Which
+# ones? If somebody has told you the classes, take some of each. Mostly nobody has. But you have the stored features,
+# and can choose by them, with no label and no image opened: take images that **speak for many others**.
+#
+# With $x_i$ the feature of image $i$, choose a set $S$ of $n$ images for which
+#
+# $$f(S) = \sum_i \max_{j \in S} \cos(x_i, x_j)$$
+#
+# is large: each image should be similar to *some* chosen one. To try all sets would take for ever. **Greedily**: again
+# and again add the one image that raises $f$ most. (For sums like this one, what the greedy way gains is at least
+# 1 − 1/e = 63 % of what the best set would gain, over where it begins: Nemhauser, Wolsey & Fisher 1978. Begin with
+# $f = -N$, as no cosine is below −1.)
+#
+# ### Exercise 2: representatives
 
-# %% tags=["predict"]
-best_order = "oldest first"  # your prediction: "oldest first", "most recent first" or "some of each class"
+
+# %% tags=["exercise"] minutes=9 difficulty=2
+def representatives(features, n):
+    """Return the images that speak for the others, chosen one after the other.
+
+    features: (N, D) one feature for each image, of any length.
+    n: how many to choose.
+    Returns (n,) indices, in the order in which they were chosen.
+    """
+    # >>> solution: n times the image that adds most, and then each image's similarity to its nearest chosen one
+    features = F.normalize(features, dim=1)  # (N, D)
+    similarity = features @ features.T  # (N, N) cosines
+    nearest = similarity.new_full((len(features),), -1.0)  # (N,) of each image, to the nearest chosen one: none yet
+    chosen = []
+    for _ in range(n):
+        gain = (similarity - nearest[:, None]).clamp(min=0).sum(dim=0)  # (N,) what each candidate would add
+        best = int(gain.argmax())
+        chosen.append(best)
+        nearest = torch.maximum(nearest, similarity[best])
+    return torch.tensor(chosen)
+    # <<< solution
+
+
+# %% tags=["check"]
+check.representatives(representatives)
+
+# %% [markdown] tags=["hint"]
+# ### Hint
+# Keep one number for each image: its similarity to the nearest chosen image so far, −1 before the first choice. A
+# candidate raises it for some images and for the others leaves it as it is: `(similarity - nearest[:, None])` cut off
+# at 0 with `.clamp(min=0)`. Add up over the images, take the candidate with the largest sum, and bring the numbers up
+# to date with `torch.maximum`. For more, run `check.hint("representatives")` in a new cell, once or several times.
+
+# %% [markdown]
+# A first look: the images of three classes, under the network that stored them. Six are chosen, without the labels.
 
 # %%
-old = (tasks < T - 1).nonzero()[:, 0]  # the newest images have just been indexed
-shares = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
-orders = {  # for each share of the old images, which ones
+of_exercise = check.yours_or_ours("representatives")
+three = labels[tasks == 0].unique()[:3]
+crowd = torch.isin(labels, three).nonzero()[:, 0]  # the images of three classes, or of fewer if there are no more
+six = torch.as_tensor(of_exercise(snapshots[csd][0][crowd], min(6, len(crowd))))
+row = [pictures.shown(comparison, int(crowd[i]), "") for i in six]
+print(f"Classes of the chosen: {', '.join(comparison.classes[int(labels[crowd[i]])] for i in six)}")
+plots.retrieval_strips(
+    {"chosen": row},
+    title="Six that speak for many",
+    subtitle=[f"chosen among {len(crowd)} images of {len(three)} classes, in this order"],
+)
+
+# %% [markdown]
+# Now the old images of the stale gallery. **Predict** the best way to choose a tenth of them: "oldest first", "most
+# recent first", "at random", "some of each class" (this one needs the labels), or "representatives"?
+
+# %% tags=["predict"]
+best_way = "no prediction yet"  # put one of the five instead
+
+# %%
+pool = drift.balanced_sample(labels, 2000)  # enough for a curve
+old = pool[tasks[pool] < T - 1]  # the newest images have just been indexed
+shares = [0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5]
+most = round(shares[-1] * len(old))
+run = snapshots[csd]
+stored = torch.stack(run)[tasks, torch.arange(N)]  # (N, D) each image as the network of its own task left it
+choose = check.EXERCISES["representatives"].solution  # the kit's: a loop over pairs would take long here
+speakers = old[choose(stored[old], most)]  # the first n of them are the choice for n
+shuffled = old[torch.randperm(len(old), generator=torch.Generator().manual_seed(0))]
+ways = {  # for n of the old images, which ones
     "oldest first": lambda n: old[tasks[old].argsort(stable=True)[:n]],
     "most recent first": lambda n: old[(-tasks[old]).argsort(stable=True)[:n]],
+    "at random": lambda n: shuffled[:n],
     "some of each class": lambda n: old[drift.balanced_sample(labels[old], n)] if n else old[:0],
+    "representatives": lambda n: speakers[:n],
 }
-run, curves = snapshots["csd"], {}
-for name, chosen in orders.items():
+curves = {}
+for name, chosen in ways.items():
     curves[name] = []
     for share in shares:
-        gallery, again = as_it_grew(run), chosen(round(share * len(old)))
+        gallery, again = stored.clone(), chosen(round(share * len(old)))
         gallery[again] = run[-1][again]  # these images go through the newest network
-        curves[name].append(recall_at_1(run[-1], gallery))
-print(f"You guessed {best_order!r}. With a fifth of the old images indexed again, Recall@1 is")
-for name, values in curves.items():
-    print(f"  {name:<19} {values[shares.index(0.2)]:.3f}")
+        curves[name].append(recall_at_1(run[-1], gallery, pool))
+fresh = recall_at_1(run[-1], run[-1], pool)
 plots.lines(
     curves,
     shares,
-    title="A little goes a long way",
+    title="A little goes a long way, if it is well chosen",
     x_title="share of the old images indexed again",
     y_title="Recall@1",
-    subtitle="CSD, after the last task, all queries",
-).update_xaxes(tickformat=".0%").update_yaxes(rangemode="tozero")
+    subtitle=f"{csd}, after the last task, all queries",
+    y_range=(0, 1.1 * max(fresh, *(max(of) for of in curves.values()))),
+    levels={"everything indexed again": fresh},
+).update_xaxes(tickformat=".0%")
+
+# %%
+tenth = shares.index(0.1)
+print(f"You predicted: {best_way}. With a tenth of the old images indexed again, Recall@1 is")
+for name, values in sorted(curves.items(), key=lambda item: -item[1][tenth]):
+    gained = (values[tenth] - values[0]) / ((fresh - values[0]) or math.nan)
+    print(f"  {name:<19} {values[tenth]:.3f} ± {plus_minus(values[tenth], len(pool)):.3f}, {gained:.0%} of the way")
 
 # %% [markdown]
-# **What it means.** One fresh image of a class can be enough to answer the queries of that class. So a few of each
-# class bring more than half of the gain at a fifth of the price; whole alphabets, one by one, bring it roughly in
-# proportion.
+# **What it means.** One fresh image can be enough to answer the queries of its class. So a few from everywhere bring much
+# at a small price, and whole tasks, one by one, bring it roughly in proportion. Compare what the labels add to a random
+# choice with what the features can do without any label: images of one class are not all alike, and the greedy choice
+# goes where the crowds are.
 #
-# **What it does not show.** In a real engine the classes of stored images may be unknown; then a random choice, or
-# the images that are asked for most, stand in. And Recall@1 wants *one* right answer. Who wants all of them (MAP@R)
-# must index more.
+# **What it does not show.** Recall@1 wants *one* right answer. Who wants all of them (MAP@R) must index more. In a real
+# engine some images are asked for more than others; then their queries should weigh more in the sum. And the choice
+# itself compares all pairs: for millions of images it is made on a sample.
 
 # %% [markdown] minutes=14
 # ## 6. Translate instead
@@ -412,33 +508,32 @@ check.translate(translate)
 # %% [markdown]
 # Now the gallery, step by step, as it would happen: whenever a new network arrives, all that is stored is translated
 # with the new task's images as the dictionary. (A saved run keeps no training images, so the test images of the new
-# task serve.) The next cell calls `least_squares_translation` from the set-up cell, which computes the same as yours
-# on another road.
-#
-# **Guess** first: with CSD, how much of the way from stale to indexed-again does a translation go?
+# task serve.) **Predict**: how much of the way from stale to indexed-again does a translation go? With which run the
+# most?
 
 # %% tags=["predict"]
-share_of_the_way = 0.9  # your prediction: 0 is "no better than stale", 1 is "as good as indexed again"
+share_of_the_way = "no prediction yet"  # 0 is "no better than stale", 1 is "as good as indexed again"
 
 # %%
 of_exercise = check.yours_or_ours("translate")
-before, after = (snapshots["csd"][t][tasks == T - 1] for t in (T - 2, T - 1))
-print(f"a dictionary of {len(before)} images, translated: {tuple(of_exercise(before, before, after).shape)}")
 results = {"stale": {}, "translated": {}, "indexed again": {}}
 for name, run in snapshots.items():
-    gallery = as_it_grew(run)
+    stored = torch.stack(run)[tasks, torch.arange(N)]  # (N, D) each image as the network of its own task left it
+    gallery = stored.clone()
     for t in range(1, T):  # the network after task t arrives
-        stored, arriving = tasks < t, tasks == t
-        gallery[stored] = least_squares_translation(gallery[stored], run[t - 1][arriving], run[t][arriving])
-    results["stale"][name] = recall_at_1(run[-1], as_it_grew(run))
-    results["translated"][name] = recall_at_1(run[-1], gallery)
-    results["indexed again"][name] = recall_at_1(run[-1], run[-1])
-way = {
-    name: (results["translated"][name] - results["stale"][name])
-    / ((results["indexed again"][name] - results["stale"][name]) or torch.nan)
-    for name in snapshots
-}
-print(f"You guessed {share_of_the_way:.0%} of the way with CSD. It is {way['csd']:.0%}.")
+        earlier, arriving = tasks < t, tasks == t
+        gallery[earlier] = of_exercise(gallery[earlier], run[t - 1][arriving], run[t][arriving], 0.1).to(gallery.dtype)
+    for kind, of_kind in (("stale", stored), ("translated", gallery), ("indexed again", run[-1])):
+        results[kind][name] = recall_at_1(run[-1], of_kind)
+print(f"You predicted: {share_of_the_way}. Of the way from stale to indexed again:")
+way = {}
+for name in snapshots:
+    low, middle, high = (of_run[name] for of_run in results.values())
+    way[name] = (middle - low) / ((high - low) or math.nan)
+    print(f"  {name:<21} {low:.3f} → {middle:.3f} ± {plus_minus(middle, N):.3f}, of {high:.3f}: {way[name]:.0%}")
+translated = results["translated"]
+print(f"Most of the way: {max(way, key=way.get)}; highest in the end: {max(translated, key=translated.get)};", end=" ")
+print(f"highest without translation: {max(results['stale'], key=results['stale'].get)}.")
 plots.bars(
     {kind: list(values.values()) for kind, values in results.items()},
     list(snapshots),
@@ -448,37 +543,40 @@ plots.bars(
 )
 
 # %% [markdown]
-# **What it means.** A matrix of 64 × 64 numbers, learnt from images of *another* alphabet, brings a part of the old
-# images back, without looking at one of them. With CSD it brings more than with the others, also measured by the way
-# that there was to go.
+# **What it means.** A matrix of D × D numbers, learnt from images of *another* task, brings a part of the old images
+# back, without looking at one of them. Compare the last line: what needs no translation and what translates best need
+# not be the same run. Networks may turn their features much, but all together: that a matrix can undo. Or they may keep
+# them near and bend them a little, each class in its own way: that it can't.
 #
 # **What it does not show.** Which λ is best, or whether a small network would translate better than a matrix: try
-# `ridge=1` in the cell above. And the dictionary costs something too: the newest images must pass through two
-# networks.
+# another number for 0.1 in the cell above. And the dictionary costs something too: the newest images must pass through
+# two networks.
 
 # %% [markdown] minutes=8
 # ## 7. Break it: somebody else's index
 #
-# Why not take the best network there is for the queries? The *joint* run learnt all alphabets at once, and searches
-# far better than the others. Let its network ask in CSD's gallery, and the other way round. All are the last networks
-# of their runs, and all galleries are whole and fresh; only, the two may come from different runs.
+# Why not take the best network there is for the queries? The *joint* run learnt all tasks at once. Let its network ask in
+# the gallery of another run, and the other way round. All are the last networks of their runs, and all galleries are
+# whole and fresh; only, the two may come from different runs.
 #
-# **Guess** Recall@1 when CSD asks in the gallery of the joint network:
+# **Predict** Recall@1 when the `csd` network asks in the gallery of the joint network:
 
 # %% tags=["predict"]
-csd_asks_joint = 0.5  # your prediction: a share from 0 to 1
+csd_asks_joint = "no prediction yet"  # a share from 0 to 1
 
 # %% tags=["break", "widget"]
 last = {name: run[-1] for name, run in snapshots.items()}
 last["joint"] = F.normalize(saved.run("joint").features(T - 1), dim=1)  # the same test images, in the same order
+of_exercise = check.yours_or_ours("translate")
 names, dictionary = list(last), tasks == T - 1  # the translation learns from the last task's images
 rest = ~dictionary  # all others ask and are found
 
 
 def for_queries_of(asking, stored):
     """Return the gallery of one network, translated for the queries of another."""
-    few = last[stored][dictionary], last[asking][dictionary]
-    return last[stored] if asking == stored else least_squares_translation(last[stored], *few)
+    if asking == stored:
+        return last[stored]
+    return of_exercise(last[stored], last[stored][dictionary], last[asking][dictionary], 0.1)
 
 
 tables = {
@@ -491,7 +589,7 @@ figures = {
         title="Who understands whom?",
         protocol="Recall@1 of the last networks, on the images of all but the last task",
         formula="row: the network that asks; column: the network that has stored the gallery",
-        task_names=names,
+        task_names=[name.partition("(")[0] for name in names],
     )
     for kind, table in tables.items()
 }
@@ -500,24 +598,31 @@ for figure in figures.values():
 plots.choose(figures)
 
 # %%
-one_of_class = int((labels == labels[0]).sum()) - 1
-print(f"You guessed {csd_asks_joint:.3f} for CSD's queries in the joint gallery.")
-print(f"{'':<25}{'csd asks joint':>16}{'joint asks csd':>16}{'csd asks csd':>16}")
+n_rest = int(rest.sum())
+by_chance = (int((labels == labels[rest][0]).sum()) - 1) / (n_rest - 1)
+runs_of_a_stream = [name for name in names if name != "joint"]
+print(f"You predicted: {csd_asks_joint} for the queries of {csd} in the joint gallery. By chance {by_chance:.3f}.")
+print(f"{'':<25}{'csd asks joint':>17}{'joint asks csd':>17}{'csd asks csd':>17}")
 for kind, table in tables.items():
-    cells = [table[names.index(q)][names.index(g)] for q, g in (("csd", "joint"), ("joint", "csd"), ("csd", "csd"))]
-    print(f"{kind:<25}" + "".join(f"{cell:>16.3f}" for cell in cells))
-print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 3)
+    cells = [table[names.index(q)][names.index(g)] for q, g in ((csd, "joint"), ("joint", csd), (csd, csd))]
+    print(f"{kind:<25}" + "".join(f"{f'{cell:.3f} ± {plus_minus(cell, n_rest):.3f}':>17}" for cell in cells))
+strangers = [(q, g) for q in names for g in names if (q == "joint") != (g == "joint")]
+relatives = [(q, g) for q in runs_of_a_stream for g in runs_of_a_stream if q != g]
+for kind, table in tables.items():
+    for who, pairs in (("with joint", strangers), ("among the others", relatives)):
+        mean = sum(table[names.index(q)][names.index(g)] for q, g in pairs) / len(pairs)
+        print(f"{kind}, mean of the {len(pairs)} pairs {who}: {mean:.3f}, {mean / by_chance:.0f} times chance")
 
 # %% [markdown]
-# **What it means.** Two good networks that were trained apart do not understand each other at all: each has axes of
-# its own, and nothing in the loss asks for common ones. The three continual runs have a common ancestor, the network
-# after task 0, and between fine-tuning and LwF that can still be seen.
+# **What it means.** Two good networks that were trained apart hardly understand each other: see by how little, or whether
+# at all, they are above chance. Each has axes of its own, and nothing in the loss asks for common ones. The runs that
+# learnt task after task have a common ancestor, the network after task 0, and that can still be seen.
 #
-# Now choose *galleries translated* in the list above the picture. With one alphabet as the dictionary, a stranger's
-# gallery can be searched, for signs that the dictionary does not have. Compare a column with its diagonal: the joint
-# network, asking in CSD's translated gallery, finds almost as much as CSD's own queries.
+# Now choose *galleries translated* in the list above the picture. With one task as the dictionary, a stranger's gallery
+# can be searched, for classes that the dictionary does not have. Compare a column with its diagonal: how much of what
+# the gallery's own network finds does the stranger find?
 #
-# **What it does not show.** All four networks were trained on the same hundred signs, and have the same design. How
+# **What it does not show.** All these networks were trained on the same classes, and have the same design. How
 # well a matrix translates between networks that have less in common, these runs cannot say.
 #
 # ### A question to discuss
@@ -531,25 +636,27 @@ print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 
 # hardly above the first, stay with the old network: its queries and gallery agree. If it is clearly above, the price
 # decides: images × seconds for each, whether the originals are still there and may be used, and how often a new
 # network comes. A good compromise is to translate at once, to index again in the background (what is asked for most,
-# or some of each class, first), and to search with the new network from the day on which a sample shows it ahead. And
+# or representatives, first), and to search with the new network from the day on which a sample shows it ahead. And
 # next time train the new network so that it stays compatible, with a term in the loss that keeps new features
 # comparable with the old. Also count *lost* queries, not only the mean: a user notices a search that used to work.
 
 # %% [markdown] tags=["instructor"]
 # **For the instructor.** Typical difficulties: in `stale_recall`, taking the whole gallery from one network, or asking
-# with old queries; in `translate`, forgetting that the two snapshots have different means. If time is short, do sections
-# 2 and 4 and show the figure of section 6.
+# with old queries; in `representatives`, taking the images most similar to all others at once, without asking what each
+# adds; in `translate`, forgetting that the two snapshots have different means. If time is short, do sections 2 and 4
+# and show the figures of sections 5 and 6.
 
 # %% [markdown] minutes=5
 # ## Summary
 #
 # - A **stale gallery** holds features of several networks. Queries by the newest network are drawn to what the newest
 #   network stored.
-# - A search can fail without any forgetting: indexed again, the same network finds the images.
-# - **CSD** makes features of different networks of one run comparable, far above chance. In this small setting that
-#   is not enough to save the work of indexing again.
-# - A few images of each class indexed again, or a translation by a matrix, bring back a good part.
-# - Networks trained apart have nothing in common but what a dictionary can give them.
+# - A search can fail without any forgetting: the answers are **misfiled**, and indexed again they are found.
+# - Runs that are alike in a fresh gallery may differ in a stale one. Features of different networks are *comparable* by
+#   degrees; here not so far that the work of indexing again is saved.
+# - A few well-chosen images indexed again, or a translation by a matrix, bring back a good part; the choice needs no
+#   labels.
+# - Networks trained apart have little in common but what a dictionary can give them.
 #
 # ### Test yourself
 #
@@ -557,7 +664,7 @@ print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 
 # can that be?</summary>
 #
 # Its images have fewer rivals: the old images' features lie elsewhere, in old dialects, and so cannot be mistaken for
-# answers. Compare the lower right cell of CSD in section 2 with `comparison.matrix("csd", "Recall@1", "seen")`.
+# answers. Compare the lower right cell of a run in section 2 with `comparison.matrix(csd, "Recall@1", "seen")`.
 #
 # </details>
 #
@@ -584,10 +691,12 @@ print(f"{'by chance':<25}" + f"{one_of_class / (int(rest.sum()) - 1):>16.3f}" * 
 #   2022: the setting of this notebook, with a stale gallery.
 # - Biondi, Pernici, Bruni & Del Bimbo, *CoReS: Compatible Representations via Stationarity*, IEEE TPAMI 2023: fixed
 #   classifiers keep the axes in place.
+# - Nemhauser, Wolsey & Fisher, *An Analysis of Approximations for Maximizing Submodular Set Functions*, Mathematical
+#   Programming 1978: why the greedy choice is a good one.
 # - Yu et al., *Semantic Drift Compensation for Class-Incremental Learning*, CVPR 2020: estimates from the new task's
 #   images how old class means have drifted, an idea close to section 6.
 # - Barletti, Biondi, Pernici, Bruni & Del Bimbo, *Contrastive Supervised Distillation for Continual Representation
 #   Learning*, ICIAP 2021: the method itself.
 
 # %%
-check.board("stale_recall", "no_longer_found", "translate")
+check.board("stale_recall", "representatives", "translate")
