@@ -129,20 +129,19 @@ by_width = width[1.0].argsort()
 chosen = {"narrow": by_width[0], "typical": by_width[len(by_width) // 2], "wide": by_width[-1]}
 strips, below = {}, []
 for kind, k in chosen.items():
-    query = int(torch.nonzero(new)[k])
-    strips[f"{kind}: {width[1.0][k]:.1f}"] = [
-        plots.Shown(images[query], "query", f"new: {run.classes[int(labels[query])]}", query)
-    ]
-    below.append(run.classes[int(labels[query])])
     p = softmax(logits[k : k + 1], 1.0)[0]
-    for sign in p.argsort(descending=True)[:5].tolist():
-        example = int(torch.nonzero(labels == sign)[0])
-        strips[f"{kind}: {width[1.0][k]:.1f}"].append(plots.Shown(images[example], "", run.classes[sign], example))
-        below.append(f"{run.classes[sign].partition('/')[2] or run.classes[sign]}: {p[sign]:.2f}")
-about = "left: a new image; then old signs with their probabilities at T = 1; row: width of the answer"
-figure = plots.retrieval_strips(strips, title="What does the teacher take it for?", subtitle=[about], cell=84)
+    query = int(torch.nonzero(new)[k])
+    shown = [(query, f"new: {run.classes[int(labels[query])]}")]
+    likeliest = p.argsort(descending=True)[:5].tolist()
+    shown += [(int(torch.nonzero(labels == k)[0]), f"{run.classes[k]} {p[k]:.2f}") for k in likeliest]
+    strips[f"{kind}: {width[1.0][k]:.1f}"] = [plots.Shown(images[n], "", text, n) for n, text in shown]
+    below += [text for _, text in shown]
+about = "left a new image, then five old signs, with their probabilities at T = 1; the row has the answer's width"
+figure = plots.retrieval_strips(strips, title="What does the teacher take it for?", subtitle=[about], cell=100)
+for image in figure.layout.images:
+    image.update(sizex=0.82 * image.sizex, sizey=0.82 * image.sizey)
 for x, y, text in zip(figure.data[0].x, figure.data[0].y, below, strict=True):
-    figure.add_annotation(x=x, y=y, yshift=-43, text=plots.label(text), showarrow=False, font_size=13, bgcolor="white")
+    figure.add_annotation(x=x - 9, y=y + 42, text=plots.label(text), showarrow=False, font_size=12)
 figure
 
 # %% tags=["folded"] title="One answer at three temperatures"
@@ -363,7 +362,7 @@ figure = plots.lines(
     subtitle="of the loss in the student's logits, all new images together",
     log="xy",
 )
-figure.update_yaxes(exponentformat="none", tickformat="~g")
+figure.update_yaxes(exponentformat="none", tickformat="~g").update_layout(margin_l=90)
 
 # %%
 slope = torch.tensor(strength[-1] / strength[-2]).log2()
@@ -462,8 +461,7 @@ plots.lines(
     title="What a heavier weight buys, and what it costs",
     x_title="weight of the distillation loss",
     y_title="Recall@1",
-    subtitle="test images of two tasks, in the gallery of both, after the second; mean of two trainings",
-    y_range=(0.45, 1.02),
+    subtitle="test images of two tasks, in the gallery of both, after the second; mean of the seeds",
     marks={"chosen": str(int(WEIGHT))},
 )
 
@@ -471,11 +469,11 @@ plots.lines(
 # The rows: on new images, how often the student's likeliest *old* sign is its teacher's; which old test images the head
 # names correctly, if only the old signs may be named, and if all may; the new ones; and Recall@1.
 #
-# **What it means.** With the weight, the student agrees more and more with its teacher. Recall@1 on the old images rises:
-# **stability**. On the new ones it falls: **plasticity**. In between lies the best for both together. So "distillation
-# helps retrieval" or "does not" says little without the weight. Weight 1 is not a natural choice, only a round number; how
-# large the right one is depends on the temperature (section 3) and on how large the other terms are. And yet the third
-# row is what it is, whatever the weight: section 5.
+# **What it means.** The heavier the loss, the more the student agrees with its teacher, and the better old images are found:
+# **stability**. The new ones are found the worse: **plasticity** is what it costs. In between lies the best for both
+# together. So "distillation helps retrieval", or "does not", says little without the weight. Weight 1 is not a natural
+# choice, only a round number: how large the right one is depends on the temperature (section 3) and on how large the
+# other terms are. And yet the third row stays at (almost) nothing, whatever the weight: see section 5.
 #
 # **What it does not show.** Which weight to take. To read the best one off this figure would be cheating: these are test
 # images, and afterwards they would praise the choice that was made for them.
@@ -608,8 +606,8 @@ print(f"lwf closes {share:.0%} of the gap between finetune and joint")
 # The interval tells how far other seeds might move the mean. Where it contains 0, seeds could have turned the order
 # round, and we say *not told apart*. (Notebook 07 has the whole story.)
 #
-# **What it does not show.** Other images, longer training, other networks. And nothing about weight 1: in section 4 it
-# lay between fine-tuning and the chosen weight, or near one of them; over all tasks we have not trained it.
+# **What it does not show.** Other images, longer training, other networks; nor weight 1, which section 4 had for one step
+# only.
 
 # %% [markdown] minutes=8
 # ## 7. Break it: a teacher that is not frozen
