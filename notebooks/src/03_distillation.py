@@ -1,4 +1,4 @@
-# %% [markdown] budget_minutes=2
+# %% [markdown] budget_minutes=3
 # # What can an old network teach a new one?
 #
 # Before a network learns the next task (here: an alphabet), keep a frozen copy of it: the **teacher**. The network that
