@@ -22,10 +22,10 @@
 # | 6. Which part does the work? | 18 |
 # | 7. Looking back | 6 |
 #
-# **What it needs:** from notebook 03 only what LwF is: fine-tuning, and distillation of the teacher's *answers*. No GPU
-# and no network. The computer works for about two minutes on 2 CPU cores, nearly all of it in sections 4 and 6, and no
-# longer on Colab. After the two set-up cells you can start at any section: where one needs
-# a function of yours that is not there, or has not passed its check, it takes the library's.
+# **What it needs:** nothing from other notebooks, no GPU and no network. (What LwF is, notebook 03 tells: fine-tuning, and
+# distillation of the teacher's *answers*.) The computer works for about two minutes on 2 CPU cores, nearly all of it in
+# sections 4 and 6, and no longer on Colab. After the two set-up cells you can start at any section: where one needs a
+# function of yours that is not there, or has not passed its check, it takes the library's.
 
 # %% tags=["setup"]
 # first cell
