@@ -469,9 +469,9 @@ plots.lines(
 # The rows: on new images, how often the student's likeliest *old* sign is its teacher's; which old test images the head
 # names correctly, if only the old signs may be named, and if all may; the new ones; and Recall@1.
 #
-# **What it means.** The heavier the loss, the more the student agrees with its teacher, and the better old images are found:
-# **stability**. The new ones are found the worse: **plasticity** is what it costs. In between lies the best for both
-# together. So "distillation helps retrieval", or "does not", says little without the weight. Weight 1 is not a natural
+# **What it means.** The heavier the loss, the more the student agrees with its teacher and, up to a point, the better old
+# images are found: **stability**. The new ones are found the worse: **plasticity** is what it costs. In between lies the
+# best for both together. So "distillation helps retrieval", or "does not", says little without the weight. Weight 1 is not a natural
 # choice, only a round number: how large the right one is depends on the temperature (section 3) and on how large the
 # other terms are. And yet the third row stays at (almost) nothing, whatever the weight: see section 5.
 #
@@ -590,18 +590,16 @@ mean, half = metrics.mean_interval(difference)
 better = sum(d > 0 for d in difference)
 print(f"\nYou predicted: {guess}. lwf is above finetune in {better} of {len(saved.SEEDS)} seeds.")
 print(f"lwf − finetune, seed by seed: {mean:+.3f} ± {half:.3f} (95 % interval of the mean)")
-told_apart = abs(mean) > half
-print(
-    "The interval does not contain 0." if told_apart else "The interval contains 0, or there is none: not told apart."
-)
+told_apart = abs(mean) > half  # never of one seed, which has no interval
+print("The interval does not contain 0." if told_apart else "So these seeds can't tell the two apart.")
 share = mean / (sum(joint) / len(joint) - sum(finetune) / len(finetune))
 print(f"lwf closes {share:.0%} of the gap between finetune and joint")
 
 # %% [markdown]
-# **What it means.** Distilling the *answers*, at a fitting weight, helps *retrieval* a good deal in these runs, although
-# the features do not occur in the loss. They stand behind the answers: who must answer as before has to compute much as
-# before. A part of the way to joint training is left, and it is what notebook 04 is about: does it help to hold the
-# features themselves?
+# **What it means.** With the five seeds that come with the kit, distilling the *answers* at a fitting weight helps
+# *retrieval* a good deal, although the features do not occur in the loss. They stand behind the answers: who must answer
+# as before has to compute much as before. A part of the way to joint training is left, and it is what notebook 04 is
+# about: does it help to hold the features themselves?
 #
 # The interval tells how far other seeds might move the mean. Where it contains 0, seeds could have turned the order
 # round, and we say *not told apart*. (Notebook 07 has the whole story.)
