@@ -469,11 +469,12 @@ plots.lines(
 # The rows: on new images, how often the student's likeliest *old* sign is its teacher's; which old test images the head
 # names correctly, if only the old signs may be named, and if all may; the new ones; and Recall@1.
 #
-# **What it means.** The heavier the loss, the more the student agrees with its teacher and, up to a point, the better old
-# images are found: **stability**. The new ones are found the worse: **plasticity** is what it costs. In between lies the
-# best for both together. So "distillation helps retrieval", or "does not", says little without the weight. Weight 1 is not a natural
-# choice, only a round number: how large the right one is depends on the temperature (section 3) and on how large the
-# other terms are. And yet the third row stays at (almost) nothing, whatever the weight: see section 5.
+# **What it means.** The heavier the loss, the more the student agrees with its teacher and, up to a point, the better
+# old images are found: **stability**. The new ones are found the worse: **plasticity** is what it costs. In between
+# lies the best for both together. So "distillation helps retrieval", or "does not", says little without the weight.
+# Weight 1 is not a natural choice, only a round number: how large the right one is depends on the temperature (section
+# 3) and on how large the other terms are. And yet the third row stays at (almost) nothing, whatever the weight: see
+# section 5.
 #
 # **What it does not show.** Which weight to take. To read the best one off this figure would be cheating: these are test
 # images, and afterwards they would praise the choice that was made for them.

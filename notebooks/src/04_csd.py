@@ -30,7 +30,7 @@
 # %% tags=["setup"]
 # first cell
 
-# %% tags=["setup", "folded"] title="Set-up: imports"
+# %% tags=["setup", "folded"] title="Set-up: imports, and how saved runs are compared"
 import inspect
 import math
 from functools import partial
@@ -57,8 +57,10 @@ def ends(name):
 def say_difference(name, other):
     """Print the mean difference of two saved runs over the seeds, with its 95 % interval, and what it tells."""
     mean, half = metrics.mean_interval([a - b for a, b in zip(ends(name), ends(other), strict=True)])
-    told = "not told apart" if not abs(mean) > half else "above 0" if mean > 0 else "below 0"
-    print(f"{name} − {other}: {mean:+.3f} ± {half:.3f}, {told}")
+    told = "not told apart" if abs(mean) <= half else "above 0" if mean > 0 else "below 0"
+    print(
+        f"{name} − {other}: {mean:+.3f}", f"± {half:.3f}, {told}" if len(saved.SEEDS) > 1 else "(one seed: no interval)"
+    )
 
 
 print(f"saved runs on {saved.dataset()}, one {saved.group()} after another:", ", ".join(saved.NAMES))
@@ -401,7 +403,8 @@ for name, task in {"before the task": 0, "after it, fine-tuned": 1}.items():
 print(f"all features the same: loss {losses.batch_hard_triplet(torch.ones(len(label), 3), label):.2f}")
 
 # %% [markdown]
-# So a triplet loss of 1 means that nothing is told apart, at the hardest pairs; it lies between 0 and 3. One image per
+# It lies between 0 and 3. At 1 nothing is told apart, at these hardest pairs; above, the nearest negative is even more
+# similar than the farthest positive. One image per
 # class in a batch would leave it nothing to do, and of CSD the own teacher only.
 #
 # Now add CSD's term, with a temperature of 0.07 and the name `"csd"`.
@@ -437,7 +440,7 @@ check.my_csd(my_csd)
 
 # %%
 for name in ("finetune", "joint"):
-    print(f"{name} ends between {min(ends(name)):.3f} and {max(ends(name)):.3f}, with {len(saved.SEEDS)} seeds")
+    print(f"{name} ends between {min(ends(name)):.3f} and {max(ends(name)):.3f} (seeds: {len(saved.SEEDS)})")
 
 # %% [markdown]
 # **Predict.** What will your method's Recall@1 be in the end, over all tasks?
@@ -464,8 +467,10 @@ mean, half = metrics.mean_interval(ends("csd"))
 reach = half * math.sqrt(len(saved.SEEDS) + 1)  # of one more run, not of the mean
 print(f"\nYou predicted {guess}; yours ends at {curves['yours'][-1]:.3f}.", end=" ")
 print(f"The saved run of the same seed: {ends('csd')[0]:.3f}.")
-print(f"The saved runs of csd end at {mean:.3f} on average, and one more, with a seed of its own,", end=" ")
-print(f"between {mean - reach:.3f} and {mean + reach:.3f}, 95 times in 100.\n")
+if len(saved.SEEDS) > 1:
+    print(f"The saved runs of csd end at {mean:.3f} on average, and one more, with a seed of its own,", end=" ")
+    print(f"between {mean - reach:.3f} and {mean + reach:.3f}, 95 times in 100.")
+print()
 for other in ("finetune", "lwf-tuned", "joint"):
     say_difference("csd", other)
 
