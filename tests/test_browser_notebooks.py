@@ -454,11 +454,11 @@ def type_and_run(notebook: Notebook, cell: int, code: str) -> None:
 def test_csd(front_end: FrontEnd, tmp_path: Path) -> None:
     with opened(front_end, "04_csd", tmp_path) as lesson:
         checks_passed(lesson)
-        use_pairs(lesson, lesson.cell("PairView("), widgets.PairView(saved.run("csd")))
+        use_pairs(lesson, lesson.cell("PairView("), widgets.PairView(saved.run("csd-tuned")))
         config = csd.preset("glyphs", "quick").config
         shown = recalls(lesson, lesson.cell("LiveTraining("), config, 5, "my_csd")
         lesson.says(lesson.cell("Recall@1 in the end"), f"yours {shown[-1]}")
-        curves = lesson.notebook.plot(lesson.cell("Your run, and four saved ones"))
+        curves = lesson.notebook.plot(lesson.cell("Your run among saved ones"))
         names = curves.evaluate("plot => plot.data.map(trace => trace.name)")
         drawn = lesson.notebook.values(curves, names.index("yours"), "y")
         assert [f"{value:.3f}" for value in drawn] == shown
