@@ -713,5 +713,15 @@ print(f"\nYou predicted {guess}.")
 # room find out why the new classes are not pushed at all before anybody computes it. Who knows Hinton's factor $T^2$
 # will miss it: the figure in section 3 shows what it would do.
 
+# %% tags=["claim"]
+for seed in saved.seeds():
+    end = {name: saved.run(name, seed=seed).metrics for name in ("frozen", "finetune", "lwf-tuned", "joint")}
+    recall = {name: metrics["summary"]["recall_at_1"] for name, metrics in end.items()}
+    assert recall["frozen"] < recall["finetune"] < recall["lwf-tuned"] - 0.03
+    assert recall["lwf-tuned"] < recall["joint"] - 0.05
+    for name in ("finetune", "lwf-tuned"):  # the head names nothing old, whatever was distilled
+        assert end[name]["head_accuracy"]["seen"][-1][0] < 0.02
+        assert end[name]["recall_at_1"]["seen"][-1][0] > 0.4
+
 # %%
 check.board("temperature_softmax", "distillation", "push")

@@ -878,5 +878,19 @@ print(f"You predicted: {guess}.")
 # 4, and the one in section 6, before you explain them. If time is short, do sections 1, 3 and 5, and show the figure of
 # section 6.
 
+# %% tags=["claim"]
+from csd_edu.comparison import across_networks
+
+for seed in saved.seeds():
+    runs = {name: saved.run(name, seed=seed) for name in saved.names()}
+    recall = {name: run.metrics["summary"]["recall_at_1"] for name, run in runs.items()}
+    assert recall["csd"] > recall["supcon"] + 0.03  # the teacher's features do it
+    assert recall["csd"] > recall["finetune"] + 0.03
+    assert abs(recall["supcon"] - recall["finetune"]) < 0.08
+    assert recall["csd"] < recall["joint"] - 0.05
+    far = {name: across_networks(run) for name, run in runs.items()}
+    assert far["csd"]["drift"] < far["supcon"]["drift"]
+    assert far["csd-tuned"]["drift"] < min(far["lwf-tuned"]["drift"], far["supcon-tuned"]["drift"])
+
 # %%
 check.board("contrast_masks", "csd", "my_csd")

@@ -865,5 +865,20 @@ plots.choose(figures)
 # - Simpson, *The Interpretation of Interaction in Contingency Tables*, Journal of the Royal Statistical Society B 1951.
 # - Wattenberg, Viégas & Johnson, *How to Use t-SNE Effectively*, Distill 2016: what maps of this kind invent.
 
+# %% tags=["claim"]
+three = Comparison(saved.runs("finetune", "lwf-tuned", "csd-tuned"), names=("finetune", "lwf", "csd"))
+shares = {
+    name: [hits.double().mean(dim=1).tolist() for hits in (plane.right, plane.stale)]
+    for name, plane in three.planes().items()
+}
+assert all(right[0] > 0.9 and stale[0] > 0.9 for right, stale in shares.values())
+assert all(stale[-1] < right[-1] for right, stale in shares.values())  # drift alone spoils the old means
+assert shares["csd"][0][-1] > shares["finetune"][0][-1]
+assert shares["csd"][1][-1] > shares["finetune"][1][-1]
+far = {name: three.drift_table(name)[three.n_tasks - 2]["mean_displacement"] for name in three.runs}
+assert far["csd"] < far["lwf"] < far["finetune"]
+trust = {kind: three.maps(kind, progress=False)["csd"].trustworthiness.min() for kind in ("pca", "umap")}
+assert trust["umap"] > 0.9 > trust["pca"]
+
 # %%
 check.board("mean_displacement", "linear_cka", "neighbor_overlap")

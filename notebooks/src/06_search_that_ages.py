@@ -698,5 +698,15 @@ for kind, table in tables.items():
 # - Barletti, Biondi, Pernici, Bruni & Del Bimbo, *Contrastive Supervised Distillation for Continual Representation
 #   Learning*, ICIAP 2021: the method itself.
 
+# %% tags=["claim"]
+from csd_edu.comparison import across_networks
+
+for seed in saved.seeds():
+    stale = {name: across_networks(saved.run(name, seed=seed))["stale"] for name in saved.names()}
+    again = {name: saved.run(name, seed=seed).metrics["summary"]["recall_at_1"] for name in saved.names()}
+    assert stale["finetune"] < 0.05
+    assert stale["csd-tuned"] > max(stale["lwf-tuned"], stale["supcon-tuned"]) + 0.05
+    assert stale["csd-tuned"] < again["csd-tuned"] - 0.3  # far from what an index made again gives
+
 # %%
 check.board("stale_recall", "representatives", "translate")
