@@ -6,7 +6,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dis
 
 .PHONY: demo lab test test-fast test-all colab-env colab wheel saved-runs notebooks pictures lint format clean
 
-demo: .venv/.lab  ## train four methods on the glyphs and write runs/demo/report.html
+demo: .venv/.lab  ## train the lesson's methods on the glyphs and write runs/demo/report.html
 	$(BIN)/csd-edu demo --out runs/demo
 
 lab: .venv/.lab  ## open JupyterLab on the first notebook
@@ -31,7 +31,7 @@ wheel: .venv/.lab  ## dist/csd_edu-*.whl, to upload to Colab or hand out; needs 
 colab: .venv/.lab  ## make colab REPO=https://github.com/NAME/REPOSITORY: notebooks that open on Colab, for your own copy
 	@$(BIN)/python notebooks/colab.py '$(REPO)'
 
-saved-runs: .venv/.lab  ## the small runs in data/saved that notebooks start from; trains what is missing, about 5 minutes
+saved-runs: .venv/.lab  ## the small runs in data/saved that notebooks start from; trains what is missing, some 10 minutes
 	$(BIN)/python data/make_saved_runs.py
 
 pictures: .venv/.test demo  ## the README's pictures; needs Chromium

@@ -1,4 +1,4 @@
-"""What notebooks 00 to 07 say holds for the saved runs, and for runs with seeds that nobody looked at.
+"""What the notebooks say holds for the saved runs, and 00 to 07 for runs with seeds that nobody looked at.
 
 The cells tagged "claim" assert what the text says; they stand in no edition.
 """
@@ -14,7 +14,7 @@ from csd_edu import lesson, saved, tuning
 from notebooks import generate
 from notebooks.sources import HERE, find_sources, read_source
 
-NUMBERS = [f"{n:02}" for n in range(8)]
+NUMBERS = [f"{n:02}" for n in range(10)]
 FRESH = {"five and six": (5, 6), "six and seven": (6, 7)}  # a notebook shows the first, and takes intervals over all
 
 
@@ -64,7 +64,7 @@ def test_the_claims_hold_for_the_saved_runs(number, tmp_path):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", NUMBERS[:8])
 @pytest.mark.parametrize("seeds", FRESH)
 def test_the_claims_hold_for_fresh_seeds(seeds, number, fresh, tmp_path):
     run(number, tmp_path, {"CSD_EDU_RUNS": str(fresh[seeds])})

@@ -16,7 +16,6 @@ HELPERS = {
     "stale_recall": "recall_at_1",
     "t_interval": "library_interval",
     "paired_difference": "library_difference",
-    "feature_distance": "ready_distance",
 }
 """By exercise the helpers that a notebook's first cells may define, and that would be an answer."""
 

@@ -17,11 +17,12 @@
 # | 2 | What was learnt, and how | 8 |
 # | 3 | How much is left? (exercise 1) | 8 |
 # | 4 | Which images are lost? (exercise 2) | 12 |
-# | 5 | Train a network yourself | 6 |
-# | 6 | Where everything is | 4 |
+# | 5 | Break it: ask with nonsense | 6 |
+# | 6 | Train a network yourself | 6 |
+# | 7 | Where everything is | 4 |
 #
 # **Computing:** about one minute on two CPU cores, and less on a GPU. **It needs** nothing from other notebooks:
-# sections 1 to 4 open small trained runs that come with the kit, section 5 trains on handwritten digits that come with
+# sections 1 to 5 open small trained runs that come with the kit, section 6 trains on handwritten digits that come with
 # scikit-learn. No network connection is used.
 #
 # Run the cells from top to bottom with **Shift + Enter**. After the two set-up cells you may also start with any
@@ -35,11 +36,13 @@ import tempfile
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from IPython.display import display
 
 import csd_edu as csd
 from csd_edu import check, metrics, pictures, plots, saved, widgets
 from csd_edu.comparison import Comparison
+from csd_edu.models import embed
 
 METHOD = {name: saved.run(name).method for name in ("lwf-tuned", "csd-tuned")}  # with their chosen weights
 RUNS = Path(tempfile.mkdtemp(prefix="csd_edu-00-"))  # what you train here; name a folder of your own to keep it
@@ -312,7 +315,72 @@ for name in both.runs:
 widgets.ForgettingMatrices(both)
 
 # %% [markdown] minutes=6
-# ## 5. Train a network yourself
+# ## 5. Break it: ask with nonsense
+#
+# Whoever searches can ask with anything. Here the network after task 0, which has learnt one task and forgotten nothing,
+# is asked with five pictures: an image of a class that it has learnt, the same on its head, one of a class of the last
+# task, which it has never seen, a plain grey one, and random noise. The gallery are the test images of task 0. How
+# similar two images are for a network is measured by the **cosine** of the angle between their features: 1 for the same
+# direction, 0 for a right angle.
+#
+# **Predict.** For the noise: what is the cosine of the first result?
+
+# %% tags=["predict"]
+guess_noise = "no prediction yet"  # put a number instead, from 0 to 1
+
+# %% tags=["break"]
+run = saved.run("csd-tuned")
+test = run.test()
+learnt, new = test["tasks"] == 0, test["tasks"] == run.n_tasks - 1  # (N,) bool
+images, labels = test["images"][learnt], test["labels"][learnt]  # (M, C, H, W) uint8, (M,)
+features = F.normalize(run.features(0)[learnt], dim=1)  # (M, D), each of length 1
+asked = {
+    "learnt": images[0],  # try others
+    "on its head": images[0].flip(1),
+    "never seen": test["images"][new][0],
+    "grey": torch.full_like(images[0], 128),
+    "noise": torch.randint(256, images[0].shape, generator=torch.Generator().manual_seed(0)).byte(),
+}
+first_cosine, rows = {}, {}
+for name, image in asked.items():
+    feature, _ = embed(run.network(0), image[None])  # (1, D)
+    cosines, ids = (features @ F.normalize(feature, dim=1)[0]).topk(9)
+    found = [i for i in ids.tolist() if not torch.equal(images[i], image)][:8]  # without the query itself
+    first_cosine[name] = float(cosines[ids == found[0]])
+    rows[name] = [plots.Shown(image, "query", name, -1)]
+    rows[name] += [plots.Shown(images[i], "", run.classes[labels[i]], i) for i in found]
+    print(f"{name:12} first result {run.classes[labels[found[0]]]}, cosine {first_cosine[name]:.3f}")
+print(f"You said of the noise: {guess_noise}")
+plots.retrieval_strips(rows, title="A search always answers", subtitle=["gallery: test images of task 0"])
+
+# %% tags=["claim"]
+assert features.min() >= 0
+assert abs(first_cosine["never seen"] - first_cosine["learnt"]) < 0.1
+assert 0.4 < max(first_cosine["noise"], first_cosine["grey"]) < min(first_cosine["learnt"], first_cosine["never seen"])
+
+# %% [markdown]
+# **What it means.** A search always answers: every image has features, and some image of the gallery is the nearest. For
+# what was never seen it is about as near as for what was learnt. Nonsense is farther away, but not far: this network's
+# features have no negative numbers, so no angle between them is larger than a right one. A network says *how* it sees an
+# image, never *that* it has not learnt to see it.
+#
+# ### A question to discuss
+#
+# A shop trains its search anew each month, each time on that month's new articles only. Since spring, customers complain
+# that older articles are no longer found when they send a photograph. The shop's one number, Recall@1 on the new
+# articles, is as good as ever. What would you measure, and what would you look at, before you change anything?
+
+# %% [markdown] tags=["answer"]
+# **A model answer.** The one number is the last entry of the diagonal of a task matrix, and says nothing about the rest of
+# the row. Keep test images of every month, and measure each of them after each training: that is the whole matrix. Its
+# columns show whether, and since when, old articles are lost. Then look at single lost queries, and at what is found in
+# their place: articles of the newest month? look-alikes? Also find out whether the old entries of the index were computed
+# anew with the new network. If not, the second number of the first picture is the one that counts, and drift alone may
+# be the reason. And ask whether there are simply more articles than in spring: then part of the loss is the crowd, and
+# no training will bring it back.
+
+# %% [markdown] minutes=6
+# ## 6. Train a network yourself
 #
 # Handwritten digits this time: ten classes, which arrive two by two. Training takes some seconds. Watch the loss
 # terms: `kd` and `csd` begin with task 1, as there is no teacher before. You may interrupt the cell with ■ and run it
@@ -345,7 +413,7 @@ print(f"Recall@1 of the pixels themselves, without any network: {plain:.3f}")
 # sizes and colours each time, and there pixels do not help. Always ask what a method is better *than*.
 
 # %% [markdown] minutes=4
-# ## 6. Where everything is
+# ## 7. Where everything is
 #
 # | notebook | question |
 # | --- | --- |
@@ -369,7 +437,7 @@ check.board("first_and_last", "lost_queries")
 # %% [markdown] tags=["instructor"]
 # **For the instructor.** Typical difficulties: a matrix read along a row instead of down a column, and `matrix[0][1]`,
 # which holds nothing yet; the two numbers under a panel of the first picture taken for one. Have everybody name a number
-# before section 1 is run. If time is short, sections 1, 3 and 4 tell the story. What the head still names, and how much of
+# before section 1 is run. If time is short, sections 1, 3 and 4 tell the story; section 5 is a good opening, too. What the head still names, and how much of
 # a fall is due to the gallery, is kept for notebook 02.
 
 # %% [markdown]
