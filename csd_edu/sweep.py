@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -31,9 +31,6 @@ from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
-
-STRIKES = 2
-"""Work whose process is killed this often is given up."""
 
 IDLE = 60
 """Seconds after which a process without work ends: also if the one that it worked for was killed."""
@@ -187,10 +184,14 @@ def _by_itself() -> None:
 
 
 def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -> dict[str, BaseException]:
-    """Do all the work, as much at a time as there are processes, and return the errors by name."""
+    """Do all the work, as much at a time as there are processes, and return the errors by name.
+
+    When a process is killed, the pool can't say which, and all that ran is lost. So each of these is tried once more,
+    with nothing else beside it.
+    """
     waiting, done = dict(queue), set[str]()
     errors: dict[str, BaseException] = {}
-    strikes: Counter[str] = Counter()
+    suspects: set[str] = set()
     running: dict[Future[object], str] = {}
     n_jobs = min(n_jobs, len(queue))
     pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
@@ -200,28 +201,26 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
                 missing = ", ".join(sorted(waiting.pop(name).needs & errors.keys()))
                 errors[name] = RuntimeError(f"it needs {missing}, which failed")
             ready = [name for name, work in waiting.items() if work.needs <= done]
-            for name in ready[: n_jobs - len(running)]:
-                work = waiting.pop(name)
-                running[pool.submit(work.function, *work.arguments)] = name
+            beside = [name for name in ready if name not in suspects][: n_jobs - len(running)]
+            if suspects.isdisjoint(running.values()):
+                for name in beside or ready[: not running]:
+                    work = waiting.pop(name)
+                    running[pool.submit(work.function, *work.arguments)] = name
             finished, _ = wait(running, timeout=0.3, return_when=FIRST_COMPLETED)
-            for future in finished:
+            broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
+            for future in wait(running).done if broken else finished:
                 name = running.pop(future)
                 error = future.exception()
                 if error is None:
                     done.add(name)
-                elif isinstance(error, BrokenProcessPool) and strikes[name] + 1 < STRIKES:
-                    strikes[name] += 1  # one of those that ran was killed: perhaps not this one
-                    waiting = {name: queue[name], **waiting}
-                elif isinstance(error, BrokenProcessPool):
-                    errors[name] = RuntimeError("its process was killed, perhaps for want of memory; try fewer jobs")
-                else:
+                elif not isinstance(error, BrokenProcessPool):
                     errors[name] = error
-            if finished and any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
-                for future, name in running.items():
-                    waiting = {name: queue[name], **waiting}
-                    strikes[name] += 1
-                    wait([future])
-                running.clear()
+                elif name in suspects:
+                    errors[name] = RuntimeError("its process was killed twice, perhaps for want of memory")
+                else:
+                    suspects.add(name)
+                    waiting[name] = queue[name]
+            if broken:
                 pool.shutdown(kill_workers=True)
                 pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
             if screen is not None:
