@@ -1,8 +1,8 @@
 """Does a small memory help, and a larger one more? Glyphs in five tasks, replay against fine-tuning and CSD.
 
-    python benchmarks/replay.py --out runs/replay [--seeds 5] [--epochs 16] [--table-only]
+    python benchmarks/replay.py --out runs/replay [--seeds 5] [--table-only]
 
-Every run continues where it stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes
+The preset `glyphs`; as many runs at a time as there are cores, with one thread each. Every run continues where it stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes
 after the last task with its 95 % interval (Student's t), the paired difference from fine-tuning, and the bytes kept.
 Weights are the defaults of the methods; none was tuned here.
 """
@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
 from csd_edu.metrics import mean_interval
 from csd_edu.plots.style import number
+from csd_edu.sweep import Job, sweep
 
 SIZES = (50, 200, 800)
 METHODS: dict[str, csd.methods.AnyMethod] = {
@@ -44,20 +43,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/replay"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
-    parser.add_argument("--epochs", type=int, default=16, help="of the first task; half as many of each later one")
     parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # the same numbers however many cores there are
 
-    data = csd.load("glyphs", image_size=24)
+    preset = csd.preset("glyphs")
+    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
     runs: dict[int, dict[str, csd.Run]] = {}
     for seed in range(options.seeds):
-        stream = csd.split(data, groups=True, seed=seed)
-        config = csd.Config(epochs=options.epochs, later_epochs=options.epochs // 2, seed=seed, device="cpu")
+        stream = csd.split(data, **preset.in_tasks(), seed=seed)
+        config = preset.config.replace(seed=seed, device="cpu")
         folders = {name: options.out / f"seed{seed}" / name.replace(" ", "-") for name in METHODS}
         if not options.table_only:
-            for name, method in METHODS.items():
-                csd.train(stream, method, config, out=folders[name])
+            sweep({name: Job(stream, method, config, folders[name]) for name, method in METHODS.items()})
         if all((folder / "metrics.json").exists() for folder in folders.values()):
             found = {name: csd.Run.load(folder) for name, folder in folders.items()}
             if all(run.finished for run in found.values()):

@@ -1,8 +1,8 @@
 """Small runs that come with the kit, so that a notebook can start with trained networks: see data/README.md.
 
-They are for reading. Those of seed 0 hold the features of 1,000 test images after each task, those of the other seeds
-what was measured on the same images. Runs of your own take their place in all notebooks, by one line or a variable of
-the environment:
+They are for reading. Those of seed 0 hold the features of the test images after each task, those of the other seeds only
+what was measured. Runs of your own take their place in notebooks 02, 05, 06 and 07, by one line or a variable of the
+environment:
 
     saved.use("my/runs")             # my/runs/seed0/csd, my/runs/seed1/csd, … or, of one seed, my/runs/csd, …
     CSD_EDU_RUNS=my/runs make lab
@@ -60,9 +60,9 @@ def run(name: str, *, seed: int | None = None) -> Run:
     """Open one of the saved runs.
 
     Args:
-        name: one of `names()`. Of the kit's, every run has records and metrics; with seed 0 it also has features and
-            predictions of the test images after each task, "finetune" and "csd" also the images, and the networks
-            after tasks 0 and 1. "csd" stands in for a missing "csd-tuned", which is said once; so with all others.
+        name: one of `names()`. Of the kit's, every run has records and metrics; which of them also have features,
+            images and networks with seed 0, data/README.md says. "csd" stands in for a missing "csd-tuned", which is
+            said once; so with all others.
         seed: one of `seeds()`; default the first.
 
     Returns:
