@@ -108,7 +108,8 @@ def report(options: argparse.Namespace) -> None:
     """Write one HTML page about saved runs."""
     from csd_edu.report import write_report
 
-    print(f"Wrote {write_report([csd.Run.load(path) for path in options.runs], options.out)}")
+    runs = [csd.Run.load(path) for path in options.runs]
+    print(f"Wrote {write_report(runs, options.out, shared_at=options.shared_at)}")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -240,6 +241,12 @@ def _parser() -> argparse.ArgumentParser:
     p = add("report", report, "write one self-contained HTML page about saved runs", "csd-edu report runs/demo/csd")
     p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
     p.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: %(default)s)")
+    p.add_argument(
+        "--shared-at",
+        metavar="ADDRESS",
+        help="where the page will be published: a link to it then shows its first picture, a PNG drawn beside it "
+        "(takes kaleido, and Chromium or Chrome)",
+    )
 
     p = add("grade", grade, "tabulate the exercises of a class", "csd-edu grade handed_in --mistakes --out class.html")
     p.description = (

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 import csd_edu as csd
@@ -493,6 +494,25 @@ def opened(chromium, path: Path, width: int):
     yield page
     context.close()
     assert problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("chromium", "no_charts")
+def test_a_link_to_the_page_shows_its_first_picture(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / name, method=name) for name in ("finetune", "csd", "joint")]
+    page = write_report(runs, tmp_path / "page.html", maps=(), shared_at="https://example.org/kept/page.html")
+    assert '<meta property="og:image" content="https://example.org/kept/page.png">' in page.read_text()
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 1000
+        assert np.asarray(picture.convert("L")).std() > 10
+    monkeypatch.setattr("csd_edu.stills.find_browser", lambda: None)
+    with pytest.warns(UserWarning, match="will show no picture: there is no Chromium or Chrome"):
+        page = write_report(runs, tmp_path / "other.html", maps=(), shared_at="https://example.org")
+    assert "og:image" not in page.read_text()
+    assert not (tmp_path / "other.png").exists()
+    with pytest.raises(ValueError, match=r"shared_at is 'page\.html'; expected an address"):
+        write_report(runs, tmp_path / "third.html", maps=(), shared_at="page.html")
 
 
 @pytest.mark.slow

@@ -6,10 +6,12 @@ import html
 import importlib.resources
 import json
 import string
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -42,7 +44,13 @@ AS_RELEASED = {"csd": "as released: all weights 1"}
 RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 
 
-def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] = ("plane", "pca", "umap")) -> Path:
+def write_report(
+    runs: Sequence[Run],
+    path: str | Path,
+    *,
+    maps: Sequence[str] = ("plane", "pca", "umap"),
+    shared_at: str | None = None,
+) -> Path:
     """Write one self-contained HTML file about runs that learnt the same data in tasks of the same sizes.
 
     Maps are fitted once and kept in the folder of the first run, see `csd_edu.maps.cached_maps`; UMAP takes a while,
@@ -53,21 +61,27 @@ def write_report(runs: Sequence[Run], path: str | Path, *, maps: Sequence[str] =
         path: the file to write; folders on the way are made.
         maps: pictures of the features: "plane", of a few classes, at the top; and of the kinds of drift map, "pca",
             "umap" (snapshot by snapshot) and "umap together"; () for none.
+        shared_at: the address at which the page will be published, such as "https://example.org/report.html". A link to
+            it then shows the first picture, which is drawn beside the page, as a PNG of the same name; that takes
+            kaleido, and Chromium or Chrome.
 
     Returns:
         The path.
 
     Raises:
         ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks,
-            or there is no such kind of map.
+            there is no such kind of map, or `shared_at` is no address.
         OSError: if the file can't be written, an old one is then untouched; or what a run saved is missing.
     """
     check_comparable(runs)
     unknown = [kind for kind in maps if kind not in LIMITS]
     if unknown:
         raise ValueError(f"there is no map {unknown[0]!r}; expected {', '.join(map(repr, LIMITS))}, or none")
+    if shared_at is not None and not shared_at.startswith(("https://", "http://")):
+        raise ValueError(f"shared_at is {shared_at!r}; expected an address, such as 'https://example.org/report.html'")
     path = Path(path)
-    page = _filled("page.html", **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
+    preview = "" if shared_at is None else _preview(runs, path.with_suffix(".png"), shared_at)
+    page = _filled("page.html", preview=preview, **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
@@ -317,6 +331,29 @@ def _plane(comparison: Comparison) -> str:
     for figure in (wide, small):
         figure.layout.title.subtitle.text = figure.layout.title.subtitle.text.replace("<br>", " ")
     return _drawn(wide, small)
+
+
+def _preview(runs: Sequence[Run], png: Path, address: str) -> str:
+    """Draw the first picture, and return what makes a link to the page show it; say so if it can't be drawn."""
+    comparison = Comparison([run for run in runs if run.tasks == runs[0].tasks])
+    last = max(run.tasks_learnt for run in comparison.runs.values()) - 1
+    try:
+        from csd_edu import stills  # takes nbformat, which the page does not
+
+        browser = stills.find_browser()
+        if browser is None:
+            raise FileNotFoundError("there is no Chromium or Chrome")
+        if last == 0 or not comparison.separable():
+            raise ValueError("there is nothing to be seen in a plane yet")
+        names = _rivals(list(comparison.runs))
+        shown = Comparison([comparison.runs[name] for name in dict.fromkeys((names[0], names[-1]))])
+        figure = pictures.first_plane(shown, after=[0, last]).to_plotly_json()
+        png.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(png, stills.as_png(stills.draw([figure], browser)))
+    except Exception as error:  # whatever a browser does: the page is more than its picture
+        warnings.warn(f"a link to the page will show no picture: {error}", stacklevel=3)
+        return ""
+    return f'<meta property="og:image" content="{_text(urljoin(address, png.name))}">\n'
 
 
 def _rivals(names: Sequence[str]) -> list[str]:
