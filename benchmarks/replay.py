@@ -2,8 +2,9 @@
 
     python benchmarks/replay.py --out runs/replay [--seeds 5] [--table-only]
 
-The preset `glyphs`; as many runs at a time as there are cores, with one thread each. Every run continues where it stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes
-after the last task with its 95 % interval (Student's t), the paired difference from fine-tuning, and the bytes kept.
+The preset `glyphs`; as many runs at a time as there are cores, with one thread each. Every run continues where it
+stopped. The table has the mean over the seeds of Recall@1 and head accuracy on all classes after the last task with its
+95 % interval (Student's t), the paired difference from fine-tuning, and the bytes kept.
 Weights are the defaults of the methods; none was tuned here.
 """
 

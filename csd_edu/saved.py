@@ -1,8 +1,8 @@
 """Small runs that come with the kit, so that a notebook can start with trained networks: see data/README.md.
 
-They are for reading. Those of seed 0 hold the features of the test images after each task, those of the other seeds only
-what was measured. Runs of your own take their place in notebooks 02, 05, 06 and 07, by one line or a variable of the
-environment:
+They are for reading. Those of seed 0 hold the features of the test images after each task, those of the other seeds
+only what was measured. Runs of your own take their place in notebooks 02, 05, 06 and 07, by one line or a variable of
+the environment:
 
     saved.use("my/runs")             # my/runs/seed0/csd, my/runs/seed1/csd, … or, of one seed, my/runs/csd, …
     CSD_EDU_RUNS=my/runs make lab
