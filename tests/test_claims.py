@@ -1,6 +1,7 @@
-"""What the notebooks say holds for the saved runs, and 00 to 07 for runs with seeds that nobody looked at.
+"""What notebooks 00 to 07 say holds for runs with seeds that nobody looked at.
 
-The cells tagged "claim" assert what the text says; they stand in no edition.
+The cells tagged "claim" assert what the text says; they stand in no edition. With the saved runs they are run by
+tests/test_notebooks.py.
 """
 
 from __future__ import annotations
@@ -36,15 +37,6 @@ def fresh(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / name for name in FRESH}
 
 
-def run(number: str, tmp_path: Path, env: dict[str, str]) -> None:
-    (path,) = find_sources(HERE, [number])
-    source = read_source(path)
-    notebook = generate.edition(source, solved=True, claims=True)
-    env = {"CSD_EDU_PROGRESS": str(tmp_path / "progress.json"), **env}
-    result = generate.run_notebook(notebook, timeout=240 * source.budget_minutes, folder=tmp_path, env=env)
-    assert not result.errors, "\n\n".join(map(str, result.errors))
-
-
 @pytest.mark.parametrize("number", NUMBERS)
 def test_each_of_them_has_claims_that_no_edition_shows(number):
     (path,) = find_sources(HERE, [number])
@@ -58,13 +50,12 @@ def test_each_of_them_has_claims_that_no_edition_shows(number):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("number", NUMBERS)
-def test_the_claims_hold_for_the_saved_runs(number, tmp_path):
-    run(number, tmp_path, {})
-
-
-@pytest.mark.campaign
 @pytest.mark.parametrize("number", NUMBERS[:8])
 @pytest.mark.parametrize("seeds", FRESH)
 def test_the_claims_hold_for_fresh_seeds(seeds, number, fresh, tmp_path):
-    run(number, tmp_path, {"CSD_EDU_RUNS": str(fresh[seeds])})
+    (path,) = find_sources(HERE, [number])
+    source = read_source(path)
+    env = {"CSD_EDU_PROGRESS": str(tmp_path / "progress.json"), "CSD_EDU_RUNS": str(fresh[seeds])}
+    notebook = generate.edition(source, solved=True, claims=True)
+    result = generate.run_notebook(notebook, timeout=240 * source.budget_minutes, folder=tmp_path, env=env)
+    assert not result.errors, "\n\n".join(map(str, result.errors))

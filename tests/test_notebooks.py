@@ -312,10 +312,12 @@ def downloads(notebook: NotebookNode) -> bool:
 @each_notebook
 @each_environment
 def test_a_solved_edition_runs_alone_within_its_budget(environment, path, kernels, seconds):
+    """In this environment with the claims in between: what a notebook says holds for the saved runs."""
     source = read(path)
-    notebook, budget = generate.edition(source, solved=True), 60 * source.budget_minutes
+    notebook = generate.edition(source, solved=True, claims=environment == "lab")
+    budget = 60 * source.budget_minutes
     result = kernels.run(notebook, timeout=2 * budget)
-    spent = sum(result.seconds.values())
+    spent = sum(taken for cell, taken in result.seconds.items() if not cell.startswith("claim"))
     slowest = sorted(result.seconds.items(), key=lambda item: -item[1])[:3]
     print(source.name, environment, f"{spent:.0f} s of {budget:.0f} s; slowest: {slowest}")
     assert not result.errors, "\n".join(map(str, result.errors))

@@ -1,4 +1,4 @@
-# %% [markdown] budget_minutes=3
+# %% [markdown] budget_minutes=4
 # # Your own images, your own method: does it still work?
 #
 # So far the images were ours, and so were the methods. Here both may be yours: a folder of pictures becomes a
