@@ -221,10 +221,11 @@ def use_drift(
     comparison: Comparison,
     linked: int | None = None,
     kinds: tuple[str, str] = ("pca", "umap"),
+    told: bool = True,
 ) -> None:
     """Move the slider, click on a point of the last run, choose colours, the other of two maps and no trails.
 
-    The search of the cell `linked`, if there is one, follows.
+    The search of the cell `linked`, if there is one, follows. The table is shown first if it is not `told` yet.
     """
     notebook, plot = lesson.notebook, lesson.notebook.plot(cell)
     last, (first, other) = comparison.n_tasks - 1, kinds
@@ -249,6 +250,9 @@ def use_drift(
                     lesson.says(cell, f"{name} task {row['before']} → task {after} {numbers}")
 
     are_at(first, last)
+    if not told:
+        assert "linear CKA" not in notebook.output(cell).inner_text()
+        notebook.output(cell).get_by_text("table", exact=True).click()
     numbers_are(last)
     lesson.picture("drift-before", cell)
     notebook.move_slider("after learning task", -last, cell=cell)
@@ -469,7 +473,7 @@ def test_feature_drift(front_end: FrontEnd, tmp_path: Path) -> None:
     comparison = Comparison(saved.runs("finetune", "lwf-tuned", "csd-tuned"))
     with opened(front_end, "05_feature_drift", tmp_path) as lesson:
         checks_passed(lesson)
-        use_drift(lesson, lesson.cell("DriftExplorer("), comparison, kinds=("umap", "pca"))
+        use_drift(lesson, lesson.cell("DriftExplorer("), comparison, kinds=("umap", "pca"), told=False)
         cell = lesson.cell("Which number notices?")
         plot = lesson.notebook.plot(cell)
         lesson.picture("fooled-before", cell)

@@ -37,6 +37,7 @@ class DriftExplorer(Panel):
             "plane", see `csd_edu.maps`. A UMAP takes a while the first time, and is then kept. Default: PCA, UMAP and,
             if the first task has two classes of at least two images, the plane.
         k: neighbours shown.
+        table: show the numbers below the map at first; a box hides and shows them.
 
     Raises:
         ValueError: if the runs can't be compared, there is no map, or one of another kind.
@@ -45,11 +46,13 @@ class DriftExplorer(Panel):
     comparison: Comparison
     title = "Drift explorer"
 
-    def __init__(self, *runs: Run | Comparison, maps: Sequence[str] | None = None, k: int = 8) -> None:
+    def __init__(
+        self, *runs: Run | Comparison, maps: Sequence[str] | None = None, k: int = 8, table: bool = True
+    ) -> None:
         self.comparison = Comparison.of(*runs)
         separable = self.comparison.separable()
         self.maps = ("pca", "umap", *["plane"] * separable) if maps is None else tuple(maps)
-        self.k = k
+        self.k, self._with_table = k, table
         unknown = [kind for kind in self.maps if kind not in MAPS]
         if unknown or not self.maps:
             raise ValueError(f"maps are {self.maps!r}; expected some of {', '.join(map(repr, MAPS))}")
@@ -74,6 +77,7 @@ class DriftExplorer(Panel):
         self.others = Checkbox(value=True, description="others in grey", indent=False)
         self.chosen = HBox([self.classes, self.others], layout=row)
         self.trails = Checkbox(value=True, description="trails", indent=False)
+        self.told = Checkbox(value=self._with_table, description="table", indent=False)
         self._films: dict[tuple[object, ...], Film] = {}
         for kind in self.maps:  # all but other classes to follow is made now, not while somebody waits
             for color in COLORS:
@@ -89,12 +93,14 @@ class DriftExplorer(Panel):
         for control in (self.kind, self.color, self.classes, self.others):
             control.observe(self.guarded(self._draw), "value")
         self.trails.observe(self.guarded(self._show_trails), "value")
+        self.told.observe(self.guarded(self._show_table), "value")
         self._links.append(self.map.follow(self.after, "value"))
         self.map.on_click(self.guarded(self._choose_point))
         self.strips.on_click(self.guarded(self._choose_image))
         self._draw()
+        self._show_table()
         return (
-            HBox([self.after, self.kind, self.color, self.trails], layout=row),
+            HBox([self.after, self.kind, self.color, self.trails, self.told], layout=row),
             self.chosen,
             self.map.widget,
             self.table,
@@ -107,7 +113,7 @@ class DriftExplorer(Panel):
         return [self._first]
 
     def numbers(self) -> str:
-        return self._numbers(self._learnt - 1) + self._note(self.maps[0])
+        return self._numbers(self._learnt - 1) * self._with_table + self._note(self.maps[0])
 
     def show_query(self, query: int) -> None:
         self._show_place()
@@ -163,6 +169,9 @@ class DriftExplorer(Panel):
 
     def _show_trails(self, _: Any = None) -> None:
         self.map.widget.trails = self.trails.value
+
+    def _show_table(self, _: Any = None) -> None:
+        self.table.layout.display = "" if self.told.value else "none"
 
     def _show_place(self) -> None:
         """Put a ring around the chosen image, or say that it is not on the map."""

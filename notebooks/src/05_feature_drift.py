@@ -43,6 +43,7 @@ from scipy import stats
 
 from csd_edu import check, drift, maps, metrics, pictures, plots, saved, widgets
 from csd_edu.comparison import Comparison
+from csd_edu.features import nearest
 
 FRAME = {"showticklabels": False, "showgrid": False, "showline": True, "mirror": True, "linecolor": plots.GRID}
 RUNS = ("finetune", "lwf-tuned", "csd-tuned")
@@ -111,7 +112,7 @@ for k in planes[csd].classes.tolist():
 # - *Nearest mean*: images and means by the **same** network. It asks whether the classes still lie apart. If it falls,
 #   clouds have run into each other: they *dissolve*, one class earlier and another later, as the table shows.
 # - *With the first network's means*: today's images, and the means as they were. It asks whether the classes are still
-#   *where they were*, as a gallery needs it that is never indexed again. A cloud that has moved as a whole loses here
+#   *where they were*, as a search needs it whose stored features, the *gallery*, are never computed again. A cloud that has moved as a whole loses here
 #   and not above.
 #
 # The second number is mostly the smaller one: to come apart is one thing, to move another. The rest of this notebook
@@ -204,7 +205,15 @@ plots.finished(figure, "The same plane, two halves", lines, 560, legend=True).up
 #   the sizes of groups, mean little. Here each snapshot gets a UMAP *of its own*, which starts from the one before and
 #   is turned onto it: it shows who is near whom *then*. It does not show how far anything has moved.
 #
-# Each point is an image. Grey open points belong to tasks that are still to come. Begin with UMAP:
+# Each point is an image. Grey open points belong to tasks that are still to come. The lines say which point is which;
+# under UMAP their length means nothing. **Predict** for the maps: of an image's ten nearest by its features, how many are
+# among its ten nearest on a UMAP?
+
+# %% tags=["predict"]
+umap_keeps = "no prediction yet"  # a share from 0 to 1
+
+# %% [markdown]
+# Begin with UMAP:
 #
 # 1. Move the slider from the first task to the last. Do the groups of the first task hold together?
 # 2. Choose *found or not* as the colour. Where do the points lie that are not found?
@@ -212,7 +221,8 @@ plots.finished(figure, "The same plane, two halves", lines, 560, legend=True).up
 # 4. Choose *PCA*, then *the first network's plane*. Which question does each of the three answer?
 
 # %% tags=["widget"]
-widgets.DriftExplorer(comparison, maps=("umap", "pca", "plane") if comparison.separable() else ("umap", "pca"))
+kinds = ("umap", "pca", "plane") if comparison.separable() else ("umap", "pca")
+widgets.DriftExplorer(comparison, maps=kinds, table=False)
 
 # %% [markdown]
 # Under each map stand two numbers about the **quality of the map**. Both ask: are neighbours on the map neighbours
@@ -223,11 +233,8 @@ widgets.DriftExplorer(comparison, maps=("umap", "pca", "plane") if comparison.se
 # - **Trustworthiness** is milder: it counts false neighbours only, and forgives one that was nearly true. It is 1
 #   without any intruder, and about ½ for a map drawn at random.
 #
-# They say nothing about the networks. The table under the maps does, whatever map is shown; sections 4 to 6 build its
-# three measures one by one. **Predict** for the maps: of ten true neighbours, how many does a UMAP keep?
-
-# %% tags=["predict"]
-umap_keeps = "no prediction yet"  # a share from 0 to 1
+# They say nothing about the networks. What does is measured in sections 4 to 6, and can be shown under the maps as a
+# *table*; leave it hidden until section 6, so that you can predict.
 
 # %%
 kinds = {kind: comparison.maps(kind)[csd] for kind in ("pca", "umap")}
@@ -274,8 +281,8 @@ print(f"You predicted: {networks_lie}. Of the ten nearest features, made by the 
 network = torch.arange(T).repeat_interleave(len(on_map))  # which network made which feature
 for name, run in snapshots.items():
     unit = F.normalize(torch.cat([x[on_map] for x in run]), dim=1)  # (T · images, D)
-    nearest = (unit @ unit.T).fill_diagonal_(-torch.inf).topk(min(10, len(unit) - 1), dim=1).indices
-    same = float((network[nearest] == network[:, None]).double().mean())
+    neighbors, _ = nearest(unit, min(10, len(unit) - 1))  # (T · images, k) ids, by cosine
+    same = float((network[neighbors] == network[:, None]).double().mean())
     print(f"  {name:<21} {same:.0%}")
 print(f"  if it made no difference {1 / T:.0%}")
 
@@ -373,7 +380,8 @@ print("The largest step away from the first network:", ", ".join(f"{n} after tas
 #
 # Take the features of the last CSD network and turn the whole space, as one turns a globe: multiply all features by
 # one orthogonal matrix $Q$. Distances and angles between images stay as they are. **Predict** what becomes of two
-# numbers:
+# numbers, the mean displacement (the mean of 1 − cos between an image's feature before and after) and Recall@1 (the share
+# of images whose nearest other image is of the same class):
 
 # %% tags=["predict"]
 displacement_after_turning = "no prediction yet"  # a number from 0 (nothing turned) to 1 (right angles) or more
@@ -469,12 +477,12 @@ moved = {name: drift.mean_displacement(run[0], run[-1]) for name, run in snapsho
 print(f"least displaced (section 4): {min(moved, key=moved.get)}.")
 
 # %% [markdown]
-# **What it means.** Only the first task had been learnt by the first network; only there is change a loss. On the others,
-# change may be learning. So choose the images that you measure on, the *probe set*, with the question in mind. For
-# forgetting, take images that the earlier network had learnt.
+# **What it means.** Only the first task had been learnt by the first network; only there *can* change be a loss. On the
+# others, change may be learning. So choose the images that you measure on, the *probe set*, with the question in mind.
+# For forgetting, take images that the earlier network had learnt.
 #
-# And look at the last line. Two measures of the same drift may name two winners. Neither is wrong: they ask different
-# questions.
+# And look at the last two lines. Two measures of the same drift may name two winners, as they ask different questions; and
+# so may one measure on two probe sets. Where values differ by a hundredth, there is no winner to be named.
 #
 # **What it does not show.** This is one run of each method, from one seed. A difference of a few hundredths may be
 # luck. Notebook 07 shows how to tell.
@@ -542,7 +550,7 @@ for name, of_run in in_common.items():
     of_first = [row[0] for row in comparison.matrix(name, "Recall@1", "task")]  # R[i][0]
     print(f"  {name:<21} {of_run[-1]:.0%}; Recall@1 on the first {saved.group()}, searched within itself:", end=" ")
     print(f"{of_first[0]:.3f} → {of_first[-1]:.3f} ± {plus_minus(of_first[-1], int((tasks == 0).sum())):.3f}")
-print(f"  by chance {k / (N - 1):.0%}")
+print(f"  by chance {k / (N - 1):.1%}")
 plots.curves_over_tasks(
     in_common,
     title="Who still has its neighbours?",
@@ -560,8 +568,8 @@ plots.curves_over_tasks(
 #
 # ### The table under the maps
 #
-# The table of section 3 has the same three measures, and its numbers differ a little from those here. It takes the
-# images that are on the map, a part of all test images. For the mean of many images that matters little. But with
+# Tick *table* under the maps of section 3: it has the same three measures, and its numbers differ a little from those
+# here. It takes the images that are on the map, a part of all test images. For the mean of many images that matters little. But with
 # *fewer images around*, the ten nearest are a larger share of all, and by chance alone more of them are in common:
 
 # %%
@@ -595,9 +603,9 @@ for name in RUNS:
 difference = finals["csd-tuned"] - finals["lwf-tuned"]  # the same seed, the same classes and batches
 n_seeds = len(difference)
 if n_seeds > 1:
-    half = stats.t.ppf(0.975, n_seeds - 1) * difference.std(ddof=1) / math.sqrt(n_seeds)
-    print(f"csd-tuned − lwf-tuned, 95 % interval: {difference.mean():+.3f} ± {half:.3f}: ", end="")
-    print("it contains 0; these seeds can't tell the two apart." if abs(difference.mean()) <= half else "without 0.")
+    low, high = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
+    print(f"csd-tuned − lwf-tuned, 95 % interval: {low:+.3f} to {high:+.3f}: ", end="")
+    print("it contains 0; these seeds can't tell the two apart." if low <= 0 <= high else "without 0.")
 else:
     print("One seed only: nothing can be said about the methods.")
 
@@ -696,7 +704,7 @@ for change in changes:
 # ## 8. Is drift the same as forgetting?
 #
 # A run that moves farther forgets more: it is tempting to think so, and that drift *is* forgetting. Then, within one
-# run too, the classes that moved farther should have lost more. Ask all classes but those of the last task,
+# run too, the classes that moved farther should have lost more. Take all classes but those of the last task,
 # which had no time to be forgotten. Their images are searched for among those of their own task, so that a growing
 # gallery plays no part.
 #
@@ -783,9 +791,10 @@ plots.choose(figures)
 # %% [markdown]
 # **What it means.** Between the runs, see the two orders above: is it the same run that moved least and lost least?
 # Within a run, see the intervals: where 0 lies inside, how far a class has moved does not tell, with so many classes,
-# how much it has lost. Points below the line have even gained. Classes that moved far may have moved *together*, or to a better place; and a class that hardly moved may be
-# overrun by another. Where the correlation within the tasks is weaker than the one over all classes, a part of the
-# latter was the age of the tasks.
+# how much it has lost. Points below the line have even gained. Classes that moved
+# far may have moved *together*, or to a better place; and a class that hardly moved may be overrun by another. And where
+# both intervals contain 0, over all classes and within the tasks, do not explain the difference of the two: then the data
+# show neither a relation nor a Simpson's paradox. What they do show is how to look for one.
 #
 # **What it does not show.** Each class has few test images, so a single class's loss is a rough number: noise alone
 # pulls a correlation towards 0. The classes of a run are not independent either, so the intervals are rather too
@@ -794,21 +803,22 @@ plots.choose(figures)
 # ### A question to discuss
 #
 # A colleague wants to add "keep all features exactly where they are" to the loss, for all images and with a large
-# weight. The drift would vanish. What would be gained, and what lost? Use what you have seen in sections 5 and 7.
+# weight. The drift would vanish. What would be gained, and what lost? Use what you have seen in sections 3, 5 and 7.
 
 # %% [markdown] tags=["answer"]
 # **A model answer.** Gained: no class would be forgotten through drift, and old and new features could be compared
 # without indexing anything again. Lost: the network could hardly learn. To tell new classes apart, features of new
-# images must go elsewhere than the old network put them; section 5 showed that they do. Even for old classes some
+# images must go elsewhere than the old network put them. (The table under the maps of section 3 shows it: look at which
+# task the class is from that moved farthest from the first network to the last.) Even for old classes some
 # movement is good: "gather" in section 7 moves features and makes the search better, and "turn" moves them and does
 # no harm as long as all are turned. So a good loss does not forbid movement, it forbids *harmful* movement. CSD asks
-# that a feature stays nearer to the old features of its own class than to those of other classes; where it lies
-# otherwise is free.
+# that a feature stays nearer to what the old network makes of images of its class than to what it makes of others (of
+# images of the new task: it has no others); where it lies otherwise is free.
 
 # %% [markdown] tags=["instructor"]
 # **For the instructor.** Typical difficulties: CKA of features that are not centred; in `neighbor_overlap`, the image
 # itself among its neighbours. Many take a map for a proof. Ask for the number beside it each time, and let sections 2
-# and 7 be their own attempts to be fooled and to fool. If time is short, sections 1, 2 and 5 are the ones to keep.
+# and 7 be their own attempts to be fooled and to fool. If time is short, sections 1, 5 and 6 are the ones to keep.
 
 # %% [markdown] minutes=5
 # ## Summary

@@ -65,8 +65,12 @@ print(f"{', '.join(snapshots)}: {T} networks each, and from each of them {N:,} f
 # ## 1. An index that grows
 #
 # Tasks (here: alphabets) arrive one after another. After each, the network of that day turns the new images into
-# features, and these go into the gallery. `Gallery` is the library's: `add` stores features under ids, `search` finds the most
-# similar by cosine. Nothing that is stored is touched again.
+# features, and these go into the gallery. `Gallery` is the library's: `add` stores features under ids, `search` finds the
+# most similar by cosine. Nothing that is stored is touched again. Three ways of learning are compared:
+#
+# - **fine-tuning** learns the new task, and does nothing about the old ones;
+# - **LwF** also keeps *answering* for the old classes as the network before did, with a weight that was chosen;
+# - **CSD** also keeps *features* where the network before puts images of their class, with a weight that was chosen.
 
 # %%
 run = snapshots[csd]
@@ -111,7 +115,7 @@ plots.retrieval_strips(
 #
 # $$\arg\max_{j \ne i} \; \cos\bigl(s_T(i),\; s_{t(j)}(j)\bigr)$$
 #
-# and **stale recall** is the share of images for which it has the right class.
+# and **stale recall** is the share of images for which it has the right class: Recall@1, in a stale gallery.
 #
 # **Predict** it after the last task, for a run of your choice:
 
@@ -179,7 +183,7 @@ plots.lines(
 )
 
 # %% [markdown]
-# Task by task, in the stale gallery:
+# The last task's part of the gallery is fresh, so its queries come for free. Task by task, in the stale gallery:
 
 # %%
 stale = {name: comparison.matrix(name, "Recall@1", "stale") for name in comparison.runs}
@@ -202,15 +206,20 @@ for which, words in (("seen", "indexed again"), ("stale", "stale")):
     mean, half = float(gap.mean()), 2 * float(gap.std()) / math.sqrt(N)
     verdict = "can't be told apart" if abs(mean) <= half else "differ"
     print(f"{csd} − {before_csd}, {words}: {mean:+.3f} ± {half:.3f} over the queries: these two networks {verdict}.")
+last_row = ", ".join(f"{value:.2f}" for value in stale[csd][-1][:-1])
+print(f"{csd}, old tasks from the first to the last but one, in the stale gallery: {last_row}")
 
 # %% [markdown]
 # **What it means.** The newest task, on the diagonal, is found: its images have just been indexed, by the network that
-# asks. Compare the two columns for the old tasks. What is found again once all is indexed again has not been forgotten:
-# the knowledge is there, but the stored features are written in a language that the queries no longer speak. And look
-# at the last two lines: two runs can be alike in a fresh gallery, and differ in a stale one. What a method is good for
-# depends on what the gallery is like.
+# asks. Notebook 07 and the README count the old tasks only: the second column. Compare it with the first. What is found
+# again once all is indexed again has not been forgotten:
+# the knowledge is there, but the stored features are written in a language that the queries no longer speak. Look at
+# the two lines below the table: two runs can be alike in a fresh gallery, and differ in a stale one. What a method is good
+# for depends on what the gallery is like. And the last line: an index is of some use one task later, and of less with
+# each task more.
 #
-# **What it does not show.** That it must be so. These networks are small, and they learn each task with a large
+# **What it does not show.** That one should train at all, if only old images are to be found: a network that is never
+# trained again understands its own index for ever (`frozen` in the README's table). That it must be so, either. These networks are small, and they learn each task with a large
 # learning rate; with a smaller one features may drift less. And it is one run of each method: the ± are about other
 # *queries*, not about other seeds.
 
@@ -246,8 +255,8 @@ plots.bars(
 )
 
 # %% [markdown]
-# Each network has a dialect. A query by the newest network is drawn to what the newest network has stored, whatever is
-# on the image. How strongly, differs from run to run.
+# Each network has a dialect. A query by the newest network is drawn to what the newest network has stored. How strongly,
+# differs from run to run.
 #
 # But is that all? Take the newest task out of the gallery. Below, only images of the *first* task ask and are found.
 # Row i: the network after task i asks. Column j: the network after task j has stored *all* of them. So there is one
@@ -284,10 +293,11 @@ neighbouring = {n: sum(table[t][t - 1] for t in range(1, T)) / (T - 1) for n, ta
 print(f"One task apart, on average: {', '.join(f'{name} {value:.2f}' for name, value in neighbouring.items())}")
 
 # %% [markdown]
-# **What it means.** Above chance is not the question; *how far* is. Two networks of a run that were one task apart
+# **What it means.** Where a row is not above chance, nothing is understood any more; where it is, ask *how far*. Two
+# networks of a run that were one task apart
 # understand each other better than the first and the last: the dialects part step by step. To keep the old answers
 # holds them together for some tasks; CSD also asks that the features of a class stay near the previous network's
-# features of that class, and far from those of other classes. That is what makes features of different networks
+# features of that class, and far from those of other classes (on images of the new task: it has no others). That is what makes features of different networks
 # *comparable*. In a gallery of several dialects even that is not enough.
 #
 # **What it does not show.** The last row is the one that counts today. Compare it with the diagonal: "comparable" is
@@ -298,8 +308,9 @@ print(f"One task apart, on average: {', '.join(f'{name} {value:.2f}' for name, v
 #
 # A query is **lost** if it was found right after its own task and is not found in the end; **won** in the opposite
 # case. (If you have done notebook 02, you have written that.) Recall@1 falls by (lost − won) / N, and hides who it was.
-# In a stale gallery there are two ways to be lost. The network may have *forgotten* the image: even in a gallery indexed
-# again it is not found. Or the answers are *misfiled*: indexed again, the same network finds it.
+# In a stale gallery there are two ways to be lost. The network may have *forgotten* the image, or the grown gallery may
+# hide it (crowding, notebook 02): even in a gallery indexed again it is not found. Or the answers are *misfiled*: indexed
+# again, the same network finds it.
 #
 # **Predict** for the lost queries of the stale gallery: how many are only misfiled?
 
@@ -457,7 +468,8 @@ for name, values in sorted(curves.items(), key=lambda item: -item[1][tenth]):
 # choice with what the features can do without any label: images of one class are not all alike, and the greedy choice
 # goes where the crowds are.
 #
-# **What it does not show.** Recall@1 wants *one* right answer. Who wants all of them (MAP@R) must index more. In a real
+# **What it does not show.** Another run, or another random order: this is one of each. Where the curves meet on the right, a
+# random choice does as well. Recall@1 wants *one* right answer. Who wants all of them (MAP@R) must index more. In a real
 # engine some images are asked for more than others; then their queries should weigh more in the sum. And the choice
 # itself compares all pairs: for millions of images it is made on a sample.
 
@@ -620,7 +632,9 @@ for kind, table in tables.items():
 #
 # Now choose *galleries translated* in the list above the picture. With one task as the dictionary, a stranger's gallery
 # can be searched, for classes that the dictionary does not have. Compare a column with its diagonal: how much of what
-# the gallery's own network finds does the stranger find?
+# the gallery's own network finds does the stranger find? Why does this go better than in section 6? There the gallery is
+# in several dialects, its oldest part is translated many times over, and by networks that had not seen later tasks. Here
+# one network that has learnt everything is translated once.
 #
 # **What it does not show.** All these networks were trained on the same classes, and have the same design. How
 # well a matrix translates between networks that have less in common, these runs cannot say.
@@ -651,12 +665,13 @@ for kind, table in tables.items():
 #
 # - A **stale gallery** holds features of several networks. Queries by the newest network are drawn to what the newest
 #   network stored.
-# - A search can fail without any forgetting: the answers are **misfiled**, and indexed again they are found.
+# - A query can be lost for three reasons: it is forgotten, or crowded out; or its answers are only **misfiled**, and
+#   indexed again they are found.
 # - Runs that are alike in a fresh gallery may differ in a stale one. Features of different networks are *comparable* by
 #   degrees; here not so far that the work of indexing again is saved.
-# - A few well-chosen images indexed again, or a translation by a matrix, bring back a good part; the choice needs no
-#   labels.
-# - Networks trained apart have little in common but what a dictionary can give them.
+# - A few well-chosen images indexed again bring back a good part, and the choice needs no labels. A translation by a matrix
+#   brings back less, and how much depends on the run.
+# - Networks trained apart share no axes; but a matrix, learnt from one task, translates a good deal between them.
 #
 # ### Test yourself
 #

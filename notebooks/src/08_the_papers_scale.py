@@ -101,7 +101,7 @@ if PRESET == "auto" and not GPU:  # half of the epochs, so that both methods tog
 key = zlib.crc32(json.dumps([stream.describe(), config.to_json()], sort_keys=True).encode())
 FOLDER = RUNS / f"{data.name}-{size}-{key:08x}"  # other settings, another folder
 
-# A run of seconds, for experiments. On the CPU always: there a run repeats itself bit for bit.
+# A run of seconds, for experiments: on the CPU, whatever else is there.
 small = csd.split(csd.load("digits", per_class=20), n_tasks=3, seed=0)
 SMALL = csd.Config(epochs=4, later_epochs=3, batch_size=32, crop_padding=2, device="cpu")
 
@@ -111,7 +111,7 @@ def train(method):
     folder = FOLDER / method.__name__
     run = csd.Run.load(folder) if (folder / "config.json").exists() else None
     total = sum(config.epochs_of(task) for task in range(stream.n_tasks))
-    done = 0 if run is None else sum(record["kind"] == "epoch" for record in run.records)
+    done = 0 if run is None else epochs_saved(folder)
     if run is not None and run.finished:
         print(f"{method.__name__} was finished already: nothing is trained, its results are loaded. To start afresh:")
         print(f"import shutil; shutil.rmtree({str(folder)!r})  and this cell again")
@@ -127,6 +127,11 @@ def sitting(folder, n_records):
     with contextlib.closing(csd.training(small, csd.methods.csd, SMALL, out=folder)) as records:
         for _ in itertools.islice(records, n_records):
             pass
+
+
+def epochs_saved(folder):
+    """Return how many epochs a run has behind it."""
+    return sum(record["kind"] == "epoch" for record in csd.Run.load(folder).records)
 
 
 def show_folder(folder):
@@ -184,12 +189,12 @@ print(f"\nThe published schedule passes {times:,.0f} times as many images as the
 # How long does the published schedule take on *this* computer? **Make a guess**:
 
 # %% tags=["predict"]
-hours_guessed = 1  # your prediction, in hours
+hours_guessed = "no prediction yet"  # put a number of hours instead
 
 # %% [markdown]
 # Nobody has to wait for the end to know. Measure how many images pass through the network in a second, in two short
 # tasks of noise: what is in the images makes no difference to the speed, only how large they are. In the first task
-# there is no teacher; in the second the teacher looks at each image too, and the loss has two more terms. Four epochs
+# there is no **teacher**, the network as it was before the task; in the second the teacher looks at each image too, and the loss has two more terms. Four epochs
 # each. The first does not count, for the computer is still getting ready; of the others the fastest does: whatever
 # else the computer is busy with can only slow it down.
 
@@ -244,12 +249,12 @@ for name in ("lab", "paper"):
     n_epochs = [settings.epochs_of(task) for task in range(n_tasks)]
     hours = hours_of([images_per_task] * n_tasks, n_epochs, [speeds[0]] + [speeds[1]] * (n_tasks - 1))
     print(f"{name:<6} {hours:8.2f} hours of CSD on this computer")
-print(f"You guessed {hours_guessed} hours for the published schedule.")
+print(f"You guessed, in hours, for the published schedule: {hours_guessed}")
 
 # %% [markdown]
 # **What it means.** The published schedule is not for a lesson. The *lab* schedule keeps the paper's network and all
-# images, and spends far fewer epochs: with a learning rate that rises and falls once (*one-cycle*), a network gets a
-# good part of the way in a few tens of epochs. On a CPU even that is too long, so there the notebook takes a smaller
+# images, in five tasks instead of two and with far fewer epochs, under a learning rate that rises and falls once
+# (*one-cycle*). How far that gets, section 6 shows. On a CPU even that is too long, so there the notebook takes a smaller
 # network and fewer images.
 #
 # **What it does not show.** The time for measuring after each task and for saving, and what else this computer does
@@ -278,8 +283,8 @@ run = train(csd.methods.csd)
 # %%
 if (FOLDER / "csd").exists():
     show_folder(FOLDER / "csd")
-    done = Counter(r["task"] for r in csd.Run.load(FOLDER / "csd").records if r["kind"] == "epoch")
-    print("\nepochs saved:", ", ".join(f"{n} of {config.epochs_of(t)} in task {t}" for t, n in sorted(done.items())))
+    total = sum(config.epochs_of(task) for task in range(stream.n_tasks))
+    print(f"\n{epochs_saved(FOLDER / 'csd')} of {total} epochs saved")
 else:
     print("Nothing yet: run the cell above.")
 print(f"You predicted: {goes_on}. It goes on after the last whole epoch.")
@@ -329,11 +334,9 @@ print(f"\nTo save it took {1000 * saving:.1f} ms, an epoch {1000 * first[-1]['se
 
 # %% [markdown]
 # Most of the checkpoint is not the network: it is the optimiser, Adam. It keeps two running means for each
-# weight, of its gradient and of the gradient's square, and counts its steps; without them it could not go on as it was
-# (section 5 tries).
+# weight, of its gradient and of the gradient's square, and counts its steps. Does it need them? Section 5 tries.
 #
-# What is *not* there: any state of a random number generator. Every epoch begins with seeds computed from (seed, task,
-# epoch), so whoever repeats epoch 5 draws the same crops, in the same order, whether or not there was an interruption.
+# What is *not* there: any state of a random number generator. Is it missing? Section 4 tries.
 #
 # ### Exercise 2: what is left to do?
 # Write the function that tells how many epochs are still to be trained. A `Run` has `.records`, `.config`, `.n_tasks`;
@@ -451,7 +454,9 @@ assert results["another seed"][2] > 1
 
 # %% [markdown]
 # **What it means.** Not "about the same": the same bits. That is a strong sign. Training amplifies the smallest
-# difference; had the checkpoint missed anything that matters, one would see it.
+# difference; had the checkpoint missed anything that matters, one would see it. The state of a random number generator
+# does not matter, because every epoch begins with seeds computed from (seed, task, epoch): whoever repeats epoch 5 draws
+# the same crops, in the same order, whether or not there was an interruption.
 #
 # **What it does not show.** That two *computers* agree. Another processor, or another number of threads, adds up in
 # another order, rounds otherwise, and training amplifies that too. On a GPU the kit asks for convolutions that repeat
@@ -532,10 +537,11 @@ with tempfile.TemporaryDirectory() as folder:
 # Fine-tuning has the same network and the same schedule, and of CSD's terms only cross-entropy and triplet. The next
 # cell trains it; CSD is trained as well if you skipped section 2. You may stop this cell too.
 #
-# **Predict.** By how much is CSD ahead in the end, in Recall@1 over all test images?
+# **Predict.** Which is ahead in the end, and by how much, in Recall@1 over all test images? (That is the share of test
+# images whose nearest other image is of the same class.)
 
 # %% tags=["predict"]
-lead_guessed = 0.0  # your prediction, such as 0.05; negative if fine-tuning is ahead
+lead_guessed = "no prediction yet"  # put CSD's lead instead, such as 0.05; negative if fine-tuning is ahead
 
 # %% tags=["widget"]
 runs = {method.__name__: train(method) for method in (csd.methods.finetune, csd.methods.csd)}
@@ -570,7 +576,7 @@ for name, run in runs.items():
 print(f"by chance Recall@1 would be {chance:.3f}")
 print(f"\nOnly CSD finds {only_csd} of {N:,} queries, only fine-tuning {only_finetune}.")
 print(f"CSD's lead is {lead:+.3f}, with a standard error of {error:.3f} for the choice of queries.")
-print(f"You guessed {lead_guessed:+.3f}.")
+print(f"You guessed: {lead_guessed}")
 if abs(lead) > 2 * error:
     print("The lead is more than twice its standard error: other queries would hardly turn it round.")
 else:
@@ -583,7 +589,7 @@ learnt = {
 print(", ".join(f"{name} {value:.3f}" for name, value in learnt.items()), end=". ")
 print("That is learnt." if min(learnt.values()) >= 0.9 else "Less than 0.9: the training was cut short.")
 
-print("\nHow good is the estimate of section 1, made from the first epoch of each task?")
+print("\nHow good would an estimate as in section 1 have been, from the first epoch of each task here?")
 hours_of = check.yours_or_ours("training_hours")
 for name, run in runs.items():
     first = [r for r in run.records if r["kind"] == "epoch" and r["epoch"] == 0]
@@ -595,15 +601,14 @@ for name, run in runs.items():
     print(f"{measuring:.0f} s of them for measuring")
 
 # %% [markdown]
-# **What it means.** Read the first column of the matrices downwards: with both methods the first task is found far less
-# often in the end than at first, partly because it is forgotten, partly because the gallery grows. Is one of the two
-# methods clearly better? Say it with the lead *and* its standard error, not with the sign alone.
+# **What it means.** Read the first columns of the matrices downwards: how much of the first task is found at first, and in
+# the end? A part of each fall is forgetting, a part the growing gallery. Is one of the two methods clearly better? Say it with the lead *and* its standard error, not with the sign alone.
 #
 # **What it does not show.** Anything about the numbers in the paper. There are two tasks of 50 classes there, not five
 # of 20, and far more epochs. Without a GPU you also trained a smaller network, on fewer images, for half of the quick
 # preset's epochs. Read the line that says whether the networks had learnt: where they had not, there was little to be
-# forgotten, and a method may be ahead only because it learns *faster*. So it is with photographs in a few epochs, and
-# with glyphs whose training is cut short (notebook 07, section 7). And it is one seed: a standard error over queries
+# forgotten, and a method may be ahead because it learns *faster*, not because it forgets less (notebook 07, section 7).
+# Compare the two values of that line with the lead. And it is one seed: a standard error over queries
 # says nothing about other seeds. Notebook 07 is about this.
 
 # %% [markdown] tags=["instructor"]
@@ -617,8 +622,8 @@ for name, run in runs.items():
 # ## Summary
 #
 # - A schedule's time can be estimated from a few seconds: images × epochs ÷ images per second, task by task.
-# - A checkpoint holds the network, the optimiser's running means, and the position. Without any of them, the run that
-#   goes on is another one, and nobody is told.
+# - A checkpoint holds the network, the optimiser's running means, and the position. If one of them is missing, the run
+#   that goes on is another one, and nobody is told.
 # - Seeds computed from (seed, task, epoch) make the randomness of an epoch independent of what happened before it.
 # - "It goes on" is a claim that can be tested: the same metrics, the same journal, the same bits.
 # - Settings belong to a run. Other settings, another folder.
