@@ -82,7 +82,7 @@ def sweep(
     """Train several runs side by side; what was trained before is continued, or is there already.
 
     Args:
-        jobs: by name, in the order in which to begin them; each with a folder of its own.
+        jobs: by name, in the order in which to begin them; each with a folder of its own. Without any, nothing is done.
         after: other work, such as fitting maps, to be done while the last ones train.
         n_jobs: processes at a time; default one for each core.
         progress: show one line for each.
@@ -95,6 +95,8 @@ def sweep(
         SweepError: if some failed, once the others are done.
         KeyboardInterrupt: if interrupted; the same call goes on.
     """
+    if not jobs:
+        return {}
     if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
         raise ValueError("two jobs have the same folder; expected one of its own for each")
     if n_jobs is not None and n_jobs < 1:

@@ -16,6 +16,9 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)  # the 
 settings.load_profile("repeatable")
 
 LONG_FILES = (
+    "notebooks",
+    "browser_notebooks",
+    "claims",
     "browser_widgets",
     "benchmarks_gpu",
     "browser",
@@ -25,13 +28,14 @@ LONG_FILES = (
     "identity",
     "grade",
 )
-"""Files that take long, by what follows test_: they begin first, lest one core waits for them in the end."""
+"""Files that take long, by what follows test_: they begin first, the longest at the head, lest one core waits in the end."""
 
 REAL_DATA = os.environ.get("CSD_EDU_DATA")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG_FILES)
+    place = {f"test_{name}": k for k, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -148,6 +148,7 @@ def test_impossible_jobs_are_refused_before_any_work(stream, tmp_path):
     job = Job(stream, csd.methods.csd, TINY, tmp_path / "csd")
     with pytest.raises(ValueError, match="two jobs have the same folder"):
         sweep({"a": job, "b": job})
+    assert sweep({}) == {}
     with pytest.raises(ValueError, match="n_jobs is 0; expected at least 1"):
         sweep({"a": job}, n_jobs=0)
     with pytest.raises(ValueError, match=r"b: .*method is the class ER; expected an object"):

@@ -227,8 +227,8 @@ print("\nThe end of csd_edu.metrics.forgetting, which does the same with arrays 
 print("\n".join(inspect.getsource(csd.metrics.forgetting).splitlines()[-4:]))
 
 # %% [markdown]
-# **What it means.** A network can forget little and be of little use: `frozen` loses least of those that learn task by
-# task, as it has not learnt the later tasks at all. (Why does it lose anything? Section 5.) Never read forgetting without
+# **What it means.** A network can forget little and be of little use: `frozen` loses far less than fine-tuning, as it has
+# not learnt the later tasks at all. (Why does it lose anything? Section 5.) Never read forgetting without
 # the last column beside it. And read fine-tuning's last column against that of `frozen`: the difference is what the later
 # tasks were good for.
 #
@@ -242,7 +242,7 @@ print("\n".join(inspect.getsource(csd.metrics.forgetting).splitlines()[-4:]))
 # %% tags=["claim"]
 for seed in saved.seeds():
     summary = {name: saved.run(name, seed=seed).metrics["summary"] for name in saved.names()}
-    assert summary["frozen"]["forgetting"] < summary["finetune"]["forgetting"] / 2
+    assert summary["frozen"]["forgetting"] < summary["finetune"]["forgetting"] - 0.05
     assert summary["frozen"]["recall_at_1"] < summary["finetune"]["recall_at_1"]
     assert summary["joint"]["forgetting"] < 0.05
     for name in ("lwf-tuned", "csd", "csd-tuned"):

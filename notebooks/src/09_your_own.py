@@ -521,7 +521,8 @@ check.relation_distance(relation_distance)
 seeded = torch.Generator().manual_seed(0)
 features = torch.rand(20, 8, generator=seeded)
 rotation = torch.linalg.qr(torch.randn(8, 8, generator=seeded)).Q  # (8, 8)
-for name, loss in (("feature", distance), ("relation", check.yours_or_ours("relation_distance"))):
+for name in ("feature", "relation"):
+    loss = check.yours_or_ours(f"{name}_distance")
     print(f"{name:9} turned by a rotation {abs(float(loss(features @ rotation, features))):.4f}", end=", ")
     print(f"the images in another order {float(loss(features.roll(1, dims=0), features)):.4f}")
 print(f"You said: {guess}.")
