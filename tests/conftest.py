@@ -28,7 +28,7 @@ LONG_FILES = (
     "identity",
     "grade",
 )
-"""Files that take long, by what follows test_: they begin first, the longest at the head, lest one core waits in the end."""
+"""Files that take long, by what follows test_, the longest first: they begin first, lest one core waits in the end."""
 
 REAL_DATA = os.environ.get("CSD_EDU_DATA")
 
