@@ -132,9 +132,9 @@ search = widgets.RetrievalExplorer(both)
 display(search)
 
 # %% [markdown]
-# And the features behind it. Below, each point is a test image; the six classes have their colours, the others are grey.
-# Move the slider: every point goes from where one network puts the image to where the next one does. The two explorers
-# are linked: click on a point, and it is the query above.
+# And the features behind it. Below, each point is a test image, coloured by its task. Move the slider: every point goes
+# from where one network puts the image to where the next one does. The two explorers are linked: click on a point, and it
+# is the query above. Under "map" there is also *the first network's plane*, with the six classes from above.
 
 # %% tags=["widget"]
 drift = widgets.DriftExplorer(both)
