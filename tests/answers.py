@@ -488,6 +488,7 @@ WRONG: dict[str, dict[str, Edits]] = {
     the column from the task on | return first, last => return column[task:]
     """),
     "lost_queries": edits("""
+    lost at any later time | bool(found[T - 1, n]) => all(found[i, n] for i in range(t + 1, T))
     every query starts after task 0 | t = int(tasks[n]) => t = 0
     found at any time before the end | bool(found[t, n]) => any(found[i, n] for i in range(T - 1))
     the won queries | then and not now => now and not then
@@ -581,6 +582,7 @@ def f(n_right, n_gallery, k):
 """,
     },
     "backward_transfer": edits("""
+    zeros skipped | total += last - first => total += last - first if first else 0
     diagonal minus last row | last - first => first - last
     divided by T | total / (n - 1) => total / n
     added up, not averaged | total / (n - 1) => total
@@ -594,6 +596,7 @@ def f(n_right, n_gallery, k):
     the last row alone | last - first => last
     """),
     "forgetting": edits("""
+    zeros skipped | if matrix[i][j] is not None] => if matrix[i][j]]
     the best includes the last row | i in range(n - 1) if => i in range(n) if
     only from the task's own row on | for i in range(n - 1) if => for i in range(j, n - 1) if
     the mean instead of the best | max(before) => np.mean(before)
@@ -614,6 +617,8 @@ def f(n_right, n_gallery, k):
         => [value for row in matrix[:-1] for value in row if value is not None]
     """),
     "lost_and_won": edits("""
+    lost at any later time | then and not now => then and any(ranks[i, n] > 1 for i in range(t + 1, T))
+    won at any later time | now and not then => not then and any(ranks[i, n] == 1 for i in range(t + 1, T))
     won before lost | return torch.tensor(lost), torch.tensor(won) => return torch.tensor(won), torch.tensor(lost)
     every query starts after task 0 | t = int(tasks[n]) => t = 0
     found at any time before the end | int(ranks[t, n]) => int(ranks[:-1, n].min())

@@ -424,7 +424,7 @@ def test_start_here(front_end: FrontEnd, both: Comparison, tmp_path: Path) -> No
             assert lesson.text(cell).strip()
             assert "✓" not in lesson.text(cell)
         use_search(lesson, search, both, "seen", "all")
-        use_drift(lesson, lesson.cell("DriftExplorer("), both, linked=search)
+        use_drift(lesson, lesson.cell("DriftExplorer("), both, linked=search, told=False)
         use_matrices(lesson, lesson.cell("ForgettingMatrices("), both)
         config = csd.preset("digits", "quick").config
         shown = recalls(lesson, lesson.cell("LiveTraining("), config, 5, "csd")

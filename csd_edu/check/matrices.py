@@ -32,6 +32,7 @@ _FOUR = triangle([0.7], [0.75, 0.6], [0.2, 0.64, 0.9], [0.4, 0.5, 0.7, 0.8])
 
 _FALLS = triangle([0.9], [0.5, 0.8])
 _ONE_RISES = triangle([0.9], [0.95, 0.6], [0.8, 0.7, 0.9])
+_NOTHING = triangle([0.0], [0.2, 0.6], [0.3, 0.5, 0.9])
 _FIVE = triangle([0.6], [0.5, 0.7], [0.65, 0.4, 0.8], [0.3, 0.45, 0.9, 0.5], [0.35, 0.55, 0.6, 0.52, 0.75])
 
 BACKWARD_TRANSFER = Exercise(
@@ -45,8 +46,12 @@ BACKWARD_TRANSFER = Exercise(
         Case("three tasks, and task 1 goes better in the end", _ONE_RISES),
         Case("four tasks", _FOUR),
         Case("five tasks, and the last but one goes better in the end", _FIVE),
+        Case("three tasks, and the first was not learnt at all", _NOTHING),
     ),
     mistakes=table("""
+    zeros skipped | matrix[-1][j] - matrix[j][j] => matrix[-1][j] - matrix[j][j] if matrix[j][j] else 0
+        You skip tasks that begin with 0, as if there were no value: `if value` is false for 0, too. A task that was not
+        learnt at all can still go better in the end.
     diagonal minus last row | matrix[-1][j] - matrix[j][j] => matrix[j][j] - matrix[-1][j]
         You subtract the last row from the diagonal. It is the other way round: less than zero means that something was
         lost.
@@ -66,8 +71,8 @@ BACKWARD_TRANSFER = Exercise(
     the first task alone | sum(changes) / len(changes) => changes[0]
         You measure the first task alone. The mean is over all tasks but the last.
     changes without their sign | matrix[-1][j] - matrix[j][j] => abs(matrix[-1][j] - matrix[j][j])
-        You take the size of each change. A task that goes better in the end counts as more than zero, and makes up for
-        one that goes worse.
+        You take the size of each change. Keep the sign: a task that goes worse in the end counts as less than zero, one
+        that goes better as more.
     gains are left out | matrix[-1][j] - matrix[j][j] => min(matrix[-1][j] - matrix[j][j], 0)
         You count the losses only. Backward transfer can be positive: a task that goes better in the end belongs to the
         mean as well.
@@ -101,8 +106,12 @@ FORGETTING = Exercise(
         Case("four tasks, no values above the diagonal", _FOUR),
         Case("task 1 was best before it was learnt", _BEFORE),
         Case("all tasks go better in the end", triangle([0.5], [0.55, 0.62], [0.7, 0.7, 0.8])),
+        Case("the first task was never found before the end", triangle([0.0], [0.2, 0.9]), shows="zeros skipped"),
     ),
     mistakes=table("""
+    zeros skipped | if row[j] is not None => if row[j]
+        You skip values that are 0, as if the cells were empty: `if value` is false for 0, too. An empty cell is None:
+        ask for `is not None`.
     the best includes the last row | in earlier => in matrix
         A task that goes better in the end than ever before counts as 0 with you, and should count as less than nothing
         forgotten. Do you look for the best in all rows, the last one too, or cut with max(0, …)?

@@ -99,6 +99,7 @@ def _digits(*rows: str) -> Tensor:
     return torch.tensor([list(map(int, row)) for row in rows])
 
 
+_AGAIN = _digits("1541", "2121", "3211", "1221")  # ranks: found again in the end, or missed again
 _FOUND = torch.tensor([[1, 0, 0], [0, 1, 1]]).bool()
 _FOUND_THREE = torch.tensor([[1, 1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 1, 0], [0, 1, 0, 1, 0, 0, 0]]).bool()
 _TASKS_THREE = torch.tensor([0, 0, 1, 1, 2, 2, 1])
@@ -118,8 +119,12 @@ LOST_QUERIES = Exercise(
         Case("two tasks, three queries", _FOUND, torch.tensor([0, 0, 1])),
         Case("three tasks, seven queries", _FOUND_THREE, _TASKS_THREE),
         Case("four tasks, twelve queries in no order", _MANY_FOUND, _MANY_TASKS),
+        Case("found, missed in between, and found again in the end", _AGAIN == 1, torch.tensor([0, 1, 0, 1])),
     ),
     mistakes=table("""
+    lost at any later time | ~found[-1] => (~found & (torch.arange(len(found))[:, None] > tasks)).any(dim=0)
+        You ask whether `found` is False at any time after the query's own task. What counts is the end, the last row:
+        who is found again is not lost.
     every query starts after task 0 | found[tasks, torch.arange(len(tasks))] => found[0]
         You look at row 0 for every query. A query of task 2 was asked for the first time after task 2: each one starts
         in the row of its own task.
@@ -178,8 +183,17 @@ LOST_AND_WON = Exercise(
         Case("two tasks, four queries", _RANKS, torch.tensor([0, 0, 1, 0])),
         Case("three tasks, six queries", _RANKS_THREE, _RANK_TASKS_THREE),
         Case("four tasks, twelve queries in no order", _MANY_RANKS, _MANY_TASKS),
+        Case("found, missed in between, found again; and the other way round", _AGAIN, torch.tensor([0, 1, 0, 1])),
     ),
     mistakes=table("""
+    lost at any later time | then & ~now, now
+        => then & ((ranks != 1) & (torch.arange(len(ranks))[:, None] > tasks)).any(dim=0), now
+        You ask whether a query was missed at any time after its own task. What counts is the end, the last row: who is
+        found again is not lost.
+    won at any later time | now & ~then
+        => ~then & ((ranks == 1) & (torch.arange(len(ranks))[:, None] > tasks)).any(dim=0)
+        You ask whether a query was found at any time after its own task. What counts is the end, the last row: who is
+        missed again is not won.
     won before lost | then & ~now, now & ~then => now & ~then, then & ~now
         The two masks are in the wrong order: the lost queries come first, then the won ones.
     every query starts after task 0 | ranks[tasks, torch.arange(len(tasks))] => ranks[0]

@@ -59,6 +59,7 @@ OPPOSITE = {
     "everything at once": "a dim too many",
     "a line missing": "a line too many",
     "always or never": "an if too many",
+    "the diagonal": "not the diagonal",
 }
 """What a student has done whose function gets right by a slip, if it is not the same."""
 
@@ -67,6 +68,8 @@ MESSAGES |= {
     "a condition too many": "Some are left out here that should be counted.",
     "a dim too many": "Here everything is to become one number, without a dim.",
     "a line too many": "This step is not needed, and spoils the result.",
+    "too many": "Here too many are taken along: only the first, or the last, of them counts.",
+    "not the diagonal": "Here the diagonal belongs, [j][j]: row j, column j.",
     "an if too many": "This should not depend on the condition.",
     "return inside of the loop": "`return` stands inside of the loop, so that it ends with the first turn. Move it "
     "to the left, below the loop.",

@@ -241,7 +241,7 @@ print(f"{(nearest == torch.arange(len(own))).double().mean():.1%} of the queries
 # Nobody is more similar to you than you are. So the first rule: **the query itself is left out**. There are two more.
 #
 # **Ties never help.** If a right and a wrong item are equally similar, a search may show either first. Count the wrong
-# one as first, or a network whose features are all the same "finds" everything (section 6). Computers round: in
+# one as first; section 6 shows what happens if one does not. Computers round: in
 # 32-bit numbers, similarities that differ by less than `1e-6` are as good as equal.
 #
 # **A query with nothing to find is left out.** If no other image of its class is in the gallery, it can't be a hit,
@@ -421,10 +421,10 @@ check.chance_recall(chance_recall)
 # always the same: the images of that first alphabet. Only the gallery grows: first that alphabet, then two, then all
 # five.
 #
-# **Predict.** The network does not change. What happens to Recall@1 of these queries?
+# **Predict.** The network does not change. Where does Recall@1 of these queries end, with five times as many images?
 
 # %% tags=["predict"]
-guess = "no prediction yet"  # put one of these instead: "rises", "stays as it is", "falls"
+guess = "no prediction yet"  # put a share from 0 to 1 instead
 
 # %%
 # Rank of the first right answer, with the same features after each "task", among the images of tasks 0 to t.
@@ -434,7 +434,7 @@ joint = csd.metrics.query_ranks([saved.run("joint").features(T - 1)] * T, labels
 of_joint = [row[0] for row in csd.metrics.recall_matrix(joint, tasks)]
 sizes = [int((tasks <= t).sum()) - 1 for t in range(T)]
 n_right = int((labels == 0).sum()) - 1
-chance = [1 - math.comb(size - n_right, 1) / math.comb(size, 1) for size in sizes]
+chance = [n_right / size for size in sizes]  # at K = 1 it is just this
 
 plots.lines(
     {"all five": of_joint, "one alphabet": crowded, "chance": chance},

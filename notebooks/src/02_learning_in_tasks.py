@@ -197,7 +197,8 @@ check.forgetting(forgetting)
 
 # %% [markdown]
 # Yours beside the library's, for the saved runs. `lwf` and `csd` are methods against forgetting, of which the next
-# notebooks tell; in brackets stands what differs from the weights of 1 with which they were published. `joint` learns
+# notebooks tell; in brackets stands a weight that was chosen for these images, without brackets all
+# weights are 1. `supcon` is a control for CSD, without its teacher (notebook 04). `joint` learns
 # all tasks at once, before the first one, and so is the usual upper bound. And `frozen` learns the first task and
 # nothing after: its network stays as it is.
 #
@@ -233,7 +234,8 @@ print("\n".join(inspect.getsource(csd.metrics.forgetting).splitlines()[-4:]))
 # tasks were good for.
 #
 # "Forgetting" is not one measure. Some libraries print first − last (minus the backward transfer) under that name, and
-# others divide by $T$. The two columns differ where a task went best some time after it was learnt. Always give the
+# others divide by $T$. Where the two columns are equal, as they mostly are here, each task was at its best
+# right after it was learnt: in a gallery that grows, hardly any gets better with time. Always give the
 # formula with the number; the widget does.
 #
 # **What it does not show.** Whether the small differences, as among LwF and the CSDs, would be there again with another
@@ -262,10 +264,12 @@ widgets.ForgettingMatrices(*saved.runs("finetune", "csd-tuned"))
 # The head *names* an image; the search *finds* images like it. Both work on the same features. For the search there is
 # no row of weights that a new class could outvote: it only compares features.
 #
-# **Predict.** Fine-tuning, after the last task. Of the test images of the *older* tasks, which share does the head name correctly, and which share finds an image of its own class first (Recall@1)?
+# **Predict.** You have seen fine-tuning's head fail on the older tasks (section 2). What share of them do the heads of LwF
+# and CSD name correctly? And leave fine-tuning's head out: name each image by the nearest class mean of its features
+# (*class-mean accuracy*). What share of the older tasks' images is right?
 
 # %% tags=["predict"]
-guess = {"head accuracy": "?", "Recall@1": "?"}  # put two numbers from 0 to 1 instead of the question marks
+guess = {"heads of LwF and CSD": "?", "class means, fine-tuning": "?"}  # put two numbers from 0 to 1 instead
 
 # %%
 methods = saved.runs("finetune", "lwf-tuned", "csd-tuned", "joint")
@@ -309,13 +313,14 @@ for name in compared.runs:
 # %% [markdown] minutes=8
 # ## 5. Forgotten, or lost in the crowd?
 #
-# Recall@1 of the first task falls along the tasks. Two things have happened in the meantime: the network has
+# Recall@1 of the first task is lower in the end than at first. Two things have happened in the meantime: the network has
 # *changed*, and the gallery has *grown*. More images, more places to go wrong, even for a network that stays the same.
 #
 # Two protocols tell them apart. Under `seen` an image searches among the images of all tasks so far. Under `task` it
-# searches among those of its own task only: this gallery never grows. So what falls under `task` is **forgetting**, and
-# what the final network loses when the gallery is that of `seen` instead is **crowding**. The two add up to the whole
-# fall, by definition.
+# searches among those of its own task only: this gallery never grows. So what falls under `task` is **forgetting**, here in
+# the narrow sense, and what the final network loses when the gallery is that of `seen` instead is **crowding**. The two add
+# up to the way from Recall@1 right after the task, among its own images, to Recall@1 in the end, among all. (For the first
+# task that is the fall under `seen`. A later task is in a crowd from the start, so its fall in section 3 is smaller.)
 #
 # And there is a control: `frozen`, the network that does not change. It forgets nothing, so all that *it* loses is
 # crowding.
@@ -370,7 +375,8 @@ plots.forgetting_and_crowding(parts)
 # It would be a mistake to take `joint` for the control. It loses nearly nothing to the crowd, but it was *trained* to
 # tell all classes apart; a network that has not seen the later classes can't do that.
 #
-# **What it does not show.** Crowding weighs differently on each network, so the part of `frozen` is not "the" crowding of
+# **What it does not show.** That the printed share is a constant: it is of one seed, and of the first task. Crowding weighs
+# differently on each network, so the part of `frozen` is not "the" crowding of
 # fine-tuning. The three parts are a way of counting that adds up; they are not three causes that could be removed one by
 # one.
 
@@ -538,7 +544,7 @@ print(f"\nYou predicted: {guess}.")
 # **What it means.** With one class a task there is no image of another class in any batch: the triplet loss has nothing
 # to push away and is zero throughout. Cross-entropy learns to name everything after the newest digit, so in the end the
 # head knows one class of ten. And the features? The more tasks, the lower Recall@1 ends. With one class a task it ends
-# about where a network stands that has never learnt anything, and far below the pixels.
+# about where a network stands that has never learnt anything (one seed), and far below the pixels.
 #
 # **What it does not show.** That Recall@1 "hardly forgets" because it stays high on the digits. It stays high because
 # these digits are easy to find without learning anything. A dataset on which pixels do well can't show much forgetting;
@@ -553,13 +559,12 @@ assert tries[10][0].metrics["summary"]["head_accuracy"] < 0.15
 # %% [markdown] minutes=7
 # ## 8. Looking back
 #
-# **To discuss.** A new method has a forgetting of 0.01, the lowest ever measured on this stream. Describe two networks
-# that reach this, or less, and that nobody would want. What must be reported beside it?
+# **To discuss.** A new method reports a forgetting of 0.00 under the protocol `task`. Describe two networks that reach this,
+# and that nobody would want. What must be reported beside it?
 
 # %% [markdown] tags=["answer"]
-# **A model answer.** A network that never learns has nothing to forget: freeze it after the first task, or before it,
-# and its forgetting is crowding alone. A network whose
-# features have collapsed finds nothing from the first task on: all zeros, forgetting 0. One that learns each new task
+# **A model answer.** A network that never learns has nothing to forget: freeze it after the first task, or before it. Under
+# `task` its forgetting is exactly 0; under `seen` only crowding is left. A network whose features have collapsed finds nothing from the first task on: all zeros, forgetting 0. One that learns each new task
 # badly has low maxima to fall from.
 #
 # So report beside it: the last row, or its mean (what works in the end); the diagonal (how well new tasks are learnt);

@@ -2,9 +2,9 @@
 # # Which images should pull together, and which push apart?
 #
 # A search engine compares **features**, so it is the features that must not be forgotten. **Contrastive Supervised
-# Distillation** (CSD) does not ask the student to answer like its teacher. It puts the student's features beside the
-# teacher's in one space, and draws them together by *class*. Here you see which pairs pull and which push, write the
-# loss, train with it, and take it apart.
+# Distillation** (CSD) does not only ask the network in training, the **student**, to answer like the network as it was
+# before the task, the frozen **teacher**. It also compares their features, in one space. Here you see which pairs pull
+# and which push, write the loss, train with it, and take it apart.
 #
 # After this notebook you will be able to
 #
@@ -152,8 +152,8 @@ figure.update_layout(margin={"l": 10, "r": 10}, legend_y=-0.02)
 #
 # - the **contrast set** $A(i)$: all other students, and all teachers. That is $2B - 1$ features. Only the anchor itself is
 #   left out.
-# - the **positives** $P(i)$: those in $A(i)$ that have the anchor's label. The anchor's own teacher view is one of them.
-#   All others in $A(i)$ are negatives.
+# - the **positives** $P(i)$: those in $A(i)$ that have the anchor's label. The teacher's feature of the anchor's own
+#   image, its *teacher view*, is one of them. All others in $A(i)$ are negatives.
 #
 # Put the students first and the teachers after them, in the order of the batch. Then both sets are masks with $B$ rows
 # and $2B$ columns. Write them.
@@ -219,6 +219,9 @@ print(f"in a contrast set of {2 * len(batches[0]) - 1}")
 # $$w_{ia} = \frac{\exp(s_i \cdot c_a / \tau)}{\sum_{b \in A(i)} \exp(s_i \cdot c_b / \tau)}, \qquad
 # \mathrm{pull}_{ia} = \frac{[a \in P(i)]}{|P(i)|} - w_{ia}.$$
 #
+# Here $s_i$ is the student's feature of the anchor, $c_a$ are the features that it is compared with, all of length 1, and
+# the bracket is 1 for a positive, 0 for a negative.
+#
 # Above zero the pair is drawn together, below it is pushed apart. So a negative pushes the harder, the more similar it
 # is. A positive pulls until it has its share of the weight; one that has more is let go, and even pushed.
 #
@@ -268,7 +271,8 @@ view
 # \log \frac{\exp(s_i \cdot c_p / \tau)}{\sum_{a \in A(i)} \exp(s_i \cdot c_a / \tau)}$$
 #
 # with $s_i$ the student feature of image $i$, and $c$ the students, then the teachers; all scaled to length 1, so that the
-# dot product is the cosine. Four things to watch:
+# dot product is the cosine. $A(i)$ are all other students and all teachers of the batch, $P(i)$ those of them that have the
+# anchor's label, its own teacher's feature among them (section 2 draws both). Four things to watch:
 #
 # - the temperature stands *inside* the exponential;
 # - the mean over the positives stands *outside* the logarithm;
@@ -321,7 +325,9 @@ print("\n".join(inspect.getsource(losses._contrast).splitlines()[-5:]))
 # %% [markdown]
 # **Which values can it take?** If an anchor gives all its weight to its positives, and the same to each, every fraction is
 # $1 / |P(i)|$, and its loss is $\ln |P(i)|$: not 0. If all pairs weigh the same, as with features that say nothing, it is
-# $\ln(2B - 1)$. Above that, negatives outweigh the positives.
+# $\ln(2B - 1)$. It is above that if the positives have less than an equal share (in the geometric mean): because negatives
+# are more similar, or, at a very low temperature, because one positive takes nearly all the weight (τ = 0.02 in the
+# table of section 2).
 
 # %%
 labels = stream.train(1).labels
@@ -375,7 +381,7 @@ print(f"You predicted: {guess}. It is {'larger' if larger else 'not larger'} tha
 # has `features`, `logits` and `labels`; `step.teacher` has the teacher's `features` and `logits`, and is `None` during
 # the first task. CSD is `lwf` (cross-entropy, triplet and the distillation of notebook 03) with one term more.
 #
-# The **batch-hard triplet loss** is a term of every method here, and looks at one batch as well. For each image $i$ it
+# The **batch-hard triplet loss** is a term of nearly every method here, and looks at one batch as well. For each image $i$ it
 # takes two others: the positive that is *farthest* from it, and the negative that is *nearest*. It asks the first to be
 # more similar than the second by a margin of 1:
 #
@@ -403,7 +409,7 @@ for name, task in {"before the task": 0, "after it, fine-tuned": 1}.items():
 print(f"all features the same: loss {losses.batch_hard_triplet(torch.ones(len(label), 3), label):.2f}")
 
 # %% [markdown]
-# It lies between 0 and 3. At 1 nothing is told apart, at these hardest pairs; above, the nearest negative is even more
+# It lies between 0 and 3, and for features without negative numbers, as here, between 0 and 2. At 1 nothing is told apart, at these hardest pairs; above, the nearest negative is even more
 # similar than the farthest positive. One image per
 # class in a batch would leave it nothing to do, and of CSD the own teacher only.
 #
@@ -429,8 +435,8 @@ check.my_csd(my_csd)
 
 # %% [markdown] tags=["hint"]
 # ### Stuck? How to get a hint
-# Only if `step.teacher is not None`: `terms["csd"] = loss(step.features, step.teacher.features, step.labels, 0.07)`. If
-# task 0 fails, you have asked a teacher who is not there.
+# Begin with what `csd.methods.lwf(step)` returns, and add one entry to that dictionary. When is there a teacher? If task 0
+# fails, you have asked one who is not there.
 #
 # More hints, one at a time, the last is the solution: run `check.hint("my_csd")` in a cell of its own.
 
@@ -475,10 +481,11 @@ for other in ("finetune", "lwf-tuned", "joint"):
     say_difference("csd", other)
 
 # %% [markdown]
-# The second picture is the CSD term beside its two marks from section 3:
+# The next picture is the CSD term beside its two marks from section 3:
 
 # %%
-epochs = [record for record in run.records if record["kind"] == "epoch" and "csd" in record["losses"]]
+epochs = [record for record in run.records if record["kind"] == "epoch" and record["task"] > 0]
+epochs = [record for record in epochs if "csd" in record["losses"]]
 labels = stream.train(1).labels
 size = math.ceil(len(labels) / math.ceil(len(labels) / config.batch_size))
 shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
@@ -529,11 +536,11 @@ plots.lines(
 # The similarities lie between −1 and 1. Divided by $\tau = 0.07$ they lie between −14 and 14, and the softmax has much to
 # choose from. Divided by 5 they lie between −0.2 and 0.2.
 #
-# **Predict.** At $\tau = 5$, how will an anchor divide its weight among the pairs? And will the loss still change the
-# features of a network?
+# **Predict.** At $\tau = 5$ all pairs share nearly evenly, as section 2 shows. And how strongly does the loss still change
+# the features? How many times as long is its gradient at 0.07?
 
 # %% tags=["predict"]
-guess = "no prediction yet"  # for instance "all to one pair, and strongly" or "evenly, and hardly"
+guess = "no prediction yet"  # put a factor instead
 
 # %% tags=["break"]
 broken = 5.0  # try 0.01, 0.5, 100
@@ -591,7 +598,8 @@ plots.finished(figure, "What the temperature decides", [about], 270).update_layo
 # **What it means.** At $\tau = 5$ a similar negative and a dissimilar one weigh the same. All negatives push alike, and
 # gently: compare the two gradients. The value of the loss, which is what you see in a log, tells little of this: at a
 # high temperature it is near "all alike" whatever the features are. So two things have changed at once: *which* pairs
-# push, and *how hard* all of them do. Section 6 tells them apart.
+# push, and *how hard* all of them do. (The formula's factor $1/\tau$ alone would make the gradient 71 times as short; but
+# positives with less than their share pull the more.) Section 6 tries to tell them apart.
 #
 # A very low temperature has its own trouble: an anchor then looks at a few nearest pairs only, and gradients are long.
 #
@@ -641,6 +649,7 @@ def gradient_length(temperature):
 
 heavy = round(gradient_length(0.07) / gradient_length(5.0))
 print(f"at τ = 5 the gradient is {heavy} times as short as at 0.07: this is the weight that makes up for it")
+print("(another student than in section 5, the teacher itself, and another batch: so another factor)")
 
 tuned_lwf = f"lwf(weight={tuning.methods['lwf'].chosen:g})"
 tuned_csd = f"csd(distillation={tuning.methods['csd'].chosen:g})"
@@ -756,22 +765,21 @@ assert means["csd"]["old"] > max(means["supcon"]["old"], means["supcon and answe
 #
 # - **The teacher**: `csd − supcon`. A contrast among the students alone, however good, keeps the old task about as well as
 #   fine-tuning does. **Its features alone**: `csd − supcon and answers` takes away nothing else. It is clear, too:
-#   with the answers at weight 1, as in CSD as released, they don't keep the old task by themselves.
-# - **The temperature**: at 5 less of the old task is kept, as far as two seeds tell. What is left is about what LwF with
-#   weight 1 keeps, which is a part of CSD (notebook 03, section 4). Pushing harder by that factor does not mend it: so
-#   strength is not what was missing, but a choice of *which* pairs push.
-# - **The labels**: without them (`own teacher only`) much of the old task is kept, but less of the new one is learnt. Every
+#   with only the answers, at the weight 1 that they have in CSD as released, less of the old task is kept.
+# - **The temperature**: both variants at 5 end lower in the mean, the heavy one too, but their seeds may lie so far apart
+#   that two of them can't tell. If it is so, strength is not what was missing, but a choice of *which* pairs push. Put
+#   more seeds into `seeds` before you say it.
+# - **The labels**: without them (`own teacher only`) most of the old task is kept, but less of the new one is learnt. Every
 #   image must stay by itself, apart from the rest of its class. The labels buy plasticity, and pay with stability.
 # - **LwF at its tuned weight** keeps about as much as CSD as released, or more. So the teacher's *answers* can do what its
 #   features do, if they weigh enough.
 # - `csd alone` searches nearly as well as the whole. Look at the last column, though: nothing teaches its head. Who only
 #   searches may not care.
 #
-# **Can an old task get better?** The last two printed lines say whether it did. It may, for two reasons. In the gallery of
-# both, *before* the new task its images have no place of their own yet, and lie in the way of the old ones; once they
-# are learnt they get out of it. And the features themselves may improve while new images are learnt, which is called
-# *positive backward transfer*; it would show among the old ones too. Networks that were trained for too short a time
-# often show it: any further training helps them.
+# **Can an old task get better?** The last two printed lines say whether it did. It may happen in the gallery of both:
+# *before* the new task its images have no place of their own yet, and lie in the way of the old ones; once they are
+# learnt they get out of it. (The next table has a case.) If it happens among the old ones alone, the features themselves
+# have improved: *positive backward transfer*.
 #
 # One step and two seeds are little. The saved runs have whole streams, of several seeds, with the same controls:
 
@@ -787,13 +795,15 @@ for name, other in (
     say_difference(name, other)
 
 # %% [markdown]
-# `supcon-tuned` has distillation of the answers, at a weight of its own, and `csd-tuned` has CSD with them at another: to
-# each method the weight that suits it best on held-out images (notebook 03).
+# `supcon-tuned` and `csd-tuned` both distil the answers, each at the weight that suited it best on held-out images
+# (notebook 03).
 #
 # **What it means.** With the five seeds that come with the kit: the teacher brings CSD 0.12 over the students' contrast, which
 # by itself brings nothing that we can tell. But the last line takes away only its *features*, and leaves its answers at a
-# weight that suits: then no difference can be told in Recall@1. Three roads, the answers, the features, or both, end
-# within what five seeds can tell of each other. That there is a teacher matters *for Recall@1*, in
+# weight that suits: then no difference can be told in Recall@1. Three roads end within what five seeds
+# can tell of each other: the answers alone (`lwf-tuned`), the answers with a contrast among the students
+# (`supcon-tuned`), and the answers with the teacher's features (`csd-tuned`). (On Omniglot CSD as released ends just above
+# tuned LwF: README.) That there is a teacher matters *for Recall@1*, in
 # this small world; how it is asked, less than we can see.
 #
 # **And which teacher?** The one of the last step knows all tasks so far, though each of them through its own forgetting.
@@ -803,7 +813,7 @@ for name, other in (
 # **Predict.** With the teacher of the first task: what is found better, and what worse?
 
 # %% tags=["predict"]
-guess = "no prediction yet"  # for instance "task 0 better, task 1 worse"
+guess = {"task 0": "?", "task 1": "?"}  # put "better", "worse" or "the same" than with the last teacher
 
 # %%
 start = saved.run("csd-tuned").network(1)
@@ -843,7 +853,8 @@ print(f"You predicted: {guess}.")
 #   others push, and the temperature decides how much the similar ones count.
 # - It is not a distance from the teacher: the label decides where a feature belongs, the teacher where that class lies. At
 #   best it is the mean of $\ln |P(i)|$, not 0; with all pairs alike it is $\ln(2B - 1)$.
-# - Taken alone, the teacher's features are what keeps the old task, and the labels are what lets the new one be learnt.
+# - Something of the teacher keeps the old task: its features in the contrast, or its answers at a weight that suits. In
+#   CSD's term the labels give plasticity, and take stability.
 # - For Recall@1, LwF at a well-chosen weight and CSD are not told apart by five seeds.
 # - It slows forgetting down, and sees old images only through what new images have in common with them.
 #
@@ -875,7 +886,7 @@ print(f"You predicted: {guess}.")
 #   Representation Learning*, ICIAP 2021 (arXiv 2205.05476): the method.
 # - P. Khosla and others: *Supervised Contrastive Learning*, NeurIPS 2020: the contrast by labels, and question 2.
 # - A. van den Oord, Y. Li, O. Vinyals: *Representation Learning with Contrastive Predictive Coding*, 2018 (arXiv
-#   1807.03748): where the softmax over pairs comes from.
+#   1807.03748): which made the softmax over pairs known as InfoNCE.
 # - Y. Tian, D. Krishnan, P. Isola: *Contrastive Representation Distillation*, ICLR 2020: contrast between a student and a
 #   teacher, without labels.
 
