@@ -89,7 +89,7 @@ def tune(options: argparse.Namespace) -> None:
     from csd_edu import tuning
 
     preset = csd.preset(options.dataset, options.preset)
-    data = csd.load(options.dataset, per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load(options.dataset, per_class=preset.per_class, image_size=preset.image_size, at_most=True)
     out = options.out or Path("runs") / f"tune-{data.name}"
     found = tuning.tune(
         data, preset, seeds=options.seeds, out=out, name=options.preset, validation=options.validation,

@@ -5,7 +5,7 @@ only what was measured. Runs of your own take their place in notebooks 02, 05, 0
 the environment:
 
     saved.use("my/runs")             # my/runs/seed0/csd, my/runs/seed1/csd, … or, of one seed, my/runs/csd, …
-    CSD_EDU_RUNS=my/runs make lab
+    CSD_EDU_RUNS=$PWD/my/runs make lab
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from csd_edu.methods import NAMED
 from csd_edu.runs import Run
+from csd_edu.sweep import FIRST_TASK
 
 ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
 """How runs are put in order; those of other names come after."""
@@ -51,9 +52,10 @@ def use(path: str | Path | None) -> None:
         FileNotFoundError: if there are no runs in it.
     """
     global _chosen
-    if path is not None:
-        _find(Path(path))
-    _chosen = None if path is None else Path(path).resolve()
+    chosen = None if path is None else Path(path).expanduser().resolve()
+    if chosen is not None:
+        _find(chosen)
+    _chosen = chosen
 
 
 def run(name: str, *, seed: int | None = None) -> Run:
@@ -181,6 +183,7 @@ def _find(place: Path) -> dict[int, dict[str, Path]]:
 
 def _runs_in(place: Path) -> dict[str, Path]:
     paths = {config.parent.name: config.parent for config in place.glob("*/config.json")}
+    paths = {name: path for name, path in paths.items() if not name.startswith(FIRST_TASK)}
     known = [name for name in ORDER if name in paths]
     return {name: paths[name] for name in [*known, *sorted(paths.keys() - set(known))]}
 
@@ -196,5 +199,5 @@ def _advice(seed: int, name: str) -> str:
     data, n_tasks = dataset(), _any().n_tasks
     return (
         f", or train it: csd-edu train --dataset {data} --method {method} --tasks {n_tasks} --seed {seed} "
-        f"--out {level / name}"
+        f"--out {level / method}"
     )

@@ -16,7 +16,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def find_browser() -> str | None:
     """Return the path of Chromium or one of its kin: `BROWSER_PATH`, or one on the PATH."""
     named = os.environ.get("BROWSER_PATH")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return named if named and Path(named).exists() else next(filter(None, map(shutil.which, names)), None)
+    return named if named and Path(named).is_file() else next(filter(None, map(shutil.which, names)), None)
 
 
 def export(path: Path, out: Path, browser: str | None) -> int:
@@ -93,7 +94,13 @@ def illustrate(notebook: NotebookNode, widgets: Mapping[str, Mapping[str, Any]],
     drawings = [output for cell in code for output in cell.outputs if PLOTLY in output.get("data", {})]
     figures = [output.data.pop(PLOTLY) for output in drawings]  # several for an output
     flat = [figure for several in figures for figure in several]
-    pictures = iter(draw(flat, browser)) if browser and flat else itertools.repeat(None)
+    pictures: Iterator[Image.Image | None] = itertools.repeat(None)
+    if browser and flat:
+        try:
+            pictures = iter(draw(flat, browser))
+        except Exception as error:  # whatever a browser does: the page is more than its pictures
+            why = " ".join(map(str, error.args)) or type(error).__name__
+            warnings.warn(f"the figures are not drawn, only named: {browser} fails: {why}", stacklevel=3)
     for output, several in zip(drawings, figures, strict=True):
         parts = [picture for _, picture in zip(several, pictures, strict=False) if picture is not None]
         if parts:

@@ -7,16 +7,17 @@ alike learn the first task of a stream once, and go on from copies.
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import signal
 import sys
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from csd_edu.config import Config
 from csd_edu.files import is_writable
-from csd_edu.methods import NAMED
+from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
+
+FIRST_TASK = "first-task-"
+"""How the names of folders begin in which a first task is learnt for several runs."""
 
 IDLE = 60
 """Seconds after which a process without work ends: also if the one that it worked for was killed."""
@@ -91,12 +95,20 @@ def sweep(
         The finished runs by the names of the jobs. The numbers are those of one thread: more threads round otherwise.
 
     Raises:
-        ValueError: if an argument of a job is impossible, before any work; names the job.
+        ValueError: if an argument of a job is impossible, or other work has the name of a job or needs one that is not
+            there, before any work; names it.
         SweepError: if some failed, once the others are done.
         KeyboardInterrupt: if interrupted; the same call goes on.
     """
+    for name, other in (after or {}).items():
+        missing = [need for need in other.needs if need not in jobs]
+        if name in jobs or missing or not other.needs or isinstance(other.needs, str):
+            raise ValueError(
+                f"the other work {name!r} needs {other.needs!r}; expected a name that no job has, and names of jobs"
+            )
     if not jobs:
         return {}
+    jobs = {name: replace(job, out=Path(job.out).expanduser()) for name, job in jobs.items()}
     if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
         raise ValueError("two jobs have the same folder; expected one of its own for each")
     if n_jobs is not None and n_jobs < 1:
@@ -107,10 +119,11 @@ def sweep(
         queue[name] = _Work(_follow, (other.work, folders), frozenset(other.needs))
     screen = _Screen(watched) if progress else None
     errors = _work_off(queue, n_jobs or joblib.cpu_count(), screen)
+    for first, others in _in_common(jobs).items():
+        if all(jobs[name].out.exists() for name in others):  # each has a copy of its own
+            shutil.rmtree(first, ignore_errors=True)
     if errors:
         raise SweepError(errors)
-    for name in queue.keys() - jobs.keys() - (after or {}).keys():
-        shutil.rmtree(watched[name].out)
     return {name: Run.load(job.out) for name, job in jobs.items()}
 
 
@@ -128,37 +141,61 @@ class _Work:
 
 def _planned(jobs: Mapping[str, Job]) -> tuple[dict[str, _Work], dict[str, Job]]:
     """Return the work by name, first tasks that several have in common included, and which trainings these are."""
-    alike: dict[str, list[str]] = defaultdict(list)
+    queue: dict[str, _Work] = {}
+    watched: dict[str, Job] = {}
+    first_of: dict[str, str] = {}
+    for folder, alike in _in_common(jobs).items():
+        names = [name for name in alike if not jobs[name].out.exists() and is_writable(jobs[name].out)]
+        if len(names) > 1 or (names and folder.exists()):
+            job = jobs[names[0]]
+            called = f"first task {len(watched)}" if watched else "first task"
+            while called in jobs:
+                called += "′"
+            watched[called] = Job(job.stream, NAMED[begins_as(job.method)], job.config, folder)
+            queue[called] = _Work(_train, (None, watched[called], True, None))
+            first_of.update(dict.fromkeys(names, called))
+    for name, job in jobs.items():
+        begun = first_of.get(name)
+        source = watched[begun].out if begun else None
+        arguments = (_File.of(job.method), job, False, source)
+        queue[name] = _Work(_train, arguments, frozenset({begun} if begun else ()))
+        watched[name] = job
+    return queue, watched
+
+
+def _in_common(jobs: Mapping[str, Job]) -> dict[Path, list[str]]:
+    """Return which jobs learn the first task by the same computation, by the folder in which it is learnt once."""
+    alike: dict[Path, list[str]] = defaultdict(list)
     for name, job in jobs.items():
         try:
             _, description, _ = describe_run(job.stream, job.method, job.config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         begins = begins_as(job.method)
-        if begins and not job.out.exists() and is_writable(job.out):
+        if begins:
             same = [str(job.out.parent.resolve()), begins, description["config"], description["stream"]]
-            alike[json.dumps(same)].append(name)
-    queue: dict[str, _Work] = {}
-    watched: dict[str, Job] = {}
-    first_of: dict[str, Job] = {}
-    for key, names in alike.items():
-        job = jobs[names[0]]
-        crc = f"{zlib.crc32(key.encode()):08x}"
-        first = Job(job.stream, NAMED[begins_as(job.method)], job.config, job.out.parent / f"first-task-{crc}")
-        if len(names) > 1 or first.out.exists():
-            called = f"first task {len(watched)}" if watched else "first task"
-            watched[called] = first
-            queue[called] = _Work(_train, (first, True, None))
-            first_of.update(dict.fromkeys(names, called))  # type: ignore[arg-type]
-    for name, job in jobs.items():
-        called = first_of.get(name)  # type: ignore[assignment]
-        source = watched[called].out if called else None
-        queue[name] = _Work(_train, (job, False, source), frozenset({called} if called else ()))
-        watched[name] = job
-    return queue, watched
+            crc = zlib.crc32(json.dumps(same).encode())
+            alike[job.out.parent / f"{FIRST_TASK}{crc:08x}"].append(name)
+    return alike
 
 
-def _train(job: Job, first_task_only: bool, source: Path | None) -> None:
+class _File:
+    """A file that holds a method, to be run in another process before the method arrives there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, method: AnyMethod) -> _File | None:
+        module = sys.modules.get(getattr(method, "__module__", ""))
+        path = getattr(module, "__file__", None)
+        return cls(path) if path and module is not None and module.__name__.startswith(FROM_FILE) else None
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return module_of, (self.path,)
+
+
+def _train(_file: object, job: Job, first_task_only: bool, source: Path | None) -> None:
     """Train a run, beginning with a copy if there is a source, in this process and with one thread."""
     _by_itself()
     if source is not None and not job.out.exists():
@@ -174,6 +211,18 @@ def _train(job: Job, first_task_only: bool, source: Path | None) -> None:
 def _follow(work: Callable[[list[Run]], object], folders: list[Path]) -> None:
     _by_itself()
     work([Run.load(folder) for folder in folders])
+
+
+def _attempt(function: Callable[..., object], arguments: Sequence[Any]) -> None:
+    """Call a function; an error that could not be sent to the process that waits is told by one that can."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
 
 
 def _by_itself() -> None:
@@ -207,7 +256,7 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
             if suspects.isdisjoint(running.values()):
                 for name in beside or ready[: not running]:
                     work = waiting.pop(name)
-                    running[pool.submit(work.function, *work.arguments)] = name
+                    running[pool.submit(_attempt, work.function, work.arguments)] = name
             finished, _ = wait(running, timeout=0.3, return_when=FIRST_COMPLETED)
             broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
             for future in wait(running).done if broken else finished:
@@ -218,7 +267,9 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
                 elif not isinstance(error, BrokenProcessPool):
                     errors[name] = error
                 elif name in suspects:
-                    errors[name] = RuntimeError("its process was killed twice, perhaps for want of memory")
+                    errors[name] = RuntimeError(
+                        "its process ended twice without a word: it was killed, perhaps for want of memory"
+                    )
                 else:
                     suspects.add(name)
                     waiting[name] = queue[name]

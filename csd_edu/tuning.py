@@ -128,10 +128,10 @@ def tune(
         The scores, and for each method the weight with the best mean over the seeds; of equals the smallest.
 
     Raises:
-        ValueError: if there is no seed, or the data can't be split so.
+        ValueError: if there is no seed or one twice, or the data can't be split so.
     """
-    if not seeds:
-        raise ValueError("there is no seed; expected at least one, such as seeds=[101, 102, 103]")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
     jobs: dict[str, Job] = {}
     for seed in seeds:
         stream = first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation))
@@ -155,11 +155,17 @@ def first_two(stream: Stream) -> Stream:
     """Return a stream of the first two tasks, whose test images are those that are held out of training.
 
     Raises:
-        ValueError: if there are fewer tasks, or nothing is held out.
+        ValueError: if there are fewer tasks, or fewer than two images of a class are held out.
     """
     if stream.n_tasks < 2 or stream.validation == 0:
         raise ValueError(f"{stream!r} holds out {stream.validation:.0%}; expected two tasks and a share to choose by")
     learnt, held_out = stream.train(0, 1), stream.held_out(0, 1)
+    fewest = int(held_out.labels.bincount(minlength=stream.n_seen[1]).min())
+    if fewest < 2:
+        raise ValueError(
+            f"of a class {fewest} image is held out, which finds no other; expected 2 or more: a larger share than "
+            f"{stream.validation:g}, or more images"
+        )
     classes = stream.classes[: stream.n_seen[1]]
     images = Dataset(stream.dataset.name, *learnt, *held_out, classes)
     ends = (0, *stream.n_seen[:2])

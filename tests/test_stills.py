@@ -78,6 +78,13 @@ def test_without_a_browser_an_export_names_the_figures_and_says_so(handed_in, ca
     assert "&lt;figure: Alone&gt;" in handed_in.with_suffix(".html").read_text(encoding="utf-8")
 
 
+def test_a_browser_that_fails_costs_only_the_pictures(handed_in, tmp_path):
+    need(Path("/bin/true").exists(), "/bin/true is not there")
+    with pytest.warns(UserWarning, match="the figures are not drawn, only named: /bin/true fails"):
+        assert stills.export(handed_in, tmp_path / "page.html", "/bin/true") == 0
+    assert (tmp_path / "page.html").stat().st_size > 1000
+
+
 def test_what_cannot_be_exported_is_named(handed_in, tmp_path, capsys):
     (tmp_path / "text.ipynb").write_text("no notebook", encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "fresh.ipynb")

@@ -149,6 +149,9 @@ def test_impossible_jobs_are_refused_before_any_work(stream, tmp_path):
     with pytest.raises(ValueError, match="two jobs have the same folder"):
         sweep({"a": job, "b": job})
     assert sweep({}) == {}
+    for after in ({"a": After(("a",), print)}, {"z": After(("nobody",), print)}, {"z": After((), print)}):
+        with pytest.raises(ValueError, match="expected a name that no job has, and names of jobs"):
+            sweep({"a": job}, after=after)
     with pytest.raises(ValueError, match="n_jobs is 0; expected at least 1"):
         sweep({"a": job}, n_jobs=0)
     with pytest.raises(ValueError, match=r"b: .*method is the class ER; expected an object"):
@@ -197,3 +200,31 @@ def test_an_interrupt_stops_all_and_leaves_runs_that_go_on(tmp_path):
 def test_no_process_is_left(stream, tmp_path):
     sweep({"csd": Job(stream, csd.methods.csd, TINY, tmp_path / "csd")}, progress=False)
     assert not multiprocessing.active_children()
+
+
+class TwoParts(Exception):  # which can't be sent to another process
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+def raising(_step):
+    raise TwoParts("this", "that")
+
+
+@pytest.mark.slow
+def test_methods_from_files_errors_of_any_kind_and_names_like_the_kits_own(stream, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import csd_edu as csd\nfrom dataclasses import dataclass\n\n@dataclass\nclass Mine(csd.methods.Method):\n"
+        "    def __call__(self, step):\n        return csd.methods.finetune(step)\n\nmine = Mine()\n"
+    )
+    method = csd.methods.find(f"{file}:mine")
+    methods = {"first task": csd.methods.csd, "lwf": csd.methods.lwf, "mine": method, "raising": raising}
+    jobs = {name: Job(stream, method, TINY, tmp_path / name.replace(" ", "-")) for name, method in methods.items()}
+    with pytest.raises(SweepError, match="raising: TwoParts: this and that") as caught:
+        sweep(jobs, n_jobs=2, progress=False)
+    assert caught.value.errors.keys() == {"raising"}
+    assert all(csd.Run.load(tmp_path / name).finished for name in ("first-task", "lwf", "mine"))
+    assert not list(tmp_path.glob("first-task-*"))
+    alone = csd.train(stream, method, TINY, out=tmp_path / "alone", progress=False)
+    assert same_bits(csd.Run.load(tmp_path / "mine"), alone)

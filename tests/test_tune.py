@@ -62,9 +62,13 @@ def test_nothing_but_the_first_two_tasks_is_looked_at(tmp_path, monkeypatch):
     assert found.methods["csd"].grid[5.0] == (run.metrics["summary"]["recall_at_1"],)
 
 
-def test_no_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="there is no seed"):
-        tuning.tune(striped(), PRESET, seeds=[], out=tmp_path)
+def test_what_can_not_be_tuned_is_refused_before_any_training(tmp_path):
+    for seeds in ([], [101, 101]):
+        with pytest.raises(ValueError, match=r"seeds are \[.*expected at least one, and each once"):
+            tuning.tune(striped(), PRESET, seeds=seeds, out=tmp_path)
+    with pytest.raises(ValueError, match=r"of a class 1 image is held out, .* a larger share than 0\.01"):
+        tuning.tune(striped(), PRESET, seeds=[101], out=tmp_path, validation=0.01)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_comes_with_the_kit():

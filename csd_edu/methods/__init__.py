@@ -6,6 +6,7 @@ A line here makes a method known by its name to the command line, the report, th
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
@@ -39,6 +40,9 @@ NAMED: dict[str, AnyMethod] = {
 }
 """The methods above by their names."""
 
+FROM_FILE = "method_in_"
+"""How the names of modules begin that are files of a user's own."""
+
 
 def find(name: str) -> AnyMethod:
     """Return a method by its name, or the one of that name in a Python file: "csd", "path/to/file.py:mine".
@@ -54,15 +58,20 @@ def find(name: str) -> AnyMethod:
         return NAMED[name]
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}; expected path/to/file.py:name")
-    spec = importlib.util.spec_from_file_location(f"method_in_{Path(path).stem}", path)
-    assert spec is not None  # of a file that ends in .py there is one
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their module
-    spec.loader.exec_module(module)
-    found: AnyMethod | None = getattr(module, inside, None)
+    found: AnyMethod | None = getattr(module_of(path), inside, None)
     if not callable(found):
         raise ValueError(
             f"{path} has no method {inside!r}; expected the name of a function or of a Method object in it"
         )
     return found
+
+
+def module_of(path: str) -> ModuleType:
+    """Return the module that a file is, run anew."""
+    spec = importlib.util.spec_from_file_location(f"{FROM_FILE}{Path(path).stem}", path)
+    assert spec is not None  # of a file that ends in .py there is one
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module
