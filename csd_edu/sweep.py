@@ -282,7 +282,7 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
         print("\nInterrupted. What was learnt so far is saved: the same call goes on from there.")
         raise
     finally:
-        pool.shutdown(kill_workers=True)  # a run that is killed goes on from its last epoch
+        pool.shutdown(kill_workers=bool(running))  # a run that is killed goes on from its last epoch
     return errors
 
 
