@@ -586,9 +586,6 @@ if len(RACE) > 1:
 # | the choice of quantity | Recall@1, as in the paper, and four more | report them all (the cell below) |
 # | looking at the test images while tuning | no: held-out images, other seeds | a test set that nobody has looked at |
 # | an easy dataset | one procedural dataset | Omniglot and CIFAR-100: `benchmarks/lesson.py` |
-#
-# **Your turn.** Which two or three sentences would you put into a paper about the runs of this notebook? Write them
-# down, with numbers from section 3, or from the next cell.
 
 # %%
 difference = check.yours_or_ours("paired_difference")
@@ -599,6 +596,10 @@ for quantity, name in QUANTITIES.items():
         mean, low, high = difference(values[a], values[b])
         print(f"    {a} − {b}: {mean:+.3f} ({low:+.3f} to {high:+.3f}); seeds:", end="")
         print("".join(f" {d:+.3f}" for d in values[a] - values[b]))
+
+# %% [markdown]
+# **Your turn.** Which two or three sentences would you put into a paper about the runs of this notebook? Write them
+# down, with numbers from section 3, or from the cell above.
 
 # %% [markdown] tags=["answer"]
 # For instance, of the kit's own runs: "On five procedural alphabets learnt one after another, CSD reaches a higher
