@@ -21,7 +21,7 @@ import csd_edu as csd
 from csd_edu import lesson, tuning
 from csd_edu.comparison import across_networks, falls_of
 from csd_edu.metrics import mean_interval
-from csd_edu.plots.style import number
+from csd_edu.plots.style import mean_and_half, number
 
 Runs = Mapping[int, Mapping[str, csd.Run]]  # by seed and name
 
@@ -108,7 +108,7 @@ def tables(runs: Runs) -> str:
     for name in lesson.SHOWN:
         own = [measured(of[name]) for of in runs.values()]
         cells = [
-            shown([values[k] for values in own])
+            mean_and_half([values[k] for values in own])
             for k in ("recall", "learnt", "forgotten", "crowded", "stale", "drift", "head")
         ]
         cells[1] += f" ({number(min(values['lowest'] for values in own), '.2f')})"
@@ -127,7 +127,7 @@ def tables(runs: Runs) -> str:
         cells = []
         for k in ("recall", "stale", "drift"):
             ends = [measured(of[a])[k] - measured(of[b])[k] for of in runs.values()]
-            cells += [shown(ends, "+"), verdict(ends)]
+            cells += [mean_and_half(ends, "+"), verdict(ends)]
         lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -147,12 +147,6 @@ def measured(run: csd.Run) -> dict[str, float]:
         **across_networks(run),
         "head": metrics["summary"]["head_accuracy"],
     }
-
-
-def shown(values: list[float], sign: str = "") -> str:
-    """Return mean ± half of the 95 % interval."""
-    mean, half = mean_interval(values)
-    return f"{number(mean, f'{sign}.3f')} ± {number(half)}"
 
 
 def verdict(differences: list[float]) -> str:

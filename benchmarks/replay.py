@@ -15,8 +15,7 @@ from pathlib import Path
 
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
-from csd_edu.metrics import mean_interval
-from csd_edu.plots.style import number
+from csd_edu.plots.style import mean_and_half
 from csd_edu.sweep import Job, sweep
 
 SIZES = (50, 200, 800)
@@ -75,7 +74,10 @@ def table(runs: dict[int, dict[str, csd.Run]]) -> str:
     for name, of in ends.items():
         cells = []
         for metric in METRICS:
-            cells += [_shown(of[metric]), "" if name == "finetune" else _lead(of[metric], ends["finetune"][metric])]
+            cells += [
+                mean_and_half(of[metric]),
+                "" if name == "finetune" else _lead(of[metric], ends["finetune"][metric]),
+            ]
         kept = next(iter(runs.values()))[name].kept_bytes
         lines.append(f"| {name} | {' | '.join(cells)} | {in_bytes(kept)} |")
     lines += ["", "| difference, paired | R@1 | head accuracy |", "| --- | --- | --- |"]
@@ -90,12 +92,7 @@ def _ends(runs: dict[int, dict[str, csd.Run]], name: str, metric: str) -> list[f
 
 
 def _lead(a: list[float], b: list[float]) -> str:
-    return _shown([x - y for x, y in zip(a, b, strict=True)], "+")
-
-
-def _shown(values: list[float], sign: str = "") -> str:
-    mean, half = mean_interval(values)
-    return f"{number(mean, f'{sign}.3f')} ± {number(half)}"
+    return mean_and_half([x - y for x, y in zip(a, b, strict=True)], "+")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ from csd_edu.tasks import Stream
 FORMAT = 1
 """Version of the run folder's layout."""
 
+FIRST_TASK = "first-task-"
+"""How the names of folders begin in which a first task is learnt for several runs that go on from copies of it."""
+
 
 class Run:
     """A training run, finished or not, as its folder has it.

@@ -14,8 +14,7 @@ import os
 from pathlib import Path
 
 from csd_edu.methods import NAMED
-from csd_edu.runs import Run
-from csd_edu.sweep import FIRST_TASK
+from csd_edu.runs import FIRST_TASK, Run
 
 ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
 """How runs are put in order; those of other names come after."""

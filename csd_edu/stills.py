@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,10 @@ def export(path: Path, out: Path, browser: str | None) -> int:
         raise ValueError(f"{path} has no outputs; run all its cells and save it, then export it")
     states = notebook.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     widgets = {model: {"_model_name": of.get("model_name"), **of.get("state", {})} for model, of in states.items()}
-    illustrate(notebook, widgets, browser)
+    try:
+        illustrate(notebook, widgets, browser)
+    except RuntimeError as error:  # the page is more than its pictures
+        warnings.warn(f"the figures are not drawn, only named: {error}", stacklevel=2)
     if out.suffix == ".html":
         from nbconvert import HTMLExporter  # comes with JupyterLab
 
@@ -87,6 +90,9 @@ def illustrate(notebook: NotebookNode, widgets: Mapping[str, Mapping[str, Any]],
         notebook: is changed.
         widgets: their state, by the id of their model.
         browser: the path of Chromium.
+
+    Raises:
+        RuntimeError: if the browser fails; figures are then only named.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
@@ -94,13 +100,7 @@ def illustrate(notebook: NotebookNode, widgets: Mapping[str, Mapping[str, Any]],
     drawings = [output for cell in code for output in cell.outputs if PLOTLY in output.get("data", {})]
     figures = [output.data.pop(PLOTLY) for output in drawings]  # several for an output
     flat = [figure for several in figures for figure in several]
-    pictures: Iterator[Image.Image | None] = itertools.repeat(None)
-    if browser and flat:
-        try:
-            pictures = iter(draw(flat, browser))
-        except Exception as error:  # whatever a browser does: the page is more than its pictures
-            why = " ".join(map(str, error.args)) or type(error).__name__
-            warnings.warn(f"the figures are not drawn, only named: {browser} fails: {why}", stacklevel=3)
+    pictures = iter(draw(flat, browser)) if browser and flat else itertools.repeat(None)
     for output, several in zip(drawings, figures, strict=True):
         parts = [picture for _, picture in zip(several, pictures, strict=False) if picture is not None]
         if parts:
@@ -183,7 +183,11 @@ def _page(content: str) -> NotebookNode:
 
 
 def draw(figures: Sequence[Mapping[str, Any]], browser: str) -> list[Image.Image]:
-    """Return figures as pictures, all drawn by one browser without a network."""
+    """Return figures as pictures, all drawn by one browser without a network.
+
+    Raises:
+        RuntimeError: if the browser fails, in whatever way.
+    """
     import kaleido
 
     async def drawn() -> list[bytes]:
@@ -193,7 +197,11 @@ def draw(figures: Sequence[Mapping[str, Any]], browser: str) -> list[Image.Image
             return [await page.calc_fig(at_rest(f), opts=o) for f, o in zip(figures, options, strict=True)]
 
     with ThreadPoolExecutor(1) as pool:  # there may be a running event loop in this thread
-        pngs = pool.submit(asyncio.run, drawn()).result()
+        try:
+            pngs = pool.submit(asyncio.run, drawn()).result()
+        except Exception as error:
+            why = " ".join(map(str, error.args)) or type(error).__name__
+            raise RuntimeError(f"{browser} fails: {why}") from error
     pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
     return [closed_up(p) if _controls(f) else p for p, f in zip(pictures, figures, strict=True)]
 

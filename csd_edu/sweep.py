@@ -29,12 +29,9 @@ from csd_edu.config import Config
 from csd_edu.files import is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
-from csd_edu.runs import Run
+from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
-
-FIRST_TASK = "first-task-"
-"""How the names of folders begin in which a first task is learnt for several runs."""
 
 IDLE = 60
 """Seconds after which a process without work ends: also if the one that it worked for was killed."""
@@ -113,13 +110,14 @@ def sweep(
         raise ValueError("two jobs have the same folder; expected one of its own for each")
     if n_jobs is not None and n_jobs < 1:
         raise ValueError(f"n_jobs is {n_jobs}; expected at least 1, or None for one process for each core")
-    queue, watched = _planned(jobs)
+    common = _in_common(jobs)
+    queue, watched = _planned(jobs, common, taken={*jobs, *(after or {})})
     for name, other in (after or {}).items():
         folders = [jobs[need].out for need in other.needs]
         queue[name] = _Work(_follow, (other.work, folders), frozenset(other.needs))
     screen = _Screen(watched) if progress else None
     errors = _work_off(queue, n_jobs or joblib.cpu_count(), screen)
-    for first, others in _in_common(jobs).items():
+    for first, others in common.items():
         if all(jobs[name].out.exists() for name in others):  # each has a copy of its own
             shutil.rmtree(first, ignore_errors=True)
     if errors:
@@ -139,17 +137,19 @@ class _Work:
     needs: frozenset[str] = frozenset()
 
 
-def _planned(jobs: Mapping[str, Job]) -> tuple[dict[str, _Work], dict[str, Job]]:
+def _planned(
+    jobs: Mapping[str, Job], common: Mapping[Path, list[str]], taken: set[str]
+) -> tuple[dict[str, _Work], dict[str, Job]]:
     """Return the work by name, first tasks that several have in common included, and which trainings these are."""
     queue: dict[str, _Work] = {}
     watched: dict[str, Job] = {}
     first_of: dict[str, str] = {}
-    for folder, alike in _in_common(jobs).items():
+    for folder, alike in common.items():
         names = [name for name in alike if not jobs[name].out.exists() and is_writable(jobs[name].out)]
         if len(names) > 1 or (names and folder.exists()):
             job = jobs[names[0]]
             called = f"first task {len(watched)}" if watched else "first task"
-            while called in jobs:
+            while called in taken:
                 called += "′"
             watched[called] = Job(job.stream, NAMED[begins_as(job.method)], job.config, folder)
             queue[called] = _Work(_train, (None, watched[called], True, None))
@@ -196,8 +196,7 @@ class _File:
 
 
 def _train(_file: object, job: Job, first_task_only: bool, source: Path | None) -> None:
-    """Train a run, beginning with a copy if there is a source, in this process and with one thread."""
-    _by_itself()
+    """Train a run, beginning with a copy if there is a source, in this process."""
     if source is not None and not job.out.exists():
         begin_with(Run.load(source), job.stream, job.method, job.config, out=job.out)
     if first_task_only and job.out.exists() and Run.load(job.out).tasks_learnt:
@@ -209,12 +208,16 @@ def _train(_file: object, job: Job, first_task_only: bool, source: Path | None) 
 
 
 def _follow(work: Callable[[list[Run]], object], folders: list[Path]) -> None:
-    _by_itself()
     work([Run.load(folder) for folder in folders])
 
 
 def _attempt(function: Callable[..., object], arguments: Sequence[Any]) -> None:
-    """Call a function; an error that could not be sent to the process that waits is told by one that can."""
+    """Call a function with one thread; an error that can't be sent to the process that waits is told by one that can.
+
+    An interrupt at the keyboard is left to that process.
+    """
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         function(*arguments)
     except Exception as error:
@@ -223,12 +226,6 @@ def _attempt(function: Callable[..., object], arguments: Sequence[Any]) -> None:
         except Exception:
             raise RuntimeError(f"{type(error).__name__}: {error}") from None
         raise
-
-
-def _by_itself() -> None:
-    """Use one thread, and leave an interrupt at the keyboard to the process that waits for this one."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # ---------------------------------------------------------------------- doing it

@@ -14,6 +14,7 @@ import csd_edu as csd
 from csd_edu import lesson, saved, tuning
 from notebooks import generate
 from notebooks.sources import HERE, find_sources, read_source
+from tests.editions import run_on
 
 NUMBERS = [f"{n:02}" for n in range(10)]
 FRESH = {"five and six": (5, 6), "six and seven": (6, 7)}  # a notebook shows the first, and takes intervals over all
@@ -53,9 +54,4 @@ def test_each_of_them_has_claims_that_no_edition_shows(number):
 @pytest.mark.parametrize("number", NUMBERS[:8])
 @pytest.mark.parametrize("seeds", FRESH)
 def test_the_claims_hold_for_fresh_seeds(seeds, number, fresh, tmp_path):
-    (path,) = find_sources(HERE, [number])
-    source = read_source(path)
-    env = {"CSD_EDU_PROGRESS": str(tmp_path / "progress.json"), "CSD_EDU_RUNS": str(fresh[seeds])}
-    notebook = generate.edition(source, solved=True, claims=True)
-    result = generate.run_notebook(notebook, timeout=240 * source.budget_minutes, folder=tmp_path, env=env)
-    assert not result.errors, "\n\n".join(map(str, result.errors))
+    run_on(fresh[seeds], number, tmp_path, claims=True)

@@ -13,8 +13,7 @@ from PIL import Image
 
 import csd_edu as csd
 from csd_edu import saved
-from notebooks import generate
-from notebooks.sources import HERE, find_sources, read_source
+from tests.editions import run_on
 
 SEEDS = (0, 1)
 TEST_IMAGES = {"bricks": 6, "clouds": 6, "grass": 6, "Große Bäume": 6, "water": 5, "zebra stripes": 5}  # 34 in all
@@ -132,9 +131,4 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(runs, tmp_path,
 @pytest.mark.campaign
 @pytest.mark.parametrize("number", ["02", "05", "06", "07"])
 def test_a_notebook_runs_on_other_data(number, runs, tmp_path):
-    (path,) = find_sources(HERE, [number])
-    source = read_source(path)
-    env = {"CSD_EDU_RUNS": str(runs), "CSD_EDU_PROGRESS": str(tmp_path / "progress.json")}
-    notebook = generate.edition(source, solved=True)
-    result = generate.run_notebook(notebook, timeout=240 * source.budget_minutes, folder=tmp_path, env=env)
-    assert not result.errors, "\n\n".join(map(str, result.errors))
+    run_on(runs, number, tmp_path)

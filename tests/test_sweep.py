@@ -221,8 +221,10 @@ def test_methods_from_files_errors_of_any_kind_and_names_like_the_kits_own(strea
     method = csd.methods.find(f"{file}:mine")
     methods = {"first task": csd.methods.csd, "lwf": csd.methods.lwf, "mine": method, "raising": raising}
     jobs = {name: Job(stream, method, TINY, tmp_path / name.replace(" ", "-")) for name, method in methods.items()}
+    after = {"first task′": After(("lwf",), partial(write_names, str(tmp_path / "names")))}
     with pytest.raises(SweepError, match="raising: TwoParts: this and that") as caught:
-        sweep(jobs, n_jobs=2, progress=False)
+        sweep(jobs, after=after, n_jobs=2, progress=False)
+    assert (tmp_path / "names").read_text() == "lwf"
     assert caught.value.errors.keys() == {"raising"}
     assert all(csd.Run.load(tmp_path / name).finished for name in ("first-task", "lwf", "mine"))
     assert not list(tmp_path.glob("first-task-*"))
