@@ -12,6 +12,8 @@ from hypothesis import settings
 
 import csd_edu as csd
 
+pytest_plugins = ["tests.bad_inputs"]
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same examples in every run
 settings.load_profile("repeatable")
 
