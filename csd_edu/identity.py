@@ -2,13 +2,14 @@
 
 Read are the settings of objects, what `partial` binds, default values, closure variables, the globals that a function
 uses, and the code of the user's own functions and classes, with that of their own helpers. The code is that which
-Python runs, without names of files and numbers of lines, so that a comment changes nothing.
+Python runs, without names of files and numbers of lines, so that a comment changes nothing. What can't be read is
+named, and said when a run is continued.
 """
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
-import dis
 import importlib.util
 import inspect
 import os
@@ -16,43 +17,58 @@ import random
 import site
 import sys
 import sysconfig
+import warnings
 import zlib
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cached_property, partial
-from itertools import takewhile
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum
+from functools import cache, cached_property, partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csd_edu import bytecode
+from csd_edu.bytecode import Chain
 from csd_edu.methods.method import AnyMethod, Method, card_of, keeper, name_of, own_state
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared under the same version only."""
+
+READER = 2
+"""Raised when code and what it uses are written down in another way, which can't be compared with the one before."""
 
 APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 """A list, set or dictionary that is only written to by these is a log, no setting: it grows with each step."""
 
 LOG = (list, set, dict, deque)
 
-LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
-"""The instructions that read a variable from outside a function."""
-
 UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card"}
 """What Python itself puts into a class, and a method's card, which computes nothing."""
 
-HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
-"""A flag of compiled code, from Python 3.14 on."""
+OUTSIDE = {
+    *("open", "eval", "exec", "compile", "input", "globals", "locals", "environ", "environb", "getenv", "popen"),
+    *("__import__", "import_module", "reload", "read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "fromfile"),
+    *("memmap", "imread", "read_csv", "read_json", "read_parquet", "load_file", "safe_open", "urlopen", "check_output"),
+}
+"""Names of functions and attributes that bring in what can't be read beforehand, such as the content of a file."""
 
 SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
 """The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
 
 DEEPEST = 8
 """How many attributes of attributes are followed."""
+
+COMPUTES = ("batches", "features", "learn", "learner", "losses", "methods", "models")
+"""The parts of the kit that take part in training, in which a notebook may have put a function of its own."""
+
+MODULE = frozenset(vars(nn.Module()))
+"""What torch itself keeps in a module: its parts are read in another way."""
+
+HOOKS = sorted(name for name in MODULE if name.endswith("_hooks"))
 
 _LIBRARIES = [
     Path(place).resolve()
@@ -64,24 +80,34 @@ _LIBRARIES = [
 ]
 
 
-def describe_method(method: AnyMethod, *, state: bool = True, made: Collection[str] = ()) -> dict[str, Any]:
+def describe_method(
+    method: AnyMethod, *, state: bool = True, made: Collection[str] = (), network: Any = None
+) -> dict[str, Any]:
     """Return what identifies a method, as JSON: its name, its card and, where there are any, settings and code.
 
     Args:
         method: a function, a `Method` or another object to call, perhaps with arguments bound by `functools.partial`.
         state: look at what it keeps, too; else at what must not change while it trains.
         made: attributes that its `begin` makes anew, which are not looked at.
+        network: what builds the network that it trains, which is read with it if it is the user's own.
 
     Returns:
         "name", with the settings that were changed, such as "csd(weight=0.5)"; "settings" by name; "code", a checksum
-        of the user's own code, with the version of "python" that compiled it; "unreadable", the names of settings that
-        can't be told apart from others; "card".
+        of the user's own code, with the version of "python" that compiled it and that of the "reader"; "unreadable",
+        the names of settings that can't be told apart from others; "card".
 
     Raises:
         ValueError: if `partial` binds positional arguments.
     """
+    bound = method
+    while isinstance(bound, partial):
+        if bound.args:
+            raise ValueError(f"method {method!r} binds positional arguments; expected partial(method, weight=0.5)")
+        bound = bound.func
     reader = _Reader(keeper(method), state, made)
     reader.read("", method)
+    reader.read_own("network", network)
+    reader.read_replaced()
     changed = reader.changed(method)
     name = name_of(method) + (f"({', '.join(f'{key}={value}' for key, value in changed)})" if changed else "")
     card = card_of(method)
@@ -89,6 +115,7 @@ def describe_method(method: AnyMethod, *, state: bool = True, made: Collection[s
         "settings": reader.settings,
         "code": f"{zlib.crc32(chr(10).join(sorted(reader.code)).encode()):08x}" if reader.code else None,
         "python": PYTHON if reader.code else None,
+        "reader": READER if reader.code else None,
         "unreadable": sorted(reader.unreadable),
         "card": card.to_json() if card else None,
     }
@@ -113,15 +140,21 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[
                 "an older version saved the method's name only, so whether its settings and code are the same"
             )
         return differ, unknown
+    if saved.get("code") and now.get("code") and saved.get("reader") != now.get("reader"):
+        unknown.append("another version of csd_edu read its settings and code, so whether they are the same")
+        return differ, unknown
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):
             both = key in before and key in after
-            differ.append(f"the method's {key} " + (f"was {before[key]}, now {after[key]}" if both else "has changed"))
+            what = key if key.startswith(("csd_edu.", "torch.")) else f"the method's {key}"
+            differ.append(f"{what} was {before[key]}, now {after[key]}" if both else f"{what} has changed")
     if saved.get("python") != now.get("python"):
         unknown.append(f"the code was compiled by Python {saved.get('python')}, so whether it is the same")
     elif saved.get("code") != now.get("code"):
         differ.append(f"the code of method {now['name']!r} has changed since")
-    unknown += [f"the method's {key} can't be read, so whether it is the same" for key in now.get("unreadable", ())]
+    for key in now.get("unreadable", ()):
+        what = f"what the method gets from {key}" if key.endswith("(…)") else f"the method's {key}"
+        unknown.append(f"{what} can't be read, so whether it is the same")
     return differ, unknown
 
 
@@ -132,20 +165,22 @@ def is_own(thing: Any) -> bool:
         return False
     if module == "__main__":
         return True
-    if isinstance(thing, FunctionType):
-        file = thing.__code__.co_filename
-    else:
-        file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(module), "__file__", None) or ""
+    file = thing.__code__.co_filename if isinstance(thing, FunctionType) else ""
+    if not file or file.startswith("<"):  # typed in, or made by a library, such as a dataclass's __init__
+        known = thing if isinstance(thing, ModuleType) else sys.modules.get(module)
+        file = getattr(known, "__file__", None) or file
         if not file:  # typed at a prompt or in a notebook, or built in
             return module not in sys.modules
     return _is_own_file(file)
 
 
+@cache
 def _is_own_file(file: str) -> bool:
     if file.startswith("<"):  # typed in, or a part of Python
         return not file.startswith("<frozen")
     path = Path(file).resolve()
-    return file not in ("built-in", "frozen") and not any(path.is_relative_to(place) for place in _LIBRARIES)
+    of_library = any(path.is_relative_to(place) for place in _LIBRARIES)
+    return not of_library and not {"site-packages", "dist-packages"} & set(path.parts)
 
 
 class _Reader:
@@ -160,6 +195,35 @@ class _Reader:
 
     def read(self, name: str, value: Any) -> None:
         """Write down one value, and what it is made of, under names that begin with `name`."""
+        try:
+            self._read(name, value)
+        except Exception:  # an object of the user's may answer to questions with any error
+            self._say_unreadable(name, value)
+
+    def read_own(self, name: str, value: Any) -> None:
+        """Write down a value if it is the user's own: a function or class, or an object of such a class."""
+        if isinstance(value, partial):
+            self.read_own(name, value.func)
+        elif is_own(value if isinstance(value, FunctionType | type) else type(value)):
+            self.read(name, value)
+
+    def read_replaced(self) -> None:
+        """Write down what a notebook has put in the place of something that training calls, of the kit or of torch."""
+        kit = [m for key, m in sys.modules.items() if key.startswith(tuple(f"csd_edu.{part}" for part in COMPUTES))]
+        classes = [cls for m in kit for cls in vars(m).values() if isinstance(cls, type)]
+        of_kit = [cls for cls in dict.fromkeys(classes) if cls.__module__.startswith("csd_edu.")]
+        places: list[ModuleType | type] = [*kit, *of_kit, torch, torch.nn.functional, Tensor]
+        for place in places:
+            owner = place.__name__ if isinstance(place, ModuleType) else f"{place.__module__}.{place.__name__}"
+            for key, value in sorted(vars(place).items()):
+                if isinstance(value, FunctionType | partial) and not key.startswith("__"):
+                    self.read_own(f"{owner}.{key}", value)
+
+    def _say_unreadable(self, name: str, value: Any) -> None:
+        self.settings[name] = type(value).__name__
+        self.unreadable.add(name)
+
+    def _read(self, name: str, value: Any) -> None:
         plain = _plain(value)
         if plain is not None:
             self.settings[name] = plain
@@ -169,8 +233,6 @@ class _Reader:
             return
         self.met[id(value)] = name, value
         if isinstance(value, partial):
-            if value.args and name == "":
-                raise ValueError(f"method {value!r} binds positional arguments; expected partial(method, weight=0.5)")
             self.read(name, value.func)
             self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()])
         elif inspect.ismethod(value):
@@ -179,20 +241,31 @@ class _Reader:
         elif isinstance(value, FunctionType):
             self._function(name, value)
         elif isinstance(value, type):
-            self.settings[name] = f"class {value.__module__}.{value.__qualname__}"
+            self.settings[name] = f"class {_full_name(value)}"
             self._class(name, value)
         elif isinstance(value, ModuleType):
             self._module(name, value)
+        elif name.count(".") >= DEEPEST or value is os.environ:
+            self._say_unreadable(name, value)
         elif isinstance(value, set | frozenset):
             self._set(name, value)
-        elif name.count(".") >= DEEPEST:
-            self.unreadable.add(name)
         elif isinstance(value, list | tuple | deque):
+            self.settings[name] = type(value).__name__
             self._each(name, ((str(i), part) for i, part in enumerate(value)))
         elif isinstance(value, Mapping):
-            self._each(name, ((str(key), part) for key, part in value.items()))
-        elif callable(getattr(value, "state_dict", None)):
-            self._keeper(name, value)
+            self._mapping(name, value)
+        elif isinstance(value, np.ndarray):  # of objects
+            self.read(name, value.tolist())
+        elif isinstance(value, Enum):
+            self.settings[name] = f"{_full_name(type(value))}.{value.name}"
+            self._each(name, [("value", value.value)])
+            own = ((key, f) for key, part in sorted(vars(type(value)).items()) for f in _functions(part) if is_own(f))
+            self._each(name, own)
+        elif isinstance(value, nn.Module):
+            self._torch_module(name, value)
+        elif callable(getattr(type(value), "state_dict", None)) and not is_own(type(value)):
+            self.settings[name] = type(value).__name__
+            self._each(name, value.state_dict().items())
         elif hasattr(value, "__dict__") or _slots(value):
             if name:
                 self.settings[name] = type(value).__name__
@@ -202,12 +275,14 @@ class _Reader:
             self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
+            if is_own(value):  # compiled
+                self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
                 self.read(f"{name}.__self__", owner)
         else:
             self.settings[name] = type(value).__name__
-            self.unreadable.add(name)
+            self._each(name, _made_of(value))
 
     def changed(self, method: Any) -> list[tuple[str, str]]:
         """Return the settings that are not the defaults, as they are shown in a name."""
@@ -237,46 +312,57 @@ class _Reader:
 
     def _function(self, name: str, f: FunctionType) -> None:
         if name:
-            self.settings[name] = f"function {f.__module__}.{f.__qualname__}"
+            self.settings[name] = f"function {_full_name(f)}"
         cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         inside = {key: cell.cell_contents for key, cell in cells if _is_filled(cell)}
         left_out = self._left_out(f)
         attributes = {key: value for key, value in vars(f).items() if key not in left_out}
         if not is_own(f):  # but it may be wrapped around a function that is
             for key, value in sorted({**inside, **attributes}.items()):
-                if isinstance(value, FunctionType | partial) or is_own(type(value)):
+                if isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
                     self.read(f"{name}.{key}" if name else key, value)
             return
-        self.code.add(f"{name} {_compiled(f.__code__)}")
-        uses, imports = _variables(f.__code__)
+        self.code.add(f"{name} {bytecode.as_text(f.__code__)}")
+        uses, imports = bytecode.variables(f.__code__)
         outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
         variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
+        brought = OUTSIDE & bytecode.names(f.__code__) - variables.keys()
+        self.unreadable |= {f"{name}.{key}(…)" if name else f"{key}(…)" for key in brought}
         for key in sorted(variables):
             self._variable(f"{name}.{key}" if name else key, variables[key], uses.get(key, {()}))
-        arguments = inspect.signature(f, follow_wrapped=False).parameters.values()
-        defaults = {p.name: p.default for p in arguments if p.default is not inspect.Parameter.empty}
-        self._each(name, sorted({**defaults, **attributes}.items()))
+        positional = f.__code__.co_varnames[: f.__code__.co_argcount]
+        defaults = dict(zip(reversed(positional), reversed(f.__defaults__ or ()), strict=False))
+        self._each(name, sorted({**defaults, **(f.__kwdefaults__ or {}), **attributes}.items()))
         for key in sorted(imports):
             self._import(f"{name}.{key}" if name else key, key)
 
-    def _variable(self, name: str, value: Any, chains: Collection[tuple[str, ...]]) -> None:
-        """Read a variable; of a module of the user's own those attributes that are used: helpers.WEIGHT."""
-        if not isinstance(value, ModuleType) or not is_own(value) or () in chains:
+    def _variable(self, name: str, value: Any, chains: Collection[Chain]) -> None:
+        """Read a variable; of a module those attributes that are used, of the user's own: helpers.WEIGHT."""
+        if not isinstance(value, ModuleType) or (is_own(value) and () in chains):
             self.read(name, value)
             return
+        if not is_own(value):
+            self.settings[name] = f"module {value.__name__}"
         for chain in sorted(chains):
             part: Any = value
             path = name
             for key in chain:
-                if isinstance(part, ModuleType) and is_own(part):
+                if isinstance(part, ModuleType):
                     part, path = getattr(part, key, None), f"{path}.{key}"
-            self.read(path, part)
+            if is_own(value):
+                self.read(path, part)
+            else:
+                self.read_own(path, part)
 
     def _module(self, name: str, module: ModuleType) -> None:
-        if is_own(module) and getattr(module, "__file__", None):
-            self.settings[name] = f"module {module.__name__} {_crc(Path(module.__file__ or '').read_bytes())}"
-            values = {key: _plain(value) for key, value in vars(module).items() if not key.startswith("__")}
-            self.settings |= {f"{name}.{key}": value for key, value in values.items() if value is not None}
+        """Read a module that is used as a whole: its file, and what stands in it now."""
+        self.settings[name] = f"module {module.__name__}"
+        if is_own(module):
+            file = Path(getattr(module, "__file__", None) or "")
+            if file.is_file():
+                self.settings[name] += f" {_crc(file.read_bytes())}"
+            values = ((key, value) for key, value in vars(module).items() if not key.startswith("__"))
+            self._each(name, ((key, value) for key, value in values if not isinstance(value, ModuleType)))
 
     def _import(self, name: str, module: str) -> None:
         """Read a module that a function imports itself; by its file if it isn't imported yet."""
@@ -294,37 +380,59 @@ class _Reader:
 
     def _set(self, name: str, values: Collection[Any]) -> None:
         plain = [_plain(value) for value in values]
-        if None in plain:
+        self.settings[name] = sorted(
+            _shown(value) if p is None else repr(p) for value, p in zip(values, plain, strict=True)
+        )
+        others = {_shown(value): value for value, p in zip(values, plain, strict=True) if p is None}
+        if len(others) < plain.count(None):  # two that can't be told apart by their names have no order
             self.unreadable.add(name)
-        self.settings[name] = sorted(repr(value) for value in plain)
-
-    def _keeper(self, name: str, value: Any) -> None:
-        """Read what has a state: a module with the code of its parts, an optimiser, a memory."""
-        self.settings[name] = type(value).__name__
-        self._each(name, value.state_dict().items())
-        if not isinstance(value, nn.Module):
-            self._class(name, type(value))
         else:
-            for key, part in value.named_modules():
-                path = f"{name}.{key}" if key else name
-                self._class(path, type(part))
-                self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()})"
-                own = vars(part).items() if is_own(type(part)) else ()
-                self._each(path, ((k, v) for k, v in own if not k.startswith("_")))
+            self._each(name, sorted(others.items()))
+
+    def _mapping(self, name: str, value: Mapping[Any, Any]) -> None:
+        self.settings[name] = type(value).__name__
+        shown = [key if isinstance(key, str) else _shown(key) for key in value]
+        twice = {text for text, n in Counter(shown).items() if n > 1}
+        names = [f"{text} ({i})" if text in twice else text for i, text in enumerate(shown)]
+        self._each(name, zip(names, value.values(), strict=True))
+        self._each(
+            name, ((f"{text}.(key)", key) for text, key in zip(names, value, strict=True) if _plain(key) is None)
+        )
+        if hasattr(value, "default_factory"):
+            self.read(f"{name}.default_factory", value.default_factory)
+
+    def _torch_module(self, name: str, module: nn.Module) -> None:
+        """Read a torch module: its weights, the code and settings of its parts, and what was hung onto them."""
+        self.settings[name] = type(module).__name__
+        self._each(name, module.state_dict().items())
+        for key, part in module.named_modules():
+            path = f"{name}.{key}" if key else name
+            self._class(path, type(part))
+            mode = "training" if part.training else "evaluating"
+            self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()}) {mode}"
+            self._each(path, ((k, part._buffers[k]) for k in sorted(part._non_persistent_buffers_set)))
+            self._each(path, ((k, list(vars(part)[k].values())) for k in HOOKS if vars(part).get(k)))
+            for k, v in vars(part).items():
+                if k not in MODULE and is_own(type(part)):
+                    self.read(f"{path}.{k}", v)
+                elif k not in MODULE:
+                    self.read_own(f"{path}.{k}", v)
 
     def _class(self, name: str, cls: type) -> None:
         for part in cls.__mro__:
             if part is object or (id(part) in self.met and part is not cls) or not is_own(part):
                 continue
             self.met[id(part)] = self.met.get(id(part), (name, part))
+            if is_own(type(part)):
+                self._class(f"{name}.(metaclass)", type(part))
             for key, value in sorted(vars(part).items()):
-                value = _unwrapped(value)
                 path = f"{name}.{key}" if name else key
-                if isinstance(value, FunctionType):
-                    if key not in UNREAD and id(value) not in self.met:
-                        self.met[id(value)] = path, value
-                        self._function(path, value)
-                elif not key.startswith("__") and key not in UNREAD and not inspect.isdatadescriptor(value):
+                for function in _functions(value):
+                    if key not in UNREAD and id(function) not in self.met:
+                        self.met[id(function)] = path, function
+                        self._function(path, function)
+                of_python = inspect.isdatadescriptor(value) and not is_own(type(value))
+                if not (_functions(value) or key.startswith("__") or key in UNREAD or of_python):
                     self.read(path, value)
 
 
@@ -337,9 +445,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | float | complex | bytes | torch.dtype | torch.device | range | os.PathLike):
         return repr(value)
     if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        return f"tensor {value.dtype} {tuple(value.shape)} {_crc(content)}"
-    if isinstance(value, np.ndarray | np.generic):
+        whole = value.detach().cpu().to_dense().resolve_conj().resolve_neg().contiguous()
+        return (
+            f"tensor {value.dtype} {tuple(value.shape)} {_crc(whole.reshape(-1).view(torch.uint8).numpy().tobytes())}"
+        )
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         return f"array {value.dtype} {value.shape} {_crc(value.tobytes())}"
     if isinstance(value, torch.Generator):
         return f"generator {_crc(value.get_state().numpy().tobytes())}"
@@ -349,7 +459,7 @@ def _plain(value: Any) -> Any:
         state = value.bit_generator.state if isinstance(value, np.random.Generator) else value.get_state()
         return f"generator {_crc(repr(state).encode())}"
     if isinstance(value, list | tuple) and all(isinstance(v, bool | int | float | str) for v in value):
-        return repr(list(value))
+        return repr(list(value) if isinstance(value, list) else tuple(value))
     return None
 
 
@@ -383,20 +493,33 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def _code_objects(code: CodeType) -> Iterator[CodeType]:
-    """Yield a function's code and that of the functions inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _code_objects(constant)
+def _functions(value: Any) -> list[FunctionType]:
+    """Return the functions behind a part of a class: a function, a static or class method, a property."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if isinstance(value, property | cached_property):
+        behind = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func")]
+        return [function for function in behind if isinstance(function, FunctionType)]
+    return [value] if isinstance(value, FunctionType) else []
 
 
-def _unwrapped(value: Any) -> Any:
-    """Return the function of a static or class method, or of a property."""
-    for wrapper, inside in ((staticmethod | classmethod, "__func__"), (property, "fget"), (cached_property, "func")):
-        if isinstance(value, wrapper):
-            return getattr(value, inside)
-    return value
+def _made_of(value: Any) -> list[tuple[str, Any]]:
+    """Return what an object without attributes says it can be made of again, such as a pattern or an iterator.
+
+    Raises:
+        Exception: whatever such an object raises that can't be made again.
+    """
+    reduce = copyreg.dispatch_table.get(type(value))
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        found = reduce(value) if reduce else value.__reduce_ex__(2)
+    if isinstance(found, str):
+        return [("(is)", found)]
+    return [(f"({i})", list(part) if i > 2 else part) for i, part in enumerate(found) if part is not None]
+
+
+def _full_name(value: Any) -> str:
+    """Return the name of a function or class, with its library; the user's own may move from a notebook to a file."""
+    return str(value.__qualname__ if is_own(value) else f"{value.__module__}.{value.__qualname__}")
 
 
 def _slots(value: Any) -> dict[str, Any]:
@@ -406,39 +529,5 @@ def _slots(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
-def _is_log(value: Any, chains: Collection[tuple[str, ...]] | None) -> bool:
+def _is_log(value: Any, chains: Collection[Chain] | None) -> bool:
     return isinstance(value, LOG) and bool(chains) and all(len(c) == 1 and c[0] in APPENDS for c in chains or ())
-
-
-def _compiled(code: CodeType) -> str:
-    """Return a function's compiled code as text: without its documentation, its file and its lines."""
-    steps = []
-    for i in dis.get_instructions(code):
-        if i.opname in ("CACHE", "EXTENDED_ARG", "NOP"):
-            continue
-        value = i.argval
-        if isinstance(value, CodeType):
-            value = _compiled(value)
-        elif isinstance(value, frozenset):
-            value = sorted(map(repr, value))
-        steps.append((i.opname, repr(value)))
-    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~HAS_DOCUMENTATION)
-    return repr((steps, code.co_varnames, arguments))
-
-
-def _variables(code: CodeType) -> tuple[dict[str, set[tuple[str, ...]]], set[str]]:
-    """Return the variables from outside that a function and those inside it read, and the modules they import.
-
-    Each variable comes with the attributes of attributes that are read of it: () where it is used as it is.
-    """
-    uses: dict[str, set[tuple[str, ...]]] = {}
-    imports: set[str] = set()
-    for part in _code_objects(code):
-        instructions = [i for i in dis.get_instructions(part) if i.opname not in ("CACHE", "PRECALL", "PUSH_NULL")]
-        for n, this in enumerate(instructions):
-            if this.opname == "IMPORT_NAME":
-                imports.add(this.argval)
-            if this.opname in LOADS:
-                after = takewhile(lambda i: i.opname in ("LOAD_ATTR", "LOAD_METHOD"), instructions[n + 1 :])
-                uses.setdefault(this.argval, set()).add(tuple(i.argval for i in after))
-    return uses, imports

@@ -163,7 +163,7 @@ def describe_run(
     Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
     made = [name for name, value in own_state(trial).items() if before.get(name) is not value]
     description = {
-        "method": describe_method(method, made=made),
+        "method": describe_method(method, made=made, network=models.BACKBONES[config.network]),
         "config": config.to_json(),
         "stream": stream.describe(),
         "environment": environment(),

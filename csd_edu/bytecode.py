@@ -1,0 +1,98 @@
+"""What compiled code says of itself: its steps as text, the variables it reads, the modules it imports."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import takewhile
+from types import CodeType
+
+Chain = tuple[str, ...]
+"""Attributes of attributes that are read of a variable, such as ("nn", "functional"); () where it is used as it is."""
+
+LOADS = {
+    "LOAD_GLOBAL",
+    "LOAD_NAME",
+    "LOAD_DEREF",
+    "LOAD_CLASSDEREF",
+    "LOAD_FROM_DICT_OR_DEREF",
+    "LOAD_FROM_DICT_OR_GLOBALS",
+}
+"""The instructions that read a variable from outside a function."""
+
+SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"}
+"""The instructions that compute nothing."""
+
+NOTES = {"__doc__", "__firstlineno__", "__static_attributes__"}
+"""What Python writes down about a class that is defined inside a function."""
+
+HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
+"""A flag of compiled code, from Python 3.14 on."""
+
+JUMPS = {*dis.hasjrel, *dis.hasjabs}
+
+
+def as_text(code: CodeType) -> str:
+    """Return a function's compiled code as text: without its documentation, its file and its lines."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in SILENT]
+    kept = [
+        i
+        for i, after in zip(instructions, [*instructions[1:], None], strict=True)
+        if not _is_note(i) and not (after is not None and _is_note(after))
+    ]
+    offsets = [i.offset for i in kept]
+    steps = []
+    for i in kept:
+        value = i.argval
+        if isinstance(value, CodeType):
+            value = as_text(value)
+        elif i.opcode in JUMPS:  # to an instruction, or to what computes nothing before it
+            value = bisect_left(offsets, value)
+        steps.append((i.opname, in_order(value)))
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~HAS_DOCUMENTATION)
+    return repr((steps, code.co_varnames, arguments, getattr(code, "co_exceptiontable", b"")))
+
+
+def in_order(constant: object) -> str:
+    """Return a constant as text, a set in an order that does not change with each start of Python."""
+    if isinstance(constant, frozenset):
+        return f"{{{', '.join(sorted(map(in_order, constant)))}}}"
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(in_order, constant))})"
+    return repr(constant)
+
+
+def variables(code: CodeType) -> tuple[dict[str, set[Chain]], set[str]]:
+    """Return the variables from outside that a function and those inside it read, and the modules they import.
+
+    Each variable comes with what is read of it.
+    """
+    uses: dict[str, set[Chain]] = {}
+    imports: set[str] = set()
+    for part in _and_those_inside(code):
+        instructions = [i for i in dis.get_instructions(part) if i.opname not in SILENT]
+        for n, this in enumerate(instructions):
+            if this.opname == "IMPORT_NAME":
+                imports.add(this.argval)
+            if this.opname in LOADS:
+                after = takewhile(lambda i: i.opname in ("LOAD_ATTR", "LOAD_METHOD"), instructions[n + 1 :])
+                uses.setdefault(this.argval, set()).add(tuple(i.argval for i in after))
+    return uses, imports
+
+
+def names(code: CodeType) -> set[str]:
+    """Return the names of all globals and attributes in a function and those inside it."""
+    return {name for part in _and_those_inside(code) for name in part.co_names}
+
+
+def _and_those_inside(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _and_those_inside(constant)
+
+
+def _is_note(instruction: dis.Instruction) -> bool:
+    return instruction.opname == "STORE_NAME" and instruction.argval in NOTES

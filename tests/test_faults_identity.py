@@ -1,0 +1,248 @@
+"""A. "The same method" is judged by what it computes.
+
+Whatever changes the numbers is told, or said to be unreadable; what doesn't is the same after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import csd_edu as csd
+from csd_edu import models
+from csd_edu.identity import describe_method, differences
+from tests.conftest import TINY, striped
+
+ROOT = Path(__file__).parents[1]
+
+CELL = """
+import collections, contextlib, decimal, enum, fractions, functools, itertools, os, re, types
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+import csd_edu as csd
+"""
+
+
+def _changes() -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Yield notebooks by what changes in them: the text, and a piece of it before and after."""
+    text = (ROOT / "tests" / "data" / "changed_methods.txt").read_text(encoding="utf-8")
+    for block in text.split("=== ")[1:]:
+        name, _, rest = block.partition("\n")
+        source, _, change = rest.partition("\n--- ")
+        before, _, after = change.strip("\n").partition("\n+++ ")
+        yield name, (source, before, after)
+
+
+CHANGES = dict(_changes())
+"""Of a notebook, between two calls of csd.train into the same folder."""
+
+A_TRY = """
+def mine(step):
+    x = 0
+    try:
+        x = step.logits.mean()
+        x.nothing
+    except AttributeError:
+        x = 1
+    return {"ce": x}
+"""
+
+
+def typed(source: str) -> Any:
+    """Return the method of a notebook."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(CELL + source, "<cell>", "exec"), names)
+    return names["mine"]
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Take back what a notebook has put into libraries."""
+    loss = csd.losses.cross_entropy
+    try:
+        yield
+    finally:
+        csd.losses.cross_entropy = loss
+        vars(torch.nn.functional).pop("csd_edu_test", None)
+        os.environ.pop("CSD_EDU_TEST_W", None)
+
+
+def described(source: str) -> dict[str, Any]:
+    """Return the description of a notebook's method, as a run's folder has it."""
+    with restored():
+        return json.loads(json.dumps(describe_method(typed(source))))
+
+
+def told(source: str, other: str) -> str:
+    """Return what is said of the difference between two notebooks, "" for nothing."""
+    different, unknown = differences(described(source), described(other))
+    return "; ".join([*different, *unknown])
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changes_the_numbers_is_told(what):
+    source, before, after = CHANGES[what]
+    assert before in source
+    assert told(source, source.replace(before, after))
+
+
+def test_where_a_try_begins_is_told():
+    begins = "    try:\n        x = step.logits.mean()\n        x.nothing"
+    assert begins in A_TRY
+    assert told(A_TRY, A_TRY.replace(begins, "    x = step.logits.mean()\n    try:\n        x.nothing"))
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_does_not_change_the_numbers_is_not(what):
+    source, *_ = CHANGES[what]
+    moved = "\n\n# a comment\n" + source.replace("\ndef mine", "\n\n# another\ndef mine")
+    assert differences(described(source), described(moved))[0] == []
+
+
+def main() -> None:
+    """Print the descriptions of all notebooks, for a comparison with those of another Python."""
+    print(json.dumps({name: described(source) for name, (source, *_) in CHANGES.items()}))
+
+
+@pytest.mark.slow
+def test_a_description_is_the_same_after_a_restart():
+    def start(seed: str) -> dict[str, Any]:
+        command = [sys.executable, "-c", "from tests.test_faults_identity import main; main()"]
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, encoding="utf-8")
+        return json.loads(ran.stdout.splitlines()[-1])
+
+    first, second = start("1"), start("2")
+    assert first.keys() == CHANGES.keys()
+    for name in first:
+        assert first[name] == second[name], name
+
+
+# ---------------------------------------------------------------------- in a run's folder
+
+
+@pytest.fixture(scope="module")
+def stream() -> csd.Stream:
+    return csd.split(striped(), n_tasks=2, seed=0)
+
+
+WEIGHTED = "W = 0\ndef mine(step): return {'ce': csd.methods.finetune(step)['ce'] + W * step.features.square().mean()}"
+
+
+def begun(stream: csd.Stream, method: Any, out: Path, n_records: int) -> None:
+    """Train for a few records only."""
+    records = csd.training(stream, method, TINY, out=out)
+    for _ in range(n_records):
+        next(records)
+    records.close()
+
+
+def test_a_finished_run_of_another_weight_is_not_handed_back(stream, tmp_path, bad_input):
+    run = csd.train(stream, typed(WEIGHTED), TINY, out=tmp_path / "r", progress=False)
+    with pytest.raises(ValueError, match="the method's W was 0, now 50") as caught:
+        csd.train(stream, typed(WEIGHTED.replace("W = 0", "W = 50")), TINY, out=tmp_path / "r", progress=False)
+    bad_input("a global that a finished run's method uses has been changed from 0 to 50", caught.value)
+    again = csd.train(stream, typed(WEIGHTED), TINY, out=tmp_path / "r", progress=False)
+    assert again.metrics == run.metrics
+
+
+def test_an_interrupted_run_does_not_go_on_with_another_loss(stream, tmp_path, bad_input):
+    begun(stream, typed(WEIGHTED), tmp_path / "r", 1)
+    changed = WEIGHTED.replace("square()", "abs()")
+    with pytest.raises(ValueError, match="the code of method 'mine' has changed since") as caught:
+        csd.train(stream, typed(changed), TINY, out=tmp_path / "r", progress=False)
+    bad_input("the code of an interrupted run's method has been changed", caught.value)
+
+
+def test_a_class_typed_in_a_notebook_does_not_go_on_with_another_attribute(stream, tmp_path, bad_input):
+    source = (
+        "class Mine(csd.methods.Method):\n    w = 1\n"
+        "    def __call__(self, step): return {'ce': self.w * csd.methods.finetune(step)['ce']}\nmine = Mine()"
+    )
+    begun(stream, typed(source), tmp_path / "r", 1)
+    with pytest.raises(ValueError, match="the method's w was 1, now 2") as caught:
+        csd.train(stream, typed(source.replace("w = 1", "w = 2")), TINY, out=tmp_path / "r", progress=False)
+    bad_input("a class typed in a notebook has another class variable than the run", caught.value)
+
+
+def test_what_cannot_be_read_is_said_when_a_run_goes_on(stream, tmp_path, capsys, bad_input):
+    source = (
+        "import json\nfrom pathlib import Path\n"
+        f"def mine(step): return {{'ce': json.loads(Path({str(tmp_path / 'w')!r}).read_text()) * "
+        "csd.methods.finetune(step)['ce']}"
+    )
+    (tmp_path / "w").write_text("1.0")
+    begun(stream, typed(source), tmp_path / "r", 1)
+    assert capsys.readouterr().out == ""
+    csd.train(stream, typed(source), TINY, out=tmp_path / "r", progress=False)
+    said = next(line for line in capsys.readouterr().out.splitlines() if "read_text" in line)
+    bad_input("a run goes on whose method reads a file", said)
+
+
+def test_a_replaced_loss_of_the_kit_is_another_method(stream, tmp_path, bad_input):
+    begun(stream, csd.methods.lwf, tmp_path / "r", 1)
+    with restored():
+        csd.losses.cross_entropy = lambda logits, _: logits.mean()
+        with pytest.raises(ValueError, match=r"losses\.cross_entropy") as caught:
+            csd.train(stream, csd.methods.lwf, TINY, out=tmp_path / "r", progress=False)
+    bad_input("a notebook has put its own function into csd_edu.losses", caught.value)
+    csd.train(stream, csd.methods.lwf, TINY, out=tmp_path / "r", progress=False)
+
+
+def test_a_network_of_ones_own_is_told_by_its_code(stream, tmp_path, monkeypatch, bad_input):
+    def build(scale: float) -> Any:
+        class Scaled(models.ResNet):
+            def forward(self, *images: Any) -> Any:
+                features, *maps = super().forward(*images)
+                return (scale * features, *maps)
+
+        return lambda in_channels: Scaled(8, in_channels)
+
+    config = TINY.replace(epochs=1, later_epochs=1)
+    monkeypatch.setitem(models.BACKBONES, "mine", build(1.0))
+    config = config.replace(network="mine")
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    monkeypatch.setitem(models.BACKBONES, "mine", build(2.0))
+    with pytest.raises(ValueError, match=r"network\.Scaled\.forward\.scale was 1\.0, now 2\.0") as caught:
+        csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    bad_input("a network of one's own, in `models.BACKBONES`, has been changed", caught.value)
+
+
+RESTARTED = """
+import sys
+from functools import partial
+import csd_edu as csd
+from tests.conftest import TINY, striped
+
+def base(step, loss, weight=1.0):
+    return {"ce": csd.methods.finetune(step)["ce"] + weight * loss(step.features)}
+
+method = partial(partial(base, weight=0.5), loss=lambda x: x.square().mean())
+stream = csd.split(striped(), n_tasks=2, seed=0)
+records = csd.training(stream, method, TINY, out=sys.argv[1])
+next(records)
+records.close()
+print(csd.Run.load(sys.argv[1]).method, len(csd.Run.load(sys.argv[1]).records))
+"""
+
+
+@pytest.mark.slow
+def test_a_function_bound_by_partial_goes_on_after_a_restart(tmp_path):
+    (tmp_path / "mine.py").write_text(RESTARTED, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for n_records in (1, 2):
+        command = [sys.executable, str(tmp_path / "mine.py"), str(tmp_path / "r")]
+        ran = subprocess.run(command, env=environment, capture_output=True, check=True, encoding="utf-8")
+        assert ran.stdout.splitlines() == [f"base(loss=<lambda>, weight=0.5) {n_records}"]
