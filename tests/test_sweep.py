@@ -181,7 +181,7 @@ def test_an_interrupt_stops_all_and_leaves_runs_that_go_on(tmp_path):
     )  # fmt: skip
     joint = tmp_path / "joint" / "records.jsonl"
     end = time.monotonic() + 120
-    while not (joint.exists() and joint.stat().st_size) and time.monotonic() < end:
+    while not joint.with_name("checkpoint.safetensors").exists() and time.monotonic() < end:  # it follows the record
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, _ = process.communicate(timeout=60)
