@@ -930,7 +930,8 @@ assert new[3] < new[2] - 0.1
 #   `csd_edu/methods/__init__.py`; then `--method` knows it. A method that needs memory (stored images, older
 #   teachers) is an object of a class built on `csd.methods.Method`, as in `csd_edu/methods/er.py`.
 # - **Your method at length:** `csd.train(stream, my_method, config, out="runs/my_method")` goes on where it was
-#   interrupted, and refuses to go on if you have changed the method's code in between.
+#   interrupted, and refuses to go on if you have changed in between what the method computes: its code or that of a
+#   helper, a number outside that it uses, a setting. What can't be compared, such as a file that it reads, is named.
 #
 # Three questions to test yourself:
 #
