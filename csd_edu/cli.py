@@ -136,10 +136,9 @@ def grade(options: argparse.Namespace) -> None:
     if hasattr(sys.stdout, "reconfigure"):  # a name, or a sign, that a terminal cannot show
         sys.stdout.reconfigure(errors="replace")
     table = grade(options.folder, seconds=options.seconds, jobs=options.jobs)
-    wrote = tables.write(table, options.out, mistakes=options.mistakes) if options.out is not None else None
-    print(tables.as_text(table, mistakes=options.mistakes))
-    if wrote is not None:
-        print(f"\nWrote {wrote}")
+    print(tables.shown_in(tables.as_text(table, mistakes=options.mistakes), sys.stdout.encoding))
+    if options.out is not None:
+        print(f"\nWrote {tables.write(table, options.out, mistakes=options.mistakes)}")
 
 
 def _parser() -> argparse.ArgumentParser:
