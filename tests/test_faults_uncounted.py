@@ -105,8 +105,7 @@ def test_what_can_not_be_read_says_what_to_ask_for(tmp_path, bad_input):
     table = grade(tmp_path)
     rows = {row.student: row for row in table.rows}
     assert rows["eve"].notes == (
-        "handed in as .html: can't be read; "
-        "ask for the notebook itself (.ipynb; in Jupyter and in Colab: File > Download)",
+        "handed in as .html: can't be read; ask for the notebook itself (.ipynb; File > Download)",
     )
     assert rows["dan"].notes[0].startswith("handed in as .pdf, .png: can't be read; ask for")
     assert {mark.result.state for mark in rows["eve"].marks.values()} == {"untried"}
@@ -157,8 +156,8 @@ def test_a_helper_beside_a_notebook_is_counted_and_so_is_its_copy(tmp_path):
     assert [notebook.file.name for notebook in given.notebooks] == ["02.ipynb", "04.py"]
     assert list(reasons(given)) == ["ada/03.html"]  # it is of no notebook that was read
     assert counts(given) == {
-        "ada/02.py": ".py", "ada/src/02.py": ".py", "ada/helpers.py": ".py", "ada/x.csv": ".csv", "ada/02.html": ".html",
-        "ada/02.pdf": ".pdf", "ada/photo.png": ".png", "ada/Makefile": "without an ending",
+        "ada/02.py": ".py", "ada/src/02.py": ".py", "ada/helpers.py": ".py", "ada/x.csv": ".csv",
+        "ada/02.html": ".html", "ada/02.pdf": ".pdf", "ada/photo.png": ".png", "ada/Makefile": "without an ending",
     }  # fmt: skip
     assert names(tmp_path) == {"ada": "run"}
 
@@ -189,10 +188,10 @@ def test_an_empty_folder_is_a_student(tmp_path, bad_input):
         (tmp_path / name).mkdir(parents=True)
     table = grade(tmp_path)
     assert {row.student: row.notes for row in table.rows if row.source == "not read"} == {
-        "bob": ("bob: nothing but hidden files",),
-        "dan": ("dan: nothing in it",),
-        "eve": ("eve.zip: nothing but hidden files",),
-        "group/zoe": ("group/zoe: nothing in it",),
+        "bob": ("there are only hidden files in it",),
+        "dan": ("there is nothing in it",),
+        "eve": ("eve.zip: there are only hidden files in it",),
+        "group/zoe": ("there is nothing in it",),
     }
     bad_input("an empty folder of a student, in `csd-edu grade`", table.rows[2].notes[0])
 

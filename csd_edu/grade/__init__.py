@@ -133,7 +133,7 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
     with ThreadPoolExecutor(jobs) as pool:
         ran = list(pool.map(lambda notebook: run_notebook(notebook, seconds=seconds), notebooks))
     outcomes = {notebook.file: outcome for notebook, outcome in zip(notebooks, ran, strict=True)}
-    unread += [Unread(file, outcome.trouble) for file, outcome in outcomes.items() if outcome.trouble]
+    unread += [Unread(n.file, outcomes[n.file].trouble, n.owner) for n in notebooks if outcomes[n.file].trouble]
     return Table(
         {name: exercise.title for name, exercise in EXERCISES.items()},
         tuple(_row(student, outcomes) for student in by_student(exports, notebooks, [*unread, *handed_in.counted])),

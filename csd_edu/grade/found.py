@@ -208,7 +208,8 @@ class _Place:
 def _walk(entries: Sequence[_Entry], place: _Place) -> Iterator[Found]:
     seen = [entry for entry in entries if not _why_aside(entry.name)]
     if not seen and not place.aside and place.path.parts:
-        yield Found(place.path, place.owner, "empty", "nothing but hidden files" if entries else "nothing in it")
+        about = "there are only hidden files in it" if entries else "there is nothing in it"
+        yield Found(place.path, place.owner, "empty", about)
     platforms = {_by_platform(entry.name) for entry in seen if entry.entries is None} - {None}
     place = replace(place, mixed=not place.owner.parts or len(platforms) > 1)
     for entry in sorted(entries, key=lambda entry: entry.name):

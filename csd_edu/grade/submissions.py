@@ -27,7 +27,7 @@ DOCUMENTS = (
 DROPPED = (".ipynb", ".json", ".txt", ".zip", ".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
 """Endings that are no part of a student's name."""
 
-ASK = "ask for the notebook itself (.ipynb; in Jupyter and in Colab: File > Download)"
+ASK = "ask for the notebook itself (.ipynb; File > Download)"
 
 CELL = r"(?m)^(?=# ?%%|# In ?\[)"
 """Where a cell begins in a script."""
@@ -258,7 +258,8 @@ def why_not_read(student: Student) -> list[str]:
     documents = [given for given in student.unread if given.reason == _as_document(_ending(given.file))]
     endings = {_ending(given.file) for given in documents} | {given.what for given in student.besides}
     reasons = [given for given in student.unread if given not in documents]
-    told = [f"{printable(given.file.as_posix())}: {given.reason}" for given in reasons[:3]]
+    files = [printable(given.file.as_posix()) for given in reasons[:3]]
+    told = [f"{file}: " * (file != student.name) + one.reason for file, one in zip(files, reasons, strict=False)]
     told += [f"{len(reasons) - 3} more that can't be read"] * (len(reasons) > 3)
     return [*told, *([_as_document(", ".join(sorted(endings)))] if endings else [])]
 
