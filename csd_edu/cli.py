@@ -260,8 +260,10 @@ def _parser() -> argparse.ArgumentParser:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="what was handed in, at any depth: a folder of notebooks for each student (FOLDER/ada/02_name.ipynb), "
-        "single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a name",
+        help="what was handed in, at any depth: a folder or .zip of notebooks for each student "
+        "(FOLDER/ada/02_name.ipynb), single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a "
+        "name; or the .zip of a class as Moodle, Canvas or Blackboard makes it. Whoever handed in something else has a "
+        "row that says so",
     )
     p.add_argument("--out", type=Path, help="also write the table, as .csv or .html by the file's ending")
     p.add_argument("--mistakes", action="store_true", help="name the mistake of each answer that was tried")

@@ -351,7 +351,10 @@ def test_learning_platforms_name_students(how, tmp_path):
 
 @pytest.mark.parametrize("name", ["lab_20261101_1234_ada.ipynb", "02_1_2_x.ipynb", "work_2026_001_x.ipynb"])
 def test_a_name_that_only_looks_like_a_platforms_is_kept(name, tmp_path):
-    assert names(fill(tmp_path, {name: BARE})) == {name[:-6]: "run"}
+    inner = {"ada/run_12345_678_x.ipynb": BARE, "ada/run_12345_678_x/y.ipynb": BARE}
+    assert names(fill(tmp_path, {name: BARE, **inner})) == dict.fromkeys(
+        [name[:-6], "ada", "ada/run_12345_678_x"], "run"
+    )
 
 
 @pytest.mark.parametrize(
@@ -587,6 +590,15 @@ def test_the_table_is_shown_before_it_is_written(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr()
     assert "Ada" in told.out
     assert "No space left" in told.err
+
+
+def test_a_place_with_too_long_a_name_is_said_in_words(tmp_path):
+    folder = fill(tmp_path / "in", {"a.ipynb": BARE})
+    for call in (lambda name: grade(folder / name), lambda name: tables.check_output(folder / f"{name}.csv")):
+        with pytest.raises(
+            ValueError, match=r"does not exist|there is no folder|cannot be opened \(file name too long\)"
+        ):
+            call("x" * 300 + "/y")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such rights there")

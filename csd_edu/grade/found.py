@@ -42,12 +42,10 @@ ZIPPED = (
 
 EMPTY = "it is empty (0 bytes); perhaps it had not been uploaded or downloaded yet: ask for it again"
 
-PLATFORMS = (
-    r"(?P<name>[^/]+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?",  # Moodle: folder or file
-    r"(?P<name>[^\W_][^_/]*)_(?:LATE_(?=\d+_\d)|(?!20\d{6}_)(?=\d{5,}_\d{3}))(?P<number>\d+)_\d+_.+",  # Canvas: file
-    r".+_(?P<name>[^_/]+)_attempt_(?P<number>)\d{4}(?:-\d\d){5}(?:_.+|\.txt)",  # Blackboard: file
-)
-"""How learning platforms name a student's folder or file."""
+MOODLE = r"(?P<name>[^/]+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?"
+CANVAS = r"(?P<name>[^\W_][^_/]*)_(?:LATE_(?=\d+_\d)|(?!20\d{6}_)(?=\d{5,}_\d{3}))(?P<number>\d+)_\d+_.+"
+BLACKBOARD = r".+_(?P<name>[^_/]+)_attempt_(?P<number>)\d{4}(?:-\d\d){5}(?:_.+|\.txt)"
+"""How learning platforms name a student's files and, in Moodle, folders; a date is no number of Canvas's."""
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, OSError)
 
@@ -68,19 +66,19 @@ class Owner:
         """Return whose a folder of this name is that lies here."""
         if self.number is not None:
             return self
-        return _by_platform(name) or Owner((*self.parts, unicodedata.normalize("NFC", name)))
+        return _by_platform(name, MOODLE) or Owner((*self.parts, unicodedata.normalize("NFC", name)))
 
     def of_file(self, name: str) -> Owner:
         """Return whose a file of this name is that lies here, among files as a learning platform names them."""
-        return self if self.number is not None else _by_platform(name) or self
+        return self if self.number is not None else _by_platform(name, MOODLE, CANVAS, BLACKBOARD) or self
 
     def line(self) -> list[Owner]:
         """Return the folders that this is in, the outermost first, and itself."""
         return [Owner(self.parts[:k], self.number) for k in range(1, len(self.parts) + 1)]
 
 
-def _by_platform(name: str) -> Owner | None:
-    for pattern in PLATFORMS:
+def _by_platform(name: str, *patterns: str) -> Owner | None:
+    for pattern in patterns:
         if match := re.fullmatch(pattern, name, re.DOTALL):
             return Owner((unicodedata.normalize("NFC", match["name"]),), match["number"])
     return None
@@ -210,8 +208,8 @@ def _walk(entries: Sequence[_Entry], place: _Place) -> Iterator[Found]:
     if not seen and not place.aside and place.path.parts:
         about = "there are only hidden files in it" if entries else "there is nothing in it"
         yield Found(place.path, place.owner, "empty", about)
-    platforms = {_by_platform(entry.name) for entry in seen if entry.entries is None} - {None}
-    place = replace(place, mixed=not place.owner.parts or len(platforms) > 1)
+    students = {place.owner.of_file(entry.name) for entry in seen if entry.entries is None} - {place.owner}
+    place = replace(place, mixed=not place.owner.parts or len(students) > 1)
     for entry in sorted(entries, key=lambda entry: entry.name):
         inner = replace(place, path=place.path / entry.name, aside=place.aside or _why_aside(entry.name))
         if entry.entries is not None:

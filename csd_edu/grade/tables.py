@@ -14,6 +14,7 @@ from pathlib import Path
 from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
 from csd_edu.files import check_writable, write_atomically
 from csd_edu.grade import NOT_READ, Mark, Row, Table, count
+from csd_edu.grade.found import in_words
 from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, Result, Unread, printable
 
 SIGNS = {"passed": "✓", "tried": "✕", "untried": "–", "failed": "!"}
@@ -112,10 +113,13 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"out is {path}; expected a file that ends in .csv or .html")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a file that ends in .csv or .html")
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent}; make it first, or choose another")
+    try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; expected a file that ends in .csv or .html")
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent}; make it first, or choose another")
+    except OSError as error:
+        raise ValueError(f"{printable(str(path))}: {in_words(error)}") from None
     check_writable(path.parent)
 
 
