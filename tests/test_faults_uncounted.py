@@ -23,7 +23,7 @@ from csd_edu import cli
 from csd_edu.check import progress
 from csd_edu.grade import Mark, Row, Table, found, grade, tables
 from csd_edu.grade.found import Owner
-from csd_edu.grade.submissions import HandedIn, Result, by_student, printable, read_all
+from csd_edu.grade.submissions import Export, HandedIn, Notebook, Result, by_student, printable, read_all
 from tests.test_grade import CALL, IMPORTS, RIGHT, export_of, notebook_of
 
 NOTEBOOK = notebook_of(IMPORTS, RIGHT, CALL).encode()
@@ -115,6 +115,14 @@ def test_what_can_not_be_read_says_what_to_ask_for(tmp_path, bad_input):
     bad_input("a student's folder with a .pdf and a .png, in `csd-edu grade`", rows["dan"].notes[0])
 
 
+def test_many_files_of_one_student_are_all_named(tmp_path):
+    fill(tmp_path, {f"eve/{k}.ipynb": b"{" for k in range(9)} | {"ada.ipynb": BARE})
+    table = grade(tmp_path)
+    assert table.rows[1].notes[3:] == ("6 more that can't be read",)
+    text = tables.as_text(table)
+    assert all(f"\n  eve/{k}.ipynb: it is no JSON" in text for k in range(9))
+
+
 def test_scripts_are_notebooks_too(tmp_path):
     jupytext = (
         f"# ---\n# jupyter: 1\n# ---\n\n# %% [markdown]\n# Text\n\n# %%\n{IMPORTS}\n\n# %%\n{RIGHT}\n# %%\n{CALL}\n"
@@ -167,16 +175,17 @@ def test_hidden_files_are_counted_in_one_line(tmp_path):
         tmp_path,
         {"ada/02.ipynb": BARE, "ada/.ipynb_checkpoints/02-checkpoint.ipynb": BARE, ".DS_Store": "", "Thumbs.db": "",
          "ada/desktop.ini": "", "__MACOSX/ada/._02.ipynb": "", "ada/node_modules/a.json": "{}", "ada/~$x.docx": "",
-         "ada/lab/pyvenv.cfg": "", "ada/lab/lib/a.py": "", "venv/03.ipynb": BARE},
+         "ada/lab/pyvenv.cfg": "", "ada/lab/lib/a.py": "", "venv/03.ipynb": BARE, "ada/site-packages/x/y.py": "",
+         "ada/conda/conda-meta/history": ""},
     )  # fmt: skip
     given = read_all(tmp_path)
     assert names(tmp_path) == {"ada": "run", "venv": "run"}  # a student may be called so
     assert given.unread == []
     assert sorted(counts(given).values()) == [
-        *["hidden"] * 5, "in __MACOSX", *["in a virtual environment"] * 2, "in node_modules",
+        *["hidden"] * 5, "in __MACOSX", *["in a virtual environment"] * 3, "in node_modules", "in site-packages",
     ]  # fmt: skip
     lines = tables.as_text(grade(tmp_path)).splitlines()
-    assert "  5 hidden, 2 in a virtual environment, 1 in __MACOSX, 1 in node_modules." in lines
+    assert "  5 hidden, 3 in a virtual environment, 1 in __MACOSX, 1 in node_modules, 1 in site-packages." in lines
 
 
 def test_an_empty_folder_is_a_student(tmp_path, bad_input):
@@ -485,6 +494,8 @@ def test_names_compare_as_a_person_sees_them(tmp_path):
     fill(tmp_path, {f"{NFD}.pdf": ""})
     assert names(tmp_path) == {"José": "run, claimed"}
     assert Owner().below(NFD) == Owner().below("José")
+    (student,) = by_student([Export(Path("e.json"), "JOSÉ", {})], [Notebook(Path(NFD) / "02.ipynb", ())])
+    assert (student.name, student.export is not None) == ("José", True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -566,7 +577,7 @@ def test_nothing_to_grade_says_what_was_found(tmp_path, bad_input):
     fill(tmp_path, {f"s{k}.html": "" for k in range(7)} | {"a.csv": "", "b.csv": "", ".DS_Store": ""})
     with pytest.raises(ValueError, match=r"no notebook \(\.ipynb\) to grade in .*\n  s0\.html: handed in as") as caught:
         grade(tmp_path)
-    assert "\n  and 2 more that can't be read\n  left out: 2 .csv, 1 hidden" in str(caught.value)
+    assert "\n  and of those that can't be read: 2 .html\n  left out: 2 .csv, 1 hidden" in str(caught.value)
     for k in range(1, 7):
         (tmp_path / f"s{k}.html").unlink()
     with pytest.raises(ValueError, match="no notebook") as caught:

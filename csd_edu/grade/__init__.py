@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from csd_edu.grade.submissions import (
     Student,
     Unread,
     by_student,
+    ending,
     printable,
     read_all,
     why_not_read,
@@ -159,15 +160,15 @@ def _read(path: Path) -> HandedIn:
 def _found(path: Path, handed_in: HandedIn) -> str:
     """Return a folder's name, with what is in it in place of something to grade."""
     told = [f"\n  {printable(given.file.as_posix())}: {given.reason}" for given in handed_in.unread[:5]]
-    told += [f"\n  and {len(handed_in.unread) - 5} more that can't be read"] * (len(handed_in.unread) > 5)
-    found = count(handed_in.counted)
-    return f"{printable(str(path))}{''.join(told)}" + f"\n  left out: {found}" * bool(found)
+    more = count(ending(given.file) for given in handed_in.unread[5:])
+    told += [f"\n  and of those that can't be read: {more}"] * bool(more)
+    left_out = count(given.what for given in handed_in.counted)
+    return f"{printable(str(path))}{''.join(told)}" + f"\n  left out: {left_out}" * bool(left_out)
 
 
-def count(counted: Sequence[Counted]) -> str:
-    """Return how many files of each kind there are, the most frequent first."""
-    kinds = Counter(given.what for given in counted)
-    return ", ".join(f"{n} {what}" for what, n in kinds.most_common())
+def count(kinds: Iterable[str]) -> str:
+    """Return how many there are of each kind, the most frequent first."""
+    return ", ".join(f"{n} {kind}" for kind, n in Counter(kinds).most_common())
 
 
 def merged(results: Sequence[Result]) -> Result:

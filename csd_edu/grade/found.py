@@ -31,7 +31,7 @@ UNPACKED, CONTENTS = 2 * 2**30, 20 * 2**20
 SWELLING, HARMLESS = 200, 10 * 2**20
 """How many times its packed size a file in an archive may have, where it has more than so many bytes."""
 
-ASIDE = ("__MACOSX", "__pycache__", "node_modules")
+ASIDE = ("__MACOSX", "__pycache__", "node_modules", "site-packages")
 HIDDEN = ("thumbs.db", "desktop.ini", "icon\r")
 
 ZIPPED = (
@@ -231,7 +231,7 @@ def _walk_folder(entry: _Entry, place: _Place, nameless: bool) -> Iterator[Found
     if trouble:
         yield Found(place.path, owner, "aside" if place.aside else "unopened", place.aside or trouble)
         return
-    if any(inner.name == "pyvenv.cfg" for inner in entries):
+    if {"pyvenv.cfg", "conda-meta"} & {inner.name for inner in entries}:
         place = replace(place, aside=place.aside or "in a virtual environment")
     yield from _walk(entries, place)
 

@@ -29,6 +29,9 @@ DROPPED = (".ipynb", ".json", ".txt", ".zip", ".py", ".csv", ".md", ".png", ".jp
 
 ASK = "ask for the notebook itself (.ipynb; File > Download)"
 
+TOLD = 3
+"""Files of a student of which a row says why they can't be read; all are below the table."""
+
 CELL = r"(?m)^(?=# ?%%|# In ?\[)"
 """Where a cell begins in a script."""
 
@@ -143,7 +146,7 @@ def read_all(folder: Path) -> HandedIn:
             empty.append(Unread(found.file, found.about, found.owner))
             continue
         one = _read(found)
-        if isinstance(one, Notebook) and _ending(found.file) == ".py":
+        if isinstance(one, Notebook) and ending(found.file) == ".py":
             scripts.append(one)
         else:
             read.append(one)
@@ -255,12 +258,12 @@ def why_not_read(student: Student) -> list[str]:
     """Return why nothing of a student's could be read; nothing if something was."""
     if student.export or student.notebooks:
         return []
-    documents = [given for given in student.unread if given.reason == _as_document(_ending(given.file))]
-    endings = {_ending(given.file) for given in documents} | {given.what for given in student.besides}
+    documents = [given for given in student.unread if given.reason == _as_document(ending(given.file))]
+    endings = {ending(given.file) for given in documents} | {given.what for given in student.besides}
     reasons = [given for given in student.unread if given not in documents]
-    files = [printable(given.file.as_posix()) for given in reasons[:3]]
+    files = [printable(given.file.as_posix()) for given in reasons[:TOLD]]
     told = [f"{file}: " * (file != student.name) + one.reason for file, one in zip(files, reasons, strict=False)]
-    told += [f"{len(reasons) - 3} more that can't be read"] * (len(reasons) > 3)
+    told += [f"{len(reasons) - TOLD} more that can't be read"] * (len(reasons) > TOLD)
     return [*told, *([_as_document(", ".join(sorted(endings)))] if endings else [])]
 
 
@@ -284,14 +287,13 @@ def _read(found: Found) -> Given:
     """Return what a file is, by its content if that says it, or else by its ending."""
     if found.kind in ("aside", "archive"):
         return Counted(found.file, found.about if found.kind == "aside" else "opened as archives")
-    ending = _ending(found.file)
     try:
         head = found.head()
         if head.lstrip(_BLANK)[:1] == b"{" or _is_named(found.file):
             known = _known(found)
             if known is not None:
                 return known
-        if ending == ".py":
+        if ending(found.file) == ".py":
             return Notebook(found.file, _cells(found.content()), found.owner)
     except ValueError as error:
         return Unread(found.file, str(error), found.owner)
@@ -299,7 +301,7 @@ def _read(found: Found) -> Given:
         TABLE_HEAD.encode()
     ):
         return Counted(found.file, "tables of this command")
-    return Counted(found.file, ending or "without an ending", found.owner)
+    return Counted(found.file, ending(found.file), found.owner)
 
 
 def _known(found: Found) -> Export | Notebook | None:
@@ -318,7 +320,7 @@ def _known(found: Found) -> Export | Notebook | None:
     export = _holds(value, "exercises", "version")
     if not notebook and not export and not _is_named(found.file):
         return None
-    if notebook or (not export and _ending(found.file) != ".json"):
+    if notebook or (not export and ending(found.file) != ".json"):
         return _notebook(found, value)
     return _export(found, value)
 
@@ -333,7 +335,7 @@ def printable(text: str, longest: int = 200) -> str:
 
 def _folded(name: str) -> str:
     """Return what is the same for names that look the same, whatever system wrote them; capitals don't count."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _name(owner: Owner) -> str:
@@ -346,21 +348,22 @@ def _title(owner: Owner, export: Export | None) -> str:
     return name if same or export is None else f"{name} ({export.student})"
 
 
-def _ending(file: Path) -> str:
-    return printable(file.suffix.lower(), 12)
+def ending(file: Path) -> str:
+    """Return a file's ending for people to read."""
+    return printable(file.suffix.lower(), 12) or "without an ending"
 
 
 def _stem(name: str) -> str:
     """Return a file's name without its endings, and without the number of a download: a student's name, it may be."""
     while True:
-        ending = re.search(r"(\.\w+)(?: ?\(\d+\))?$", name)
-        if ending is None or not ending.start() or ending[1].lower() not in DROPPED:
+        match = re.search(r"(\.\w+)(?: ?\(\d+\))?$", name)
+        if match is None or not match.start() or match[1].lower() not in DROPPED:
             return name
-        name = name[: ending.start()]
+        name = name[: match.start()]
 
 
-def _as_document(ending: str) -> str:
-    return f"handed in as {ending}: can't be read; {ASK}"
+def _as_document(endings: str) -> str:
+    return f"handed in as {endings}: can't be read; {ASK}"
 
 
 _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
@@ -368,7 +371,7 @@ _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
 
 def _is_named(file: Path) -> bool:
     """Return whether a file is called an export or a notebook, perhaps with another ending behind that."""
-    return _ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and _ending(file) not in DOCUMENTS)
+    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in DOCUMENTS)
 
 
 def _json(content: bytes) -> Any:

@@ -15,7 +15,7 @@ from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
 from csd_edu.files import check_writable, write_atomically
 from csd_edu.grade import NOT_READ, Mark, Row, Table, count
 from csd_edu.grade.found import in_words
-from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, Result, Unread, printable
+from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, TOLD, Result, Unread, printable
 
 SIGNS = {"passed": "✓", "tried": "✕", "untried": "–", "failed": "!"}
 WORDS = {"passed": "passed", "tried": "tried", "untried": "not tried", "failed": "could not be run"}
@@ -215,7 +215,7 @@ def _remarks(table: Table, mistakes: bool) -> Iterator[tuple[str, list[str]]]:
     ]
     failed = [_about(row, name, mark.result) for row, name, mark in marks if mark.result.state == "failed"]
     empty = [row for row in table.rows if _is_empty(row)]
-    told = {file for row in empty for file in row.files}
+    told = {given.file for row in empty if len(row.unread) <= TOLD for given in row.unread}
     unread = [f"{row.student}: {printable(note, 400)}" for row in empty for note in row.notes]
     unread += _unread(given for given in table.unread if given.file not in told)
     sections = {
@@ -228,7 +228,7 @@ def _remarks(table: Table, mistakes: bool) -> Iterator[tuple[str, list[str]]]:
         "Notes": [
             f"{row.student}: {printable(note, 400)}" for row in table.rows if row not in empty for note in row.notes
         ],
-        "Only counted": [f"{count(table.counted)}."] if table.counted else [],
+        "Only counted": [f"{count(given.what for given in table.counted)}."] if table.counted else [],
     }
     yield from ((heading, lines) for heading, lines in sections.items() if lines)
 
