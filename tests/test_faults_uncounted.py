@@ -170,6 +170,13 @@ def test_a_helper_beside_a_notebook_is_counted_and_so_is_its_copy(tmp_path):
     assert names(tmp_path) == {"ada": "run"}
 
 
+def test_modules_of_a_package_are_nobodys_answers(tmp_path):
+    package = {"csd_edu/__init__.py": "", "csd_edu/check/__init__.py": "", "tests/__init__.py": "", "tests/t.py": CALL}
+    fill(tmp_path, {f"ada/{name}": content for name, content in ({"nb/02.ipynb": BARE} | package).items()})
+    assert names(tmp_path) == {"ada/nb": "run", "ada/csd_edu": "not read", "ada/tests": "not read"}
+    assert set(counts(read_all(tmp_path)).values()) == {".py"}
+
+
 def test_hidden_files_are_counted_in_one_line(tmp_path):
     fill(
         tmp_path,

@@ -9,7 +9,7 @@ import re
 import tokenize
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -129,7 +129,8 @@ def read_all(folder: Path) -> HandedIn:
     """Read what lies in a folder or an archive, at any depth.
 
     Exports and notebooks are known by their content, whatever they are called; so are scripts (.py) that were made from
-    a notebook. A script that says nothing of that is a notebook only if nothing else of the student's is.
+    a notebook. A script that says nothing of that is a notebook only if nothing else of the student's is; a module of a
+    package, such as this one, never.
 
     Args:
         folder: with exports, notebooks, and all else that students hand in.
@@ -150,24 +151,41 @@ def read_all(folder: Path) -> HandedIn:
             scripts.append(one)
         else:
             read.append(one)
-    work = _Work(whose(one) for one in read if isinstance(one, Export | Notebook))
-    names = {(whose(one), _stem(one.file.name)) for one in read if isinstance(one, Notebook)}
-
-    def is_copy(one: Given) -> bool:
-        """Return whether a notebook of the same name was read, here or in a folder above."""
-        return any((owner, _stem(one.file.name)) in names for owner in whose(one).line())
-
-    for script in scripts:
-        helps = work.around(whose(script)) and not _is_notebooks("\n".join(script.cells))
-        read.append(Counted(script.file, ".py", script.owner) if helps or is_copy(script) else script)
-    work = _Work(whose(one) for one in read if isinstance(one, Export | Notebook))
+    read += _settled_scripts(scripts, read)
+    work, names = _Work(map(whose, _work(read))), _names(read)
     for k, one in enumerate(read):
-        if isinstance(one, Counted) and one.what in DOCUMENTS and not is_copy(one):
+        if isinstance(one, Counted) and one.what in DOCUMENTS and not _is_copy(one, names):
             read[k] = Unread(one.file, _as_document(one.what), one.owner)
         if isinstance(one, Unread) and one.file.name == progress.FILE and work.around(whose(one)):
             read[k] = Counted(one.file, ".json", one.owner)
     read += [folder for folder in empty if not work.around(whose(folder))]
     return HandedIn(_only(Export, read), _only(Notebook, read), _only(Unread, read), _only(Counted, read))
+
+
+def _settled_scripts(scripts: Sequence[Notebook], read: Sequence[Given]) -> list[Notebook | Counted]:
+    """Return which scripts are notebooks, and which are merely counted, given what else was read."""
+    work, names = _Work(map(whose, _work(read))), _names(read)
+    packages = {script.file.parent for script in scripts if script.file.name == "__init__.py"}
+    settled: list[Notebook | Counted] = []
+    for script in scripts:
+        is_module = script.file.parent in packages or _is_copy(script, names)
+        helps = work.around(whose(script)) is not None and not _is_notebooks("\n".join(script.cells))
+        settled.append(Counted(script.file, ".py", script.owner) if is_module or helps else script)
+    return settled
+
+
+def _work(given: Iterable[Given]) -> list[Given]:
+    return [one for one in given if isinstance(one, Export | Notebook)]
+
+
+def _names(given: Iterable[Given]) -> set[tuple[Owner, str]]:
+    """Return what notebooks are called, and whose they are."""
+    return {(whose(one), _stem(one.file.name)) for one in given if isinstance(one, Notebook)}
+
+
+def _is_copy(one: Given, names: Collection[tuple[Owner, str]]) -> bool:
+    """Return whether there is a notebook of the same name, in the same folder or in one above."""
+    return any((owner, _stem(one.file.name)) in names for owner in whose(one).line())
 
 
 def _only(kind: type[_One], given: Sequence[Given]) -> list[_One]:
