@@ -240,10 +240,19 @@ def test_own_tables_and_progress_files_are_nobodys(tmp_path):
         (b'{"x": ' + b"9" * 5000 + b"}", "too large a number"),
     ],
 )  # fmt: skip
-def test_what_a_damaged_notebook_says(content, says, tmp_path):
+def test_what_a_damaged_notebook_says(content, says, tmp_path, bad_input):
     fill(tmp_path, {"ada.ipynb": content, "bob.ipynb": BARE})
     assert names(tmp_path) == {"ada": "not read", "bob": "run"}
-    assert says in reasons(read_all(tmp_path))["ada.ipynb"]
+    reason = reasons(read_all(tmp_path))["ada.ipynb"]
+    assert says in reason
+    given = {
+        "it is empty": "of 0 bytes", "it holds a conflict": "with the marks of a conflict of Git",
+        "it is a web page": "that is the page which shows it", "old format": "of an old format",
+        "version 2": "that is an export of a later version",
+    }  # fmt: skip
+    for words, what in given.items():
+        if says.startswith(words):
+            bad_input(f"ada.ipynb {what}", f"ada.ipynb: {reason}")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
