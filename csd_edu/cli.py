@@ -136,10 +136,9 @@ def grade(options: argparse.Namespace) -> None:
     if hasattr(sys.stdout, "reconfigure"):  # a name, or a sign, that a terminal cannot show
         sys.stdout.reconfigure(errors="replace")
     table = grade(options.folder, seconds=options.seconds, jobs=options.jobs)
-    wrote = tables.write(table, options.out, mistakes=options.mistakes) if options.out is not None else None
-    print(tables.as_text(table, mistakes=options.mistakes))
-    if wrote is not None:
-        print(f"\nWrote {wrote}")
+    print(tables.shown_in(tables.as_text(table, mistakes=options.mistakes), sys.stdout.encoding))
+    if options.out is not None:
+        print(f"\nWrote {tables.write(table, options.out, mistakes=options.mistakes)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -261,8 +260,10 @@ def _parser() -> argparse.ArgumentParser:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="what was handed in, at any depth: a folder of notebooks for each student (FOLDER/ada/02_name.ipynb), "
-        "single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a name",
+        help="what was handed in, at any depth: a folder or .zip of notebooks for each student "
+        "(FOLDER/ada/02_name.ipynb), single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a "
+        "name; or the .zip of a class as Moodle, Canvas or Blackboard makes it. Whoever handed in something else has a "
+        "row that says so",
     )
     p.add_argument("--out", type=Path, help="also write the table, as .csv or .html by the file's ending")
     p.add_argument("--mistakes", action="store_true", help="name the mistake of each answer that was tried")

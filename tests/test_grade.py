@@ -247,7 +247,10 @@ def test_files_are_found_at_any_depth_and_unreadable_ones_are_listed(tmp_path):
         notes_DOT_txt="hello",
     )
     (tmp_path / "latin.json").write_bytes(b'{"student": "Zo\xeb"}')
-    exports, notebooks, unread = read_all(tmp_path)
+    exports, notebooks, unread, counted = read_all(tmp_path)
+    assert [(str(given.file), given.what) for given in counted] == [
+        (os.path.join("ada", ".ipynb_checkpoints", "one.ipynb"), "hidden"), ("notes.txt", ".txt"),
+    ]  # fmt: skip
     assert [export.student for export in exports] == ["Bob"]
     assert [(notebook.file, notebook.cells) for notebook in notebooks] == [(Path("ada/deep/one.ipynb"), (RIGHT,))]
     reasons = {given.file.name: given.reason for given in unread}
@@ -267,9 +270,9 @@ def test_links_are_not_followed(tmp_path):
     handed_in = put(tmp_path / "in", bob_DOT_json=export_of("Bob"))
     (handed_in / "link.json").symlink_to(secret)
     (handed_in / "folder").symlink_to(secret.parent)
-    exports, _, unread = read_all(handed_in)
+    exports, _, unread, _ = read_all(handed_in)
     assert [export.student for export in exports] == ["Bob"]
-    assert [(str(given.file), "link" in given.reason) for given in unread] == [("link.json", True)]
+    assert [(str(given.file), "link" in given.reason) for given in unread] == [("folder", True), ("link.json", True)]
 
 
 def test_what_an_export_claims(tmp_path):
@@ -479,9 +482,10 @@ def test_a_class_of_exports_on_the_command_line(tmp_path, capsys):
     assert re.search(r"c\.json: it is no JSON, or cut off", text)
     assert "1 search, 2 recall_at_k. Tried by nobody: " in " ".join(text.split())
     assert "Notebooks were run" not in text
-    rows = {row["student"]: row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))}
+    rows = {row["student"]: row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8-sig")))}
     assert rows["Ada"]["recall_at_k"] == "claimed tried (self)"
-    assert rows.keys() == {"Ada", "'@SUM(A1)"}
+    assert rows.keys() == {"Ada", "'@SUM(A1)", "c"}
+    assert (rows["c"]["from"], "it is no JSON" in rows["c"]["notes"]) == ("not read", True)
     assert cli.main(["grade", str(folder), "--out", str(tmp_path / "class.html")]) == 0
     assert "<td" in (tmp_path / "class.html").read_text(encoding="utf-8")
 
@@ -694,7 +698,8 @@ def test_a_run_wins_over_a_claim_and_differences_are_flagged(tmp_path):
         eve__05_DOT_ipynb=notebook_of("%pip install x\n" + IMPORTS, "def softmax(:", CALL, "print(1"),
     )
     table = grade(tmp_path)
-    ada, eve = table.rows
+    ada, broken, eve = table.rows
+    assert (broken.student, broken.source, len(broken.notes)) == ("broken", "not read", 1)
     assert (ada.student, ada.source, ada.passed(claimed=False), ada.passed(claimed=True)) == (
         "ada",
         "run, claimed",

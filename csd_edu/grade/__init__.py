@@ -10,24 +10,45 @@ An export (`check.export`) is what a student claims. A notebook is run: not all 
 to a check and what they need, each notebook in a process of its own, as `csd_edu.grade.isolation` says. That is no
 sandbox against a determined attacker.
 
-    submissions (what was found, and whose it is) ──> isolation (a process each) ── inside (what runs there) ──> tables
+    found (files, also in archives) ──> submissions (what they are, and whose) ──> tables
+                                              └──> isolation (a process each) ── inside (what runs there)
 """
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from csd_edu.check import EXERCISES
 from csd_edu.grade import isolation
+from csd_edu.grade.found import in_words
 from csd_edu.grade.isolation import Outcome, run_notebook
-from csd_edu.grade.submissions import Result, Student, Unread, by_student, read_all
+from csd_edu.grade.submissions import (
+    Counted,
+    HandedIn,
+    Result,
+    Student,
+    Unread,
+    by_student,
+    ending,
+    printable,
+    read_all,
+    why_not_read,
+)
 
 __all__ = ["Mark", "Row", "Table", "grade"]
+
+
+NOT_READ = "not read"
+"""In place of the source of a student's marks, where nothing of theirs could be read."""
+
+LONGEST = 86_400
+"""Seconds that may be given to one notebook: a day."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +66,19 @@ class Row:
 
     Attributes:
         student: the name, which no other row has.
-        source: "run" (from notebooks), "claimed" (from an export), or "run, claimed".
+        source: "run" (from notebooks), "claimed" (from an export), "run, claimed", or "not read" (nothing could be).
         marks: of all exercises, by name.
-        notes: what an instructor should know.
+        notes: what an instructor should know; why nothing could be read, if that is so.
+        files: what was read, or all that was handed in, if none of it could be.
+        unread: which files could not be read, and why.
     """
 
     student: str
     source: str
     marks: dict[str, Mark]
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     def passed(self, *, claimed: bool) -> int:
         """Return how many exercises were passed in a run, or, merely claimed, in an export."""
@@ -62,57 +87,88 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A class.
+    """A class. Each file that was handed in is a row's, or unread, or counted.
 
     Attributes:
         exercises: their titles, by name.
-        rows: one for each student.
+        rows: one for each student, also for one of whom nothing could be read.
         unread: the files that could not be read, and why.
         isolation: how notebooks were run, in a line; nothing if none was.
+        counted: the files that were left out, or opened as archives.
     """
 
     exercises: dict[str, str]
     rows: tuple[Row, ...]
     unread: tuple[Unread, ...]
     isolation: str
+    counted: tuple[Counted, ...] = ()
 
 
 def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS, jobs: int = 2) -> Table:
     """Tabulate the exports and notebooks in a folder.
 
     Args:
-        folder: what was handed in, at any depth: a folder for each student, or files named like them.
+        folder: what was handed in, at any depth: a folder or .zip for each student, or files named like them; or one
+            .zip with all of that, as a learning platform makes it.
         seconds: for the code of one notebook.
         jobs: how many notebooks are run at the same time.
 
     Returns:
-        The table; a file that cannot be read is listed in it.
+        The table; a student of whom nothing can be read is in it, and a file that cannot be read is listed.
 
     Raises:
-        ValueError: if there is no such folder, nothing to grade in it, or a limit below its least value.
+        ValueError: if there is no such folder, it cannot be opened, there is nothing to grade in it, or a limit is out
+            of its range.
     """
-    if not seconds > 0:
-        raise ValueError(f"seconds is {seconds}; expected more than 0, for the code of one notebook")
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(
+            f"seconds is {seconds}; expected more than 0 and at most {LONGEST}, for the code of one notebook"
+        )
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; expected at least 1")
     path = Path(folder)
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {what}; expected the folder in which the exports and notebooks lie")
-    exports, notebooks, unread = read_all(path)
+    handed_in = _read(path)
+    exports, notebooks, unread = handed_in.exports, handed_in.notebooks, list(handed_in.unread)
     if not exports and not notebooks:
-        reasons = "".join(f"\n  {given.file}: {given.reason}" for given in unread[:5])
-        raise ValueError(f"there is no export (.json) and no notebook (.ipynb) to grade in {path}{reasons}")
+        raise ValueError(f"there is no export (.json) and no notebook (.ipynb) to grade in {_found(path, handed_in)}")
     with ThreadPoolExecutor(jobs) as pool:
         ran = list(pool.map(lambda notebook: run_notebook(notebook, seconds=seconds), notebooks))
     outcomes = {notebook.file: outcome for notebook, outcome in zip(notebooks, ran, strict=True)}
-    unread += [Unread(file, outcome.trouble) for file, outcome in outcomes.items() if outcome.trouble]
+    unread += [Unread(n.file, outcomes[n.file].trouble, n.owner) for n in notebooks if outcomes[n.file].trouble]
     return Table(
         {name: exercise.title for name, exercise in EXERCISES.items()},
-        tuple(_row(student, outcomes) for student in by_student(exports, notebooks)),
+        tuple(_row(student, outcomes) for student in by_student(exports, notebooks, [*unread, *handed_in.counted])),
         tuple(sorted(unread, key=lambda given: given.file)),
         isolation.describe([outcome.held for outcome in ran if outcome.held is not None], seconds),
+        tuple(handed_in.counted),
     )
+
+
+def _read(path: Path) -> HandedIn:
+    """Read what was handed in, in a folder or an archive."""
+    expected = "expected the folder in which the exports and notebooks lie, or a .zip of it"
+    try:
+        if not path.exists():
+            raise ValueError(f"{printable(str(path))} does not exist; {expected}")
+        if not path.is_dir() and not zipfile.is_zipfile(path) and path.suffix.lower() != ".zip":
+            raise ValueError(f"{printable(str(path))} is a file; {expected}")
+        return read_all(path)
+    except OSError as error:
+        raise ValueError(f"{printable(str(path))}: {in_words(error)}") from None
+
+
+def _found(path: Path, handed_in: HandedIn) -> str:
+    """Return a folder's name, with what is in it in place of something to grade."""
+    told = [f"\n  {printable(given.file.as_posix())}: {given.reason}" for given in handed_in.unread[:5]]
+    more = count(ending(given.file) for given in handed_in.unread[5:])
+    told += [f"\n  and of those that can't be read: {more}"] * bool(more)
+    left_out = count(given.what for given in handed_in.counted)
+    return f"{printable(str(path))}{''.join(told)}" + f"\n  left out: {left_out}" * bool(left_out)
+
+
+def count(kinds: Iterable[str]) -> str:
+    """Return how many there are of each kind, the most frequent first."""
+    return ", ".join(f"{n} {kind}" for kind, n in Counter(kinds).most_common())
 
 
 def merged(results: Sequence[Result]) -> Result:
@@ -135,7 +191,8 @@ def _row(student: Student, outcomes: dict[Path, Outcome]) -> Row:
             differs = claim is not None and (claim.state == "passed") != (result.state == "passed")
             marks[name] = Mark(result, instead=claim if differs else None)
     sources = [name for name, given in (("run", student.notebooks), ("claimed", student.export)) if given]
-    return Row(student.name, ", ".join(sources), marks, tuple(_notes(student, own)))
+    notes = why_not_read(student) or [printable(note, 400) for note in _notes(student, own)]
+    return Row(student.name, ", ".join(sources) or NOT_READ, marks, tuple(notes), student.files, student.unread)
 
 
 def _notes(student: Student, outcomes: Sequence[Outcome]) -> list[str]:

@@ -1,23 +1,42 @@
-"""What students handed in: exports of their progress and notebooks, found in a folder and read as mere data."""
+"""What students handed in: exports of their progress and notebooks, known by their content, and read as mere data."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
-import os
+import re
+import tokenize
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from csd_edu.check import EXERCISES
+from csd_edu.check import EXERCISES, progress
 from csd_edu.check.progress import VERSION
+from csd_edu.grade.found import EMPTY, Found, Owner, find
 
-LARGEST = 100 * 2**20
-"""Bytes of a file that is read; a notebook with all its pictures has a few million."""
+DOCUMENTS = (
+    *(".html", ".htm", ".mhtml", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".pages", ".pptx", ".tex"),
+    *(".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".url", ".webloc", ".lnk", ".gdoc"),
+)
+"""Endings of what a student may take for the work itself, but which can't be read."""
 
-SKIPPED = ("__MACOSX", "__pycache__", "node_modules", "venv")
+DROPPED = (".ipynb", ".json", ".txt", ".zip", ".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
+"""Endings that are no part of a student's name."""
+
+ASK = "ask for the notebook itself (.ipynb; File > Download)"
+
+TOLD = 3
+"""Files of a student of which a row says why they can't be read; all are below the table."""
+
+CELL = r"(?m)^(?=# ?%%|# In ?\[)"
+"""Where a cell begins in a script."""
+
+TABLE_TITLE, TABLE_HEAD = "Exercises of a class", "student,from,passed,claimed"
+"""What a table of this command begins with, as .html and as .csv."""
 
 State = Literal["passed", "tried", "untried", "failed"]
 """What came of an exercise; "failed" means that it could not be run."""
@@ -39,6 +58,7 @@ class Export:
     file: Path
     student: str
     claims: dict[str, Result]
+    owner: Owner | None = None  # by the folder that it lies in
 
 
 @dataclass(frozen=True)
@@ -47,99 +67,280 @@ class Notebook:
 
     file: Path
     cells: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Student:
-    """A student's name, and what is theirs."""
-
-    name: str
-    export: Export | None
-    notebooks: tuple[Notebook, ...]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        exports = [] if self.export is None else [self.export.file]
-        return (*(notebook.file for notebook in self.notebooks), *exports)
+    owner: Owner | None = None  # by the folder that it lies in
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that could not be read, and why."""
+    """A file or folder that could not be read, and why."""
 
     file: Path
     reason: str
+    owner: Owner | None = None  # by the folder that it lies in
 
 
-def find_files(folder: Path) -> list[Path]:
-    """Return the paths in `folder` of all .json and .ipynb files below it, sorted; hidden folders are left out."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED]
-        found += [Path(place, name).relative_to(folder) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in (".json", ".ipynb"))
+@dataclass(frozen=True)
+class Counted:
+    """A file that was left out or, if it is an archive, opened; what is said of it is how many there are of `what`."""
+
+    file: Path
+    what: str
+    owner: Owner | None = None  # nobody: no student gets a row for it
 
 
-def read_all(folder: Path) -> tuple[list[Export], list[Notebook], list[Unread]]:
-    """Read what lies in a folder, at any depth.
+Given = Export | Notebook | Unread | Counted
+_One = TypeVar("_One", Export, Notebook, Unread, Counted)
+
+
+class HandedIn(NamedTuple):
+    """All that lies in a folder: each file is in one of these lists."""
+
+    exports: list[Export]
+    notebooks: list[Notebook]
+    unread: list[Unread]
+    counted: list[Counted]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student's name, and what is theirs: what was read, and what could not be.
+
+    Attributes:
+        name: which no other has.
+        export, notebooks: what was read.
+        unread: files that were not.
+        besides: files that are only counted, if nothing was read.
+    """
+
+    name: str
+    export: Export | None
+    notebooks: tuple[Notebook, ...]
+    unread: tuple[Unread, ...] = ()
+    besides: tuple[Counted, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What was read; what was not, if that is all."""
+        read = (*(notebook.file for notebook in self.notebooks), *([self.export.file] if self.export else []))
+        return read or (*(given.file for given in self.unread), *(given.file for given in self.besides))
+
+
+def read_all(folder: Path) -> HandedIn:
+    """Read what lies in a folder or an archive, at any depth.
+
+    Exports and notebooks are known by their content, whatever they are called; so are scripts (.py) that were made from
+    a notebook. A script that says nothing of that is a notebook only if nothing else of the student's is; a module of a
+    package, such as this one, never.
 
     Args:
-        folder: with exports (.json) and notebooks (.ipynb).
+        folder: with exports, notebooks, and all else that students hand in.
 
-    Returns:
-        The exports, the notebooks, and the files that are neither.
+    Raises:
+        ValueError: if it is an archive that cannot be opened.
+        OSError: if the folder cannot be opened.
     """
-    exports, notebooks, unread = [], [], []
-    for file in find_files(folder):
-        try:
-            value = _read_json(folder / file)
-            if file.suffix.lower() == ".json":
-                exports.append(_export(file, value))
-            else:
-                notebooks.append(_notebook(file, value))
-        except ValueError as error:
-            unread.append(Unread(file, str(error)))
-        except OSError as error:
-            unread.append(Unread(file, error.strerror or "it cannot be opened"))
-    return exports, notebooks, unread
+    read: list[Given] = []
+    scripts: list[Notebook] = []
+    empty: list[Unread] = []
+    for found in find(folder):
+        if found.kind == "empty":
+            empty.append(Unread(found.file, found.about, found.owner))
+            continue
+        one = _read(found)
+        if isinstance(one, Notebook) and ending(found.file) == ".py":
+            scripts.append(one)
+        else:
+            read.append(one)
+    read += _settled_scripts(scripts, read)
+    work, names = _Work(map(whose, _work(read))), _names(read)
+    for k, one in enumerate(read):
+        if isinstance(one, Counted) and one.what in DOCUMENTS and not _is_copy(one, names):
+            read[k] = Unread(one.file, _as_document(one.what), one.owner)
+        if isinstance(one, Unread) and one.file.name == progress.FILE and work.around(whose(one)):
+            read[k] = Counted(one.file, ".json", one.owner)
+    read += [folder for folder in empty if not work.around(whose(folder))]
+    return HandedIn(_only(Export, read), _only(Notebook, read), _only(Unread, read), _only(Counted, read))
 
 
-def by_student(exports: Sequence[Export], notebooks: Sequence[Notebook]) -> list[Student]:
+def _settled_scripts(scripts: Sequence[Notebook], read: Sequence[Given]) -> list[Notebook | Counted]:
+    """Return which scripts are notebooks, and which are merely counted, given what else was read."""
+    work, names = _Work(map(whose, _work(read))), _names(read)
+    packages = {script.file.parent for script in scripts if script.file.name == "__init__.py"}
+    settled: list[Notebook | Counted] = []
+    for script in scripts:
+        is_module = script.file.parent in packages or _is_copy(script, names)
+        helps = work.around(whose(script)) is not None and not _is_notebooks("\n".join(script.cells))
+        settled.append(Counted(script.file, ".py", script.owner) if is_module or helps else script)
+    return settled
+
+
+def _work(given: Iterable[Given]) -> list[Given]:
+    return [one for one in given if isinstance(one, Export | Notebook)]
+
+
+def _names(given: Iterable[Given]) -> set[tuple[Owner, str]]:
+    """Return what notebooks are called, and whose they are."""
+    return {(whose(one), _stem(one.file.name)) for one in given if isinstance(one, Notebook)}
+
+
+def _is_copy(one: Given, names: Collection[tuple[Owner, str]]) -> bool:
+    """Return whether there is a notebook of the same name, in the same folder or in one above."""
+    return any((owner, _stem(one.file.name)) in names for owner in whose(one).line())
+
+
+def _only(kind: type[_One], given: Sequence[Given]) -> list[_One]:
+    return sorted((one for one in given if isinstance(one, kind)), key=lambda one: one.file)
+
+
+def whose(given: Given) -> Owner:
+    """Return whose a file is by its place: a folder's, or, if it lies in none, that of a student named like it."""
+    owner = Owner(given.file.parent.parts) if given.owner is None else given.owner
+    return owner if owner.parts else owner.below(_stem(given.file.name))
+
+
+def by_student(
+    exports: Sequence[Export], notebooks: Sequence[Notebook], rest: Sequence[Unread | Counted] = ()
+) -> list[Student]:
     """Bring together what is of one student.
 
     The notebooks in a folder are one student's, named like the folder; a notebook that lies in none is a student's of
     its own, named like the file. An export belongs to the notebooks beside it if it is the only one there, or else to
-    the only notebooks that are named like its student. Students of the same name stay apart.
+    the only notebooks that are named like its student. Students of the same name stay apart. Who has handed in nothing
+    that could be read is a student as well, named by the same rules.
+
+    Args:
+        exports: that were read.
+        notebooks: that were read.
+        rest: what could not be read, or is only counted.
 
     Returns:
         The students by name, each name once: a second Ada is told from the first by a file.
     """
-    theirs: dict[Path, list[Notebook]] = {}
+    theirs: dict[Owner, list[Notebook]] = {}
     for notebook in notebooks:
-        alone = notebook.file.parent == Path()
-        theirs.setdefault(notebook.file if alone else notebook.file.parent, []).append(notebook)
-    beside = Counter(export.file.parent for export in exports)
-    owned = {e.file.parent: e for e in exports if e.file.parent in theirs and beside[e.file.parent] == 1}
-    others = [export for export in exports if owned.get(export.file.parent) is not export]
-    named = Counter(export.student.casefold() for export in others)
+        theirs.setdefault(whose(notebook), []).append(notebook)
+    places = [Owner(e.file.parent.parts) if e.owner is None else e.owner for e in exports]
+    beside = Counter(places)
+    owned = {place: e for place, e in zip(places, exports, strict=True) if place in theirs and beside[place] == 1}
+    others = [export for place, export in zip(places, exports, strict=True) if owned.get(place) is not export]
+    named = Counter(_folded(export.student) for export in others)
     on_their_own = []
     for export in others:
-        name = export.student.casefold()
-        namesakes = [key for key in theirs if key.parent == Path() and _name(key).casefold() == name]
+        name = _folded(export.student)
+        namesakes = [key for key in theirs if len(key.parts) == 1 and _folded(_name(key)) == name]
         if len(namesakes) == 1 and namesakes[0] not in owned and named[name] == 1:
             owned[namesakes[0]] = export
         else:
             on_their_own.append(export)
-    students = [Student(_title(key, owned.get(key)), owned.get(key), tuple(of)) for key, of in theirs.items()]
-    students += [Student(export.student, export, ()) for export in on_their_own]
-    shared = Counter(student.name.casefold() for student in students)
-    told_apart = [
-        replace(student, name=f"{student.name} [{printable(student.files[0].as_posix())}]")
-        if shared[student.name.casefold()] > 1
-        else student
-        for student in students
+    work = _Work([*theirs, *(whose(export) for export in on_their_own)])
+    known = {_folded(export.student) for export in on_their_own}
+    more: dict[Owner, list[Unread | Counted]] = {}
+    for given in sorted(rest, key=lambda given: len(whose(given).parts)):
+        if isinstance(given, Counted) and given.owner is None:
+            continue
+        place = whose(given)
+        first = work.around(place) or next((owner for owner in place.line() if owner in more), place)
+        if first in work or _folded(_name(place)) not in known:
+            more.setdefault(first, []).append(given)
+    students = [
+        _student(_title(key, owned.get(key)), owned.get(key), of, more.get(key, ())) for key, of in theirs.items()
     ]
-    return sorted(told_apart, key=lambda student: (student.name.casefold(), student.files))
+    students += [_student(export.student, export, (), more.get(whose(export), ())) for export in on_their_own]
+    students += [_student(_name(key), None, (), of) for key, of in more.items() if key not in work]
+    return _told_apart(students)
+
+
+def _student(
+    name: str, export: Export | None, notebooks: Sequence[Notebook], rest: Sequence[Unread | Counted]
+) -> Student:
+    unread = tuple(given for given in rest if isinstance(given, Unread))
+    besides = tuple(given for given in rest if isinstance(given, Counted))
+    return Student(name, export, tuple(notebooks), unread, () if export or notebooks else besides)
+
+
+def _told_apart(students: Sequence[Student]) -> list[Student]:
+    """Return the students by name; where a name is shared, each says of which file it is, and if need be, a number."""
+    shared = Counter(_folded(student.name) for student in students)
+    told_apart: dict[str, Student] = {}
+    for student in sorted(students, key=lambda student: (_folded(student.name), student.files)):
+        name, n = student.name, 1
+        if shared[_folded(name)] > 1:
+            name = f"{name} [{printable(student.files[0].as_posix())}]"
+        while (numbered := f"{name} ({n})" if n > 1 else name) in told_apart:
+            n += 1
+        told_apart[numbered] = replace(student, name=numbered)
+    return list(told_apart.values())
+
+
+def why_not_read(student: Student) -> list[str]:
+    """Return why nothing of a student's could be read; nothing if something was."""
+    if student.export or student.notebooks:
+        return []
+    documents = [given for given in student.unread if given.reason == _as_document(ending(given.file))]
+    endings = {ending(given.file) for given in documents} | {given.what for given in student.besides}
+    reasons = [given for given in student.unread if given not in documents]
+    files = [printable(given.file.as_posix()) for given in reasons[:TOLD]]
+    told = [f"{file}: " * (file != student.name) + one.reason for file, one in zip(files, reasons, strict=False)]
+    told += [f"{len(reasons) - TOLD} more that can't be read"] * (len(reasons) > TOLD)
+    return [*told, *([_as_document(", ".join(sorted(endings)))] if endings else [])]
+
+
+class _Work:
+    """The places from which something was read."""
+
+    def __init__(self, owners: Iterable[Owner]) -> None:
+        self._owners = set(owners)
+        self._above = {above: owner for owner in self._owners for above in owner.line()}
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._owners
+
+    def around(self, owner: Owner) -> Owner | None:
+        """Return the place that a place is, lies in, or has in it."""
+        within = next((above for above in reversed(owner.line()) if above in self._owners), None)
+        return within or self._above.get(owner)
+
+
+def _read(found: Found) -> Given:
+    """Return what a file is, by its content if that says it, or else by its ending."""
+    if found.kind in ("aside", "archive"):
+        return Counted(found.file, found.about if found.kind == "aside" else "opened as archives")
+    try:
+        head = found.head()
+        if head.lstrip(_BLANK)[:1] == b"{" or _is_named(found.file):
+            known = _known(found)
+            if known is not None:
+                return known
+        if ending(found.file) == ".py":
+            return Notebook(found.file, _cells(found.content()), found.owner)
+    except ValueError as error:
+        return Unread(found.file, str(error), found.owner)
+    if f"<title>{TABLE_TITLE}</title>".encode() in head or head.removeprefix(codecs.BOM_UTF8).startswith(
+        TABLE_HEAD.encode()
+    ):
+        return Counted(found.file, "tables of this command")
+    return Counted(found.file, ending(found.file), found.owner)
+
+
+def _known(found: Found) -> Export | Notebook | None:
+    """Return the export or notebook that a file of JSON holds; None if it is something else, and not called that.
+
+    Raises:
+        ValueError: if it is called an export or notebook and is none, or is a damaged one.
+    """
+    try:
+        value = _json(found.content())
+    except ValueError:
+        if _is_named(found.file):
+            raise
+        return None
+    notebook = _holds(value, "cells") or _holds(value, "worksheets")
+    export = _holds(value, "exercises", "version")
+    if not notebook and not export and not _is_named(found.file):
+        return None
+    if notebook or (not export and ending(found.file) != ".json"):
+        return _notebook(found, value)
+    return _export(found, value)
 
 
 def printable(text: str, longest: int = 200) -> str:
@@ -150,42 +351,101 @@ def printable(text: str, longest: int = 200) -> str:
     return kept if len(kept) <= longest else kept[: longest - 1] + "…"
 
 
-def _name(key: Path) -> str:
-    return printable((key.with_suffix("") if key.suffix.lower() == ".ipynb" else key).as_posix(), 80)
+def _folded(name: str) -> str:
+    """Return what is the same for names that look the same, whatever system wrote them; capitals don't count."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
-def _title(key: Path, export: Export | None) -> str:
-    name = _name(key)
-    same = export is None or export.student.casefold() in (name.casefold(), key.name.casefold())
+def _name(owner: Owner) -> str:
+    return printable("/".join(owner.parts), 80) or "without a name"
+
+
+def _title(owner: Owner, export: Export | None) -> str:
+    name = _name(owner)
+    same = export is None or _folded(export.student) in (_folded(name), _folded(owner.parts[-1]))
     return name if same or export is None else f"{name} ({export.student})"
 
 
-def _read_json(path: Path) -> Any:
-    if path.is_symlink() or not path.is_file():
-        raise ValueError("it is a link or no ordinary file, and was not opened")
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise ValueError(f"it has {size / 2**20:.0f} MiB; at most {LARGEST // 2**20} are read")
+def ending(file: Path) -> str:
+    """Return a file's ending for people to read."""
+    return printable(file.suffix.lower(), 12) or "without an ending"
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its endings, and without the number of a download: a student's name, it may be."""
+    while True:
+        match = re.search(r"(\.\w+)(?: ?\(\d+\))?$", name)
+        if match is None or not match.start() or match[1].lower() not in DROPPED:
+            return name
+        name = name[: match.start()]
+
+
+def _as_document(endings: str) -> str:
+    return f"handed in as {endings}: can't be read; {ASK}"
+
+
+_BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
+
+
+def _is_named(file: Path) -> bool:
+    """Return whether a file is called an export or a notebook, perhaps with another ending behind that."""
+    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in DOCUMENTS)
+
+
+def _json(content: bytes) -> Any:
+    if not content:
+        raise ValueError(EMPTY)
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(content)  # in UTF-8, or UTF-16 as Windows' editor may write it
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
     except json.JSONDecodeError as error:
+        if re.search(rb"^<<<<<<< ", content, re.MULTILINE):
+            raise ValueError("it holds a conflict of Git (<<<<<<<), still to be solved") from None
+        if content.lstrip(_BLANK).startswith(b"<"):
+            raise ValueError(f"it is a web page, not the file itself; {ASK}") from None
         raise ValueError(f"it is no JSON, or cut off (line {error.lineno}: {error.msg})") from None
     except (ValueError, RecursionError):
         raise ValueError("it is JSON that is too deep, or has too large a number") from None
+    except MemoryError:
+        raise ValueError("it is too large for the memory") from None
 
 
-def _export(file: Path, value: Any) -> Export:
+def _holds(value: Any, *keys: str) -> bool:
+    return isinstance(value, dict) and all(key in value for key in keys)
+
+
+def _cells(content: bytes) -> tuple[str, ...]:
+    """Return the code cells of a script as Jupytext, nbconvert, Colab or an editor writes it; all, if it marks none."""
+    try:
+        utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if utf_16 else tokenize.detect_encoding(io.BytesIO(content).readline)[0]
+        text = content.decode(encoding).replace("\r\n", "\n")
+    except (SyntaxError, LookupError, UnicodeError):
+        raise ValueError("it is not text in UTF-8") from None
+    cells = re.split(CELL, text)
+    return tuple(cell for cell in cells if cell.strip() and not re.match(r"# ?%% *\[(markdown|raw)\]", cell))
+
+
+def _is_notebooks(text: str) -> bool:
+    """Return whether a script was made from a notebook, or gives functions to a check."""
+    return bool(
+        re.search(CELL, text) or re.search(r"\bcheck\.\w+\(|^Automatically generated by Colab", text, re.MULTILINE)
+    )
+
+
+def _export(found: Found, value: Any) -> Export:
     if not isinstance(value, dict) or not isinstance(value.get("exercises"), dict):
         raise ValueError("it is no export; a student makes one by check.export(file, student=name)")
     if value.get("version") != VERSION:
-        raise ValueError(f"it is of version {printable(repr(value.get('version')), 40)}; expected {VERSION}")
+        later = isinstance(value.get("version"), int) and value["version"] > VERSION
+        mend = "; a newer csd_edu wrote it: grade with that" * later
+        raise ValueError(f"it is of version {printable(repr(value.get('version')), 40)}; expected {VERSION}{mend}")
     student = value.get("student")
     if not isinstance(student, str) or not printable(student):
         raise ValueError("it has no student's name; a student writes one by check.export(file, student=name)")
     claims = {name: _claim(name, value["exercises"][name]) for name in EXERCISES if name in value["exercises"]}
-    return Export(file, printable(student, 80), claims)
+    return Export(found.file, printable(student, 80), claims, found.owner)
 
 
 def _claim(name: str, entry: Any) -> Result:
@@ -208,10 +468,10 @@ def _claim(name: str, entry: Any) -> Result:
 
 
 def _are_counts(*values: object) -> bool:
-    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 for value in values)
 
 
-def _notebook(file: Path, value: Any) -> Notebook:
+def _notebook(found: Found, value: Any) -> Notebook:
     if not isinstance(value, dict) or not isinstance(value.get("cells"), list):
         old = isinstance(value, dict) and "worksheets" in value
         raise ValueError("it is in an old format; open it in Jupyter and save it" if old else "it is no notebook")
@@ -223,4 +483,4 @@ def _notebook(file: Path, value: Any) -> Notebook:
             raise ValueError("it is no notebook: a cell has no source")
         if cell.get("cell_type") == "code":
             cells.append("".join(source))
-    return Notebook(file, tuple(cells))
+    return Notebook(found.file, tuple(cells), found.owner)

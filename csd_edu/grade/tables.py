@@ -8,16 +8,20 @@ import io
 import os
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
-from csd_edu.files import write_atomically
-from csd_edu.grade import Mark, Row, Table
-from csd_edu.grade.submissions import Result, printable
+from csd_edu.files import check_writable, write_atomically
+from csd_edu.grade import NOT_READ, Mark, Row, Table, count
+from csd_edu.grade.found import in_words
+from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, TOLD, Result, Unread, printable
 
 SIGNS = {"passed": "✓", "tried": "✕", "untried": "–", "failed": "!"}
 WORDS = {"passed": "passed", "tried": "tried", "untried": "not tried", "failed": "could not be run"}
+PLAIN = str.maketrans("✓✕–×…“”", '+x-x.""')
+"""Signs for what can show letters only."""
+
 COLOURS = {"passed": GREEN, "tried": VERMILION, "untried": GREY, "failed": BLUE}
 KEY = (
     "✓ passed, ✕ tried, – not tried, ! could not be run; in brackets: claimed by an export, not run; "
@@ -46,6 +50,15 @@ def as_text(table: Table, *, mistakes: bool = False) -> str:
     return "\n".join([*lines, *(["", table.isolation] if table.isolation else [])])
 
 
+def shown_in(text: str, encoding: str | None) -> str:
+    """Return a text with other signs if an encoding, such as that of a file or terminal, doesn't have these."""
+    try:
+        "".join(SIGNS.values()).encode(encoding or "utf-8")
+    except (UnicodeError, LookupError):
+        return text.translate(PLAIN)
+    return text
+
+
 def as_csv(table: Table, *, mistakes: bool = False) -> str:
     """Return the table as CSV, a row for each student; no cell is read as a formula by a spreadsheet.
 
@@ -55,10 +68,10 @@ def as_csv(table: Table, *, mistakes: bool = False) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "from", "passed", "claimed", "of", *table.exercises, "notes"])
+    writer.writerow([*TABLE_HEAD.split(","), "of", *table.exercises, "notes"])
     for row in table.rows:
         cells = [_words(mark, mistakes) for mark in row.marks.values()]
-        notes = "; ".join([*_differences(row), *row.notes])
+        notes = "; ".join([*_differences(row), *row.notes, *([] if _is_empty(row) else _unread(row.unread))])
         counts = [row.passed(claimed=False), row.passed(claimed=True), len(row.marks)]
         found = [row.student, row.source, *counts, *cells, notes]
         writer.writerow([_no_formula(str(cell)) for cell in found])
@@ -83,8 +96,8 @@ def as_html(table: Table, *, mistakes: bool = False) -> str:
     )
     return (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width'><title>Exercises of a class</title>"
-        f"<style>{_STYLE}</style></head><body><h1>Exercises of a class</h1>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{TABLE_TITLE}</title><style>{_STYLE}</style></head><body><h1>{TABLE_TITLE}</h1>"
         f"<div class='wide'><table><thead><tr><th class='name'>student</th><th>passed</th><th>from</th>{head}</tr>"
         f"</thead><tbody>{body}</tbody></table></div><p>{html.escape(_tried_by_nobody(table))}</p><p>{html.escape(KEY)}</p>{remarks}"
         f"<p class='grey'>{html.escape(table.isolation)}</p></body></html>\n"
@@ -96,17 +109,22 @@ def check_output(path: Path) -> None:
 
     Raises:
         ValueError: if the file does not end in .csv or .html, is a folder, or lies in none.
+        PermissionError: if the folder is read-only.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"out is {path}; expected a file that ends in .csv or .html")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a file that ends in .csv or .html")
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent}; make it first, or choose another")
+    try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; expected a file that ends in .csv or .html")
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent}; make it first, or choose another")
+    except OSError as error:
+        raise ValueError(f"{printable(str(path))}: {in_words(error)}") from None
+    check_writable(path.parent)
 
 
 def write(table: Table, path: str | os.PathLike[str], *, mistakes: bool = False) -> Path:
-    """Write the table as CSV (UTF-8) or HTML, by the file's ending, and return its path.
+    """Write the table as CSV or HTML in UTF-8, by the file's ending, and return its path.
 
     Args:
         table: of a class.
@@ -119,7 +137,10 @@ def write(table: Table, path: str | os.PathLike[str], *, mistakes: bool = False)
     """
     path = Path(path)
     check_output(path)
-    write_atomically(path, _FORMATS[path.suffix.lower()](table, mistakes=mistakes).encode("utf-8"))
+    text = _FORMATS[path.suffix.lower()](table, mistakes=mistakes)
+    # Excel takes a file for one in the system's old encoding unless it begins with the mark of UTF-8.
+    encoding = "utf-8-sig" if path.suffix.lower() == ".csv" else "utf-8"
+    write_atomically(path, text.encode(encoding, "replace"))
     return path
 
 
@@ -133,6 +154,7 @@ _STYLE = (
     ".name{text-align:left;position:sticky;left:0;background:white;min-width:7em;max-width:20em;overflow-wrap:break-word}"
     "td{white-space:nowrap}td.mark{font-size:19px;line-height:1.2}"
     f"tbody tr:hover td,tbody tr:hover th{{background:#f3f4f6}}th{{font-weight:600}}.grey{{color:{GREY}}}"
+    f".not{{color:{VERMILION};font-weight:600}}"
 )
 
 
@@ -170,8 +192,17 @@ def _html_row(row: Row, shown: Sequence[str]) -> str:
         title = html.escape(f"{_words(mark, True)}. {mark.result.message}".strip(), quote=True)
         colour = COLOURS[mark.result.state]
         cells.append(f"<td class='mark' style='color:{colour}' title='{title}'>{_cell(mark).strip()}</td>")
-    passed = f"<td>{_passed(row)}</td><td>{html.escape(row.source)}</td>"
+    why = f" class='not' title='{html.escape('; '.join(row.notes), quote=True)}'" if _is_empty(row) else ""
+    passed = f"<td>{_passed(row)}</td><td{why}>{html.escape(row.source)}</td>"
     return f"<tr><th class='name' scope='row'>{html.escape(row.student)}</th>{passed}{''.join(cells)}</tr>"
+
+
+def _is_empty(row: Row) -> bool:
+    return row.source == NOT_READ
+
+
+def _unread(unread: Iterable[Unread]) -> list[str]:
+    return [f"{printable(given.file.as_posix())}: {given.reason}" for given in unread]
 
 
 def _remarks(table: Table, mistakes: bool) -> Iterator[tuple[str, list[str]]]:
@@ -183,14 +214,21 @@ def _remarks(table: Table, mistakes: bool) -> Iterator[tuple[str, list[str]]]:
         if mistakes and mark.result.state == "tried"
     ]
     failed = [_about(row, name, mark.result) for row, name, mark in marks if mark.result.state == "failed"]
+    empty = [row for row in table.rows if _is_empty(row)]
+    told = {given.file for row in empty if len(row.unread) <= TOLD for given in row.unread}
+    unread = [f"{row.student}: {printable(note, 400)}" for row in empty for note in row.notes]
+    unread += _unread(given for given in table.unread if given.file not in told)
     sections = {
         "Tried": tried,
         "Could not be run": failed,
         "The export says otherwise": [
             f"{row.student}: {difference}" for row in table.rows for difference in _differences(row)
         ],
-        "Not read": [f"{printable(given.file.as_posix())}: {given.reason}" for given in table.unread],
-        "Notes": [f"{row.student}: {printable(note, 400)}" for row in table.rows for note in row.notes],
+        "Not read": unread,
+        "Notes": [
+            f"{row.student}: {printable(note, 400)}" for row in table.rows if row not in empty for note in row.notes
+        ],
+        "Only counted": [f"{count(given.what for given in table.counted)}."] if table.counted else [],
     }
     yield from ((heading, lines) for heading, lines in sections.items() if lines)
 
@@ -209,7 +247,7 @@ def _differences(row: Row) -> list[str]:
 
 
 def _no_formula(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip()[:1] in tuple("=+-@") or cell[:1] in ("\t", "\r") else cell
+    return f"'{cell}" if cell.lstrip()[:1] in tuple("=+-@＝＋－＠") or cell[:1] in ("\t", "\r") else cell
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
