@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from csd_edu import doubts
 from csd_edu.files import is_writable, replacing
 from csd_edu.models import SMALLEST_IMAGE
 
@@ -160,6 +161,8 @@ def load(
     if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
+    for doubt in doubts.of_sizes(dataset) + (doubts.of(dataset) if source not in SOURCES else []):
+        warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=2)
     return dataset
 
 

@@ -1,18 +1,42 @@
-"""A folder of images as a dataset: one folder a class, any format that Pillow reads, any size."""
+"""A folder of images as a dataset: one folder a class. Every file is read, or counted and named."""
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from csd_edu import images
+from csd_edu.doubts import Doubt
+from csd_edu.images import printable
+
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "validation", "valid")
 TEST_SHARE = 0.2  # of each class, where the folder has no split of its own
+IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages")
+# Folders that data sets have beside their images. Without an image in them they are no classes.
+SIDE_NAMES = (
+    *("annotation", "annotations", "labels", "lists", "meta", "attributes", "parts", "imagelabels", "segmentations"),
+    "docs",
+)
+# What systems and programs leave behind.
+JUNK = (
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".ds_store", "__macosx", "$recycle.bin", "@eadir"),
+    *("system volume information", ".git", ".ipynb_checkpoints"),
+)
+DEEPEST = 50
+SPLIT_TABLE = r"split|^(train|test|val)\w*\.(txt|csv|json)$"
+
+Levels = tuple[str, ...]  # the names of the folders below the root that lead to a class
 
 
 def read(
@@ -20,10 +44,15 @@ def read(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[str, ...]]:
     """Read `train/<class>/*` and `test/<class>/*`, or `<class>/*` with one split made, 80 to 20 in every class.
 
-    For `test`, `val`, `validation` and `valid` will do. Class folders may be nested: then the class is named
-    "alphabet/character". Hidden files, and files without an image's extension, are passed over. Every image
-    becomes RGB: turned as its EXIF says, transparency on white, 16 bits scaled to 8, the first frame of an
-    animation; its shorter side resized to `size`, the longer cropped around the centre.
+    For `test`, `val`, `validation` and `valid` will do; so will Tiny-ImageNet's `val`, whose classes are in a file.
+    Class folders may be nested: then the class is named "alphabet/character". A level that all classes share, such as
+    `images` in each of them, is no part of the name. Names are composed (NFC), and what cannot be printed is escaped.
+
+    A file is an image if it has the ending of a format that Pillow decodes (with pillow-heif installed HEIC is one),
+    or if its first bytes say so. One warning counts and names all that is left out; only hidden files and those that
+    systems leave behind, such as Thumbs.db, are passed over. Every image becomes RGB: turned as its EXIF says,
+    transparency on white, the first frame of an animation, its shorter side resized to `size`, the longer cropped
+    around the centre. 16 bits are scaled to 8: from 8, 10, 12 or 14 bits if no value of any file needs more.
 
     Args:
         root: the folder.
@@ -37,75 +66,478 @@ def read(
 
     Raises:
         ValueError: no images where some should be, different classes in train and test, a damaged file.
+        OSError: a folder that cannot be read.
     """
-    train, test = _parts(root)
-    by_class = _scan(train)
-    if "" in by_class:
-        raise ValueError(f"{train} holds images itself; expected a folder for each class: sort them into such")
+    images.prepare()
+    layout = _layout(_walk(root))
+    by_class, test_images = layout.train, layout.test
     classes = tuple(by_class)
-    paths = [path for images in by_class.values() for path in images]
-    labels = [label for label, images in enumerate(by_class.values()) for _ in images]
+    paths = [path for name in classes for path in by_class[name]]
+    labels = [label for label, name in enumerate(classes) for _ in by_class[name]]
     n_train = len(paths)
-    if test is not None:
-        test_images = _scan(test)
-        if odd := sorted(set(by_class) ^ set(test_images)):
-            here, there = (train, test) if odd[0] in by_class else (test, train)
-            raise ValueError(f"class {odd[0]!r} is in {here}, but not in {there}; expected every class in both")
+    if test_images is not None:
         paths += [path for name in classes for path in test_images[name]]
         labels += [label for label, name in enumerate(classes) for _ in test_images[name]]
+    for remark in layout.remarks:
+        warnings.warn(f"{printable(root)}: {remark}", stacklevel=3)
 
-    x, readable = _decode_all(paths, size, on_error == "skip", progress)
+    x, readable, remarks, why = images.read(paths, size, skip=on_error == "skip", progress=progress)
     y = torch.tensor(labels)  # (N,)
+    if not readable.all():
+        warnings.warn(_undecoded(paths, y, readable, classes, why), stacklevel=3)
+    for remark in remarks:
+        warnings.warn(remark, Doubt, stacklevel=3)
     in_test = torch.arange(len(y)) >= n_train  # (N,)
-    if test is None:
+    if test_images is None:
         in_test = _split(y, readable, classes, seed)
     in_train, in_test = readable & ~in_test, readable & in_test
     return x[in_train], y[in_train], x[in_test], y[in_test], classes
 
 
-def _parts(root: Path) -> tuple[Path, Path | None]:
-    """Return the folders to train and to test on, or the root and None if it holds the classes themselves."""
-    folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
-    train, test = (
-        next((folders[name] for name in names if name in folders), None) for names in (TRAIN_NAMES, TEST_NAMES)
-    )
-    if train and test:
-        return train, test
+# ---- what is there
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder holds, each sorted by name; hidden files and junk are not in it."""
+
+    path: Path
+    images: list[Path] = field(default_factory=list)
+    folders: list[_Folder] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)  # files that are no images
+    odd: list[str] = field(default_factory=list)  # what is neither a file nor a folder to be read, in words
+
+    @property
+    def name(self) -> str:
+        return self.path.name.lower()
+
+    def below(self) -> Iterator[_Folder]:
+        """Yield this folder and all below it."""
+        yield self
+        for folder in self.folders:
+            yield from folder.below()
+
+    @property
+    def n_images(self) -> int:
+        return sum(len(folder.images) for folder in self.below())
+
+    @property
+    def is_side(self) -> bool:
+        """Whether it lies beside the images, with what is known about them."""
+        return self.name in SIDE_NAMES and not self.n_images
+
+
+def _walk(root: Path) -> _Folder:
+    """Look at all that lies below a folder; each folder once, so that links in a circle end.
+
+    Raises:
+        OSError: a folder that cannot be read.
+    """
+    top = os.path.realpath(root)
+    seen = {top}
+
+    def visit(path: Path) -> _Folder:
+        found = _Folder(path)
+        try:
+            names = sorted(os.listdir(path))
+        except OSError as error:
+            told = (
+                f"{printable(path)} cannot be read ({error.strerror}); expected a folder of images: change its rights"
+            )
+            raise type(error)(f"{told}, or move it away") from None
+        for name in names:
+            if not _is_junk(name):
+                look(found, path / name)
+        return found
+
+    def look(found: _Folder, path: Path) -> None:
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:  # a broken link, or a circle of links
+            if images.has_known_ending(path):
+                found.images.append(path)  # it will be found damaged
+            else:
+                found.odd.append(f"{printable(path)} ({error.strerror})")
+            return
+        if stat.S_ISDIR(mode):
+            real = os.path.realpath(path)
+            linked = os.path.normcase(real) != os.path.normcase(os.path.join(os.path.realpath(found.path), path.name))
+            if real in seen or (linked and (_within(real, top) or _within(top, real))):
+                found.odd.append(f"{printable(path)} (a link to a folder that is read anyway, or to one above it)")
+            elif path.name.startswith("."):
+                found.odd.append(f"{printable(path)} (hidden)")
+            elif len(path.parts) - len(root.parts) > DEEPEST:
+                found.odd.append(f"{printable(path)} (below {DEEPEST} other folders)")
+            else:
+                seen.add(real)
+                found.folders.append(visit(path))
+        elif not stat.S_ISREG(mode):
+            found.odd.append(f"{printable(path)} (neither a file nor a folder)")
+        elif path.name.startswith("."):
+            if images.has_known_ending(path):
+                found.odd.append(f"{printable(path)} (hidden)")
+        else:
+            (found.images if _is_image(path) else found.others).append(path)
+
+    return visit(root)
+
+
+def _is_junk(name: str) -> bool:
+    return name.lower() in JUNK or name.startswith("._")
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        return images.is_image(path)
+    except OSError:  # it may not be read, and nothing but its content could tell
+        return False
+
+
+def _within(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
+
+
+# ---- which of it are the classes
+
+Images = dict[str, list[Path]]  # of each class, by its name; those in no class folder by ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The images of each class to train and to test on, and what is to be said about the rest."""
+
+    train: Images
+    test: Images | None  # None: a split is to be made
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What is not used, and what else is to be said."""
+
+    files: list[Path] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    folders: list[tuple[_Folder, str]] = field(default_factory=list)  # whole ones, with the reason
+    remarks: list[str] = field(default_factory=list)
+
+    def add(self, folder: _Folder) -> None:
+        """Add what lies in a folder itself beside its images."""
+        self.files.extend(folder.others)
+        self.odd.extend(folder.odd)
+
+
+def _layout(root: _Folder) -> _Layout:
+    """Recognise the classes, and the split if there is one.
+
+    Raises:
+        ValueError: there is none, or none that is clear.
+    """
+    rest = _Rest()
+    place = _unwrapped(root, rest)
+    train, tests = _parts(place)
+    if train is None:
+        used, classes, test = [place], _classes(place), None
+        if _is_flat(classes):
+            raise ValueError(_flat(place))
+        if tables := [path.name for path in rest.files + _others(place) if re.search(SPLIT_TABLE, path.name, re.I)]:
+            rest.remarks.append(
+                f"{', '.join(map(printable, tables[:3]))} may describe a split, but is not read: a fifth of each class "
+                "was chosen for testing; for that split move the files into train/<class>/ and test/<class>/"
+            )
+    else:
+        rest.add(place)
+        unused = [folder for folder in place.folders if folder not in (train, *tests)]
+        rest.folders.extend((folder, f"beside {train.path.name}/") for folder in unused)
+        if place.images:
+            here = _Folder(place.path, place.images)
+            rest.folders.append((here, f"themselves beside {train.path.name}/"))
+        classes = _classes(train)
+        if _is_flat(classes):
+            raise ValueError(_flat(train))
+        chosen, found = _test_part(train, tests, classes, rest)
+        used, test = [train, chosen], _matched(classes, found, train, chosen, rest)
+    for part in used:
+        for folder in part.below():
+            rest.add(folder)
+    return _Layout(classes, test, [*_left_out(root, used, rest), *rest.remarks, *_names(classes)])
+
+
+def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
+    """Go down to the folder that holds the classes or their split."""
+    while not any(_parts(root)):
+        filled = [folder for folder in root.folders if folder.n_images]
+        main = [folder for folder in filled if folder.name in IMAGES_NAMES] or filled
+        beside = [folder for folder in root.folders if folder not in main]
+        if root.images or len(main) != 1 or not main[0].folders or any(f.name not in SIDE_NAMES for f in beside):
+            break
+        rest.add(root)
+        rest.folders.extend((folder, f"beside {main[0].path.name}/") for folder in beside)
+        root = main[0]
+    return root
+
+
+def _parts(root: _Folder) -> tuple[_Folder | None, list[_Folder]]:
+    """Return the folder to train on and those to test on, the best first; none if the folder holds the classes."""
+
+    def named(names: Sequence[str]) -> list[_Folder]:
+        found = [folder for folder in root.folders if folder.name in names]
+        return sorted(found, key=lambda folder: names.index(folder.name))
+
+    trains, tests = named(TRAIN_NAMES), named(TEST_NAMES)
+    if len(trains) > 1 and tests:
+        both = " and ".join(f"{folder.path.name}/" for folder in trains)
+        raise ValueError(f"{printable(root.path)} holds {both}; expected one folder to train on: merge or rename them")
+    if trains and tests:
+        return trains[0], tests
     # A class may well be called "train"; but one that holds folders is half of a split.
-    half = train or test
-    if half and any(path.is_dir() for path in _visible(half)):
-        missing = "test" if train else "train"
-        hint = f"add it, or load {half} itself, of which a split will be made"
-        raise ValueError(f"{root} holds {half.name}/, but no {missing}/; expected both: {hint}")
-    return root, None
+    if half := next((folder for folder in (*trains, *tests) if any(f.n_images for f in folder.folders)), None):
+        missing = "test" if trains else "train"
+        hint = f"add it, or load {printable(half.path)} itself, of which a split will be made"
+        raise ValueError(f"{printable(root.path)} holds {half.path.name}/, but no {missing}/; expected both: {hint}")
+    return None, []
 
 
-def _visible(folder: Path) -> list[Path]:
-    entries = (path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX")
-    return sorted(entries, key=lambda path: path.name)
+def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Rest) -> tuple[_Folder, Images]:
+    """Return the first folder to test on whose images have classes, and these; the others are left out."""
+    labelled: list[tuple[_Folder, Images]] = []
+    for folder in tests:
+        if labelled:
+            hint = f"to use it instead, load a folder that holds only {train.path.name}/ and {folder.path.name}/"
+            rest.folders.append((folder, f"as {labelled[0][0].path.name}/ is there ({hint})"))
+        elif _is_flat(found := _annotated(folder, rest) or _classes(folder), classes):
+            rest.folders.append((folder, "without folders that tell their classes"))
+        else:
+            labelled.append((folder, found))
+    if not labelled:
+        hint = f"or load {printable(train.path)} itself, of which a split will be made"
+        raise ValueError(f"{_flat(tests[0])}; {hint}")
+    return labelled[0]
 
 
-def _scan(root: Path) -> dict[str, list[Path]]:
-    """Return the images of each class, by its name, in sorted order."""
-    from PIL import Image
+def _classes(part: _Folder) -> Images:
+    """Return the images of each class, in sorted order.
 
-    extensions = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found: dict[str, list[Path]] = {}
+    Raises:
+        ValueError: a folder with images and folders, one without images, two folders of the same name.
+    """
+    found: dict[Levels, list[Path]] = {}
+    empty: list[_Folder] = []
 
-    def visit(folder: Path, name: str) -> None:
-        entries = _visible(folder)
-        folders = [path for path in entries if path.is_dir()]
-        images = [path for path in entries if path.suffix.lower() in extensions and path not in folders]
-        if bool(images) == bool(folders):
-            what = f"both images, such as {images[0].name}, and folders" if images else "no images"
-            raise ValueError(f"{folder} holds {what}; expected images, or folders of images: mend or remove it")
-        if images:
-            found[name] = images
-        for subfolder in folders:
-            visit(subfolder, f"{name}/{subfolder.name}".lstrip("/"))
+    def visit(folder: _Folder, levels: Levels) -> None:
+        inner = [subfolder for subfolder in folder.folders if not subfolder.is_side]
+        filled = [subfolder for subfolder in inner if subfolder.n_images]
+        if folder.images and filled:
+            what = f"both images, such as {printable(folder.images[0].name)}, and folders of images, such as "
+            what += f"{printable(filled[0].path.name)}/; expected images, or folders of images"
+            raise ValueError(f"{printable(folder.path)} holds {what}: move one of them away, or into class folders")
+        if folder.images:
+            found[levels] = folder.images
+        elif filled:
+            for subfolder in inner:
+                visit(subfolder, (*levels, subfolder.path.name))
+        else:
+            empty.append(folder)
 
-    visit(root, "")
-    return found
+    visit(part, ())
+    if empty:
+        raise ValueError(_empty(empty))
+    names = [printable("/".join(levels)) for levels in _told_apart(list(found))]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        told = f"{printable(part.path)} holds two folders for each of these classes, coded in two ways: {_few(twice)}"
+        raise ValueError(f"{told}; expected one: merge or rename them")
+    return dict(zip(names, found.values(), strict=True))
+
+
+def _told_apart(classes: list[Levels]) -> list[Levels]:
+    """Leave out the levels that all classes share, such as "images" in "cat/images" and "dog/images"."""
+    if len(classes) < 2:
+        return classes
+    while min(map(len, classes)) > 1:
+        depth = min(map(len, classes))
+        shared = next((k for k in (*range(depth), -1) if len({levels[k] for levels in classes}) == 1), None)
+        if shared is None:
+            break
+        fewer = [levels[:shared] + levels[shared:][1:] for levels in classes]
+        if len(set(fewer)) < len(fewer):
+            break
+        classes = fewer
+    return classes
+
+
+def _is_flat(found: Images, classes: Images | None = None) -> bool:
+    """Return whether no folder tells the images' classes, as far as it could be one of `classes`."""
+    names = list(found)
+    return len(names) == 1 and (
+        names[0] == "" or (names[0].lower() in IMAGES_NAMES and names[0] not in (classes or {}))
+    )
+
+
+def _annotated(part: _Folder, rest: _Rest) -> Images | None:
+    """Return a flat folder's images by class, if a file beside them says it, as Tiny-ImageNet's val_annotations.txt.
+
+    Raises:
+        ValueError: if the file names the class of no image.
+    """
+    table = next((path for path in part.others if path.name.lower().endswith("annotations.txt")), None)
+    if table is None:
+        return None
+    lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+    class_of = {cells[0].strip(): cells[1].strip() for line in lines if len(cells := line.split("\t")) > 1}
+    every = [path for folder in part.below() for path in folder.images]
+    found: Images = {}
+    for path in every:
+        if path.name in class_of:
+            found.setdefault(printable(class_of[path.name]), []).append(path)
+    if every and not found:
+        told = f"{printable(table)} names none of the {len(every)} images beside it"
+        raise ValueError(f"{told}; expected lines of a file's name, a tab and a class")
+    if unknown := [path for path in every if path.name not in class_of]:
+        rest.folders.append((_Folder(part.path, unknown), f"that {table.name} does not name"))
+    if n_gone := len(class_of.keys() - {path.name for path in every}):
+        rest.remarks.append(f"{n_gone} of the {len(class_of)} files that {table.name} names are not there")
+    return {name: found[name] for name in sorted(found)} or None
+
+
+def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _Rest) -> Images:
+    """Return the test images by the names of the training classes; case may differ where that is unambiguous.
+
+    Raises:
+        ValueError: naming the classes that are in one of them only.
+    """
+    missing, extra = ([name for name in one if name not in other] for one, other in ((train, test), (test, train)))
+    as_in_train = {name.casefold(): name for name in missing}
+    if missing and len(as_in_train) == len(missing) == len(extra) == len(
+        as_in_train.keys() & {*map(str.casefold, extra)}
+    ):
+        told = f"{_few(extra)} in {there.path.name}/ and {_few(missing)} in {here.path.name}/ differ in case only"
+        rest.remarks.append(f"{told}: they are taken for the same; rename the folders if they are not")
+        return {as_in_train[name.casefold()] if name in extra else name: paths for name, paths in test.items()}
+    for names, one, other in (missing, here, there), (extra, there, here):
+        if names:
+            what = f"class {names[0]!r} is" if len(names) == 1 else f"{len(names)} classes are"
+            told = f"{what} in {printable(one.path)}, but not in {printable(other.path)}"
+            told += f": {_few(names)}" * (len(names) > 1)
+            raise ValueError(f"{told}; expected every class in both: rename, add or remove their folders")
+    return test
+
+
+# ---- what is said
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _others(folder: _Folder) -> list[Path]:
+    return [path for inner in folder.below() for path in inner.others]
+
+
+def _by_ending(files: Sequence[Path]) -> str:
+    """Return how many files have which ending, with the names of some."""
+    by_ending: dict[str, list[Path]] = {}
+    for path in files:
+        by_ending.setdefault(printable(path.suffix.lower()), []).append(path)
+    told = []
+    for ending, paths in sorted(by_ending.items(), key=lambda item: -len(item[1])):
+        shown = ", ".join(printable(path.name) for path in paths[:3]) + ", …" * (len(paths) > 3)
+        told.append(f"{len(paths)} {f'ending in {ending}' if ending else 'without an ending'} ({shown})")
+    return ", ".join(told)
+
+
+def _advice(files: Sequence[Path]) -> str:
+    """Return what can be done about files that are no images, as far as their endings tell."""
+    endings = sorted({path.suffix.lower() for path in files} & images.ADVICE.keys())
+    return "".join(f"; {text}" for text in dict.fromkeys(images.ADVICE[ending] for ending in endings))
+
+
+def _empty(folders: list[_Folder]) -> str:
+    """Return what is wrong with folders that hold no image."""
+    first = printable(folders[0].path)
+    files = [path for folder in folders for path in _others(folder)]
+    odd = [text for folder in folders for inner in folder.below() for text in inner.odd]
+    what = "no images that Pillow reads here" if files or odd else "no images"
+    more = f", nor do {_few([printable(folder.path.name) for folder in folders[1:]])}" if folders[1:] else ""
+    there = f", but {_by_ending(files)}{_advice(files)}" * bool(files) + f", but {', '.join(odd[:3])}" * bool(odd)
+    return f"{first} holds {what}{more}{there}; expected images, or folders of images: mend or remove it"
+
+
+def _flat(part: _Folder) -> str:
+    """Return what is wrong with a folder that holds images, but no class folders, and what may tell their classes."""
+    every = [path for folder in part.below() for path in folder.images]
+    place = printable(every[0].parent)
+    told = f"{place} holds images itself; expected a folder for each class: sort them into such"
+    beginnings = Counter(re.sub(r"[\W_]*\d*$", "", path.stem) for path in every)
+    if len(beginnings) > 1 and min(beginnings.values()) > 1:
+        counts = ", ".join(f"{printable(name)!r} ({count})" for name, count in beginnings.most_common(3))
+        told += f", perhaps by how their names begin: {counts}{', …' * (len(beginnings) > 3)}"
+    if tables := [
+        path.name for path in _others(part) if path.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".mat")
+    ]:
+        told += f"; {', '.join(map(printable, tables[:3]))} beside them may tell their classes, but is not read"
+    return told
+
+
+def _left_out(root: _Folder, used: list[_Folder], rest: _Rest) -> list[str]:
+    """Return one sentence about all that is not read, and one about what is read though its ending is none."""
+    remarks = []
+    whole = [(folder, _n_entries(folder), why) for folder, why in rest.folders]
+    if n := len(rest.files) + len(rest.odd) + sum(count for _, count, _ in whole):
+        told = (
+            [f"{_by_ending(rest.files)}, no images that Pillow reads here{_advice(rest.files)}"] if rest.files else []
+        )
+        told += [
+            f"{printable(folder.path.name)}/ with {folder.n_images} images of {count} files, {why}"
+            for folder, count, why in whole
+        ]
+        told += [", ".join(rest.odd[:5]) + f" and {len(rest.odd) - 5} more" * (len(rest.odd) > 5)] if rest.odd else []
+        text = f"{n} {'files are' if n > 1 else 'file is'} left out: {'; '.join(told)}"
+        shares = [(len(f.others), len(f.images), f) for part in used for f in part.below() if f.images and f.others]
+        if shares:
+            lost, kept, folder = max(shares, key=lambda share: share[0] / (share[0] + share[1]))
+            name = printable(folder.path.relative_to(root.path).as_posix())
+            text += (
+                f". Of {name}/ that is {lost} of {lost + kept} files"
+                + f", the largest share of {len(shares)} folders" * (len(shares) > 1)
+            )
+        remarks.append(text)
+    every = (path for part in used for folder in part.below() for path in folder.images)
+    if odd := [path for path in every if not images.has_known_ending(path)]:
+        verb = "files are images by their" if len(odd) > 1 else "file is an image by its"
+        remarks.append(f"{len(odd)} {verb} content, though not by the ending, and read: {_by_ending(odd)}")
+    return remarks
+
+
+def _n_entries(folder: _Folder) -> int:
+    return sum(len(inner.images) + len(inner.others) + len(inner.odd) for inner in folder.below())
+
+
+def _names(classes: Images) -> list[str]:
+    """Return what is odd about the classes' names."""
+    remarks = []
+    by_fold: dict[str, list[str]] = {}
+    for name in classes:
+        by_fold.setdefault(name.casefold(), []).append(name)
+    if alike := [name for names in by_fold.values() if len(names) > 1 for name in names]:
+        remarks.append(
+            f"the classes {_few(alike)} differ in case only and are kept apart; merge the folders if they are one"
+        )
+    if "BACKGROUND_Google" in classes:
+        remarks.append(
+            "BACKGROUND_Google, Caltech's pictures of anything, counts as a class; move the folder away if it is none"
+        )
+    return remarks
+
+
+def _undecoded(
+    paths: Sequence[Path], labels: Tensor, readable: Tensor, classes: Sequence[str], why: Callable[[int], str]
+) -> str:
+    """Return how many files could not be decoded, why the first of them could not, and which class lacks most."""
+    first = int(readable.int().argmin())
+    told = f"{(~readable).sum()} of {len(paths)} images cannot be decoded, the first of them {printable(paths[first])}"
+    lost, every = (part.bincount(minlength=len(classes)) for part in (labels[~readable], labels))
+    worst = int((lost / every).argmax())
+    share = f"of class {classes[worst]!r} {lost[worst]} of {every[worst]}"
+    return f"{told} ({why(first)}); they are left out, {share}"
 
 
 def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int) -> Tensor:  # (N,) bool
@@ -120,49 +552,3 @@ def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int
         n_test = max(1, round(TEST_SHARE * len(members)))
         in_test[members[rng.permutation(len(members))[:n_test]]] = True
     return in_test
-
-
-def _decode_all(paths: list[Path], size: int, skip: bool, progress: bool) -> tuple[Tensor, Tensor]:
-    """Return the images (N, 3, size, size) uint8, and which of them could be decoded (N,) bool."""
-    from tqdm.auto import tqdm
-
-    def decode(path: Path) -> np.ndarray | None:
-        try:
-            return _decode(path, size)
-        except Exception as error:  # for a damaged file Pillow's decoders raise nearly anything
-            if skip:
-                return None
-            found = f"{path} cannot be decoded ({type(error).__name__}: {error})"
-            raise ValueError(f"{found}; mend or remove it, or leave such files out: on_error='skip'") from error
-
-    x = np.zeros((len(paths), 3, size, size), np.uint8)
-    readable = np.zeros(len(paths), bool)
-    with ThreadPoolExecutor(4) as pool:  # Pillow decodes outside the interpreter's lock
-        decoded = pool.map(decode, paths)
-        bar = tqdm(decoded, "Reading images", len(paths), disable=not progress, unit=" images")
-        for i, image in enumerate(bar):
-            if image is not None:
-                x[i], readable[i] = image, True
-    if not readable.all():
-        first = paths[int(readable.argmin())]
-        found = f"{(~readable).sum()} of {len(paths)} images cannot be decoded, the first of them {first}"
-        warnings.warn(f"{found}; they are left out", stacklevel=4)
-    return torch.from_numpy(x), torch.from_numpy(readable)
-
-
-def _decode(path: Path, size: int) -> np.ndarray:  # (3, size, size) uint8
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        file.draft(None, (2 * size, 2 * size))  # a JPEG photograph is decoded at a fraction of its size, far faster
-        image = ImageOps.exif_transpose(file)
-    if image.mode.startswith(("I", "F")):  # more than 8 bits, to which Pillow would clip
-        values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"values from {values.min()} to {values.max()}; expected at most 16 bits: 0 to 65535")
-        image = Image.fromarray((values / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
