@@ -267,6 +267,9 @@ _NAMES = "U", (1,), "text (n_classes,); np.array(names, dtype=str)"
 def _read_npz(path: Path, name: str) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
+            files = [name for name in archive.namelist() if not name.endswith("/")]
+            arrays = not files or any(name.endswith(".npy") for name in files)
+            _require(arrays, f"it is an archive of files, such as {_some(files[:1])}; unpack it, and load the folder")
             x_train, x_test = (_nchw(_array(archive, key, *_IMAGES)) for key in ("x_train", "x_test"))
             y_train, y_test = (_array(archive, key, *_LABELS).astype(np.int64) for key in ("y_train", "y_test"))
             classes = tuple(_array(archive, "classes", *_NAMES).tolist())
