@@ -22,7 +22,7 @@ from csd_edu.images import printable
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "validation", "valid")
 TEST_SHARE = 0.2  # of each class, where the folder has no split of its own
-IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages")
+IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages", "jpg", "jpeg", "png", "pictures", "photos")
 # Folders that data sets have beside their images. Without an image in them they are no classes.
 SIDE_NAMES = (
     *("annotation", "annotations", "labels", "lists", "meta", "attributes", "parts", "imagelabels", "segmentations"),
@@ -128,15 +128,15 @@ class _Folder:
 
 
 def _walk(root: Path) -> _Folder:
-    """Look at all that lies below a folder; each folder once, so that links in a circle end.
+    """Look at all that lies below a folder. Links to folders are followed, but never in a circle.
 
     Raises:
         OSError: a folder that cannot be read.
     """
     top = os.path.realpath(root)
-    seen = {top}
+    linked: set[str] = set()  # the folders to which a followed link leads
 
-    def visit(path: Path) -> _Folder:
+    def visit(path: Path, above: tuple[str, ...]) -> _Folder:
         found = _Folder(path)
         try:
             names = sorted(os.listdir(path))
@@ -147,10 +147,10 @@ def _walk(root: Path) -> _Folder:
             raise type(error)(f"{told}, or move it away") from None
         for name in names:
             if not _is_junk(name):
-                look(found, path / name)
+                look(found, path / name, above)
         return found
 
-    def look(found: _Folder, path: Path) -> None:
+    def look(found: _Folder, path: Path, above: tuple[str, ...]) -> None:
         try:
             mode = path.stat().st_mode
         except OSError as error:  # a broken link, or a circle of links
@@ -161,16 +161,16 @@ def _walk(root: Path) -> _Folder:
             return
         if stat.S_ISDIR(mode):
             real = os.path.realpath(path)
-            linked = os.path.normcase(real) != os.path.normcase(os.path.join(os.path.realpath(found.path), path.name))
-            if real in seen or (linked and (_within(real, top) or _within(top, real))):
-                found.odd.append(f"{printable(path)} (a link to a folder that is read anyway, or to one above it)")
-            elif path.name.startswith("."):
+            is_link = os.path.normcase(real) != os.path.normcase(os.path.join(above[-1], path.name))
+            if path.name.startswith("."):
                 found.odd.append(f"{printable(path)} (hidden)")
-            elif len(path.parts) - len(root.parts) > DEEPEST:
+            elif is_link and (real in above or real in linked or Path(top).is_relative_to(real)):
+                found.odd.append(f"{printable(path)} (a link to a folder that is read already, or to one above it)")
+            elif len(above) > DEEPEST:
                 found.odd.append(f"{printable(path)} (below {DEEPEST} other folders)")
             else:
-                seen.add(real)
-                found.folders.append(visit(path))
+                linked.update({real} if is_link else ())
+                found.folders.append(visit(path, (*above, real)))
         elif not stat.S_ISREG(mode):
             found.odd.append(f"{printable(path)} (neither a file nor a folder)")
         elif path.name.startswith("."):
@@ -179,7 +179,7 @@ def _walk(root: Path) -> _Folder:
         else:
             (found.images if _is_image(path) else found.others).append(path)
 
-    return visit(root)
+    return visit(root, (top,))
 
 
 def _is_junk(name: str) -> bool:
@@ -191,10 +191,6 @@ def _is_image(path: Path) -> bool:
         return images.is_image(path)
     except OSError:  # it may not be read, and nothing but its content could tell
         return False
-
-
-def _within(path: str, folder: str) -> bool:
-    return Path(path).is_relative_to(folder)
 
 
 # ---- which of it are the classes
@@ -215,15 +211,27 @@ class _Layout:
 class _Rest:
     """What is not used, and what else is to be said."""
 
-    files: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)  # no images
     odd: list[str] = field(default_factory=list)
-    folders: list[tuple[_Folder, str]] = field(default_factory=list)  # whole ones, with the reason
+    others: list[tuple[int, str]] = field(default_factory=list)  # how many files, and which
+    tables: list[Path] = field(default_factory=list)  # files that may describe a split
     remarks: list[str] = field(default_factory=list)
 
     def add(self, folder: _Folder) -> None:
-        """Add what lies in a folder itself beside its images."""
+        """Add what lies in a folder itself beside its images and folders."""
         self.files.extend(folder.others)
         self.odd.extend(folder.odd)
+        self.tables.extend(path for path in folder.others if re.search(SPLIT_TABLE, path.name, re.IGNORECASE))
+
+    def leave(self, folder: _Folder, why: str) -> None:
+        """Add a whole folder."""
+        below = _Rest()
+        for inner in folder.below():
+            below.add(inner)
+        n_images, n_others = folder.n_images, len(below.files) + len(below.odd)
+        told = " and ".join([_n(n_images, "image")] * bool(n_images) + [_n(n_others, "other file")] * bool(n_others))
+        self.others.append((n_images + n_others, f"{printable(folder.path.name)}/ with {told or 'nothing'}, {why}"))
+        self.tables.extend(below.tables)
 
 
 def _layout(root: _Folder) -> _Layout:
@@ -239,26 +247,32 @@ def _layout(root: _Folder) -> _Layout:
         used, classes, test = [place], _classes(place), None
         if _is_flat(classes):
             raise ValueError(_flat(place))
-        if tables := [path.name for path in rest.files + _others(place) if re.search(SPLIT_TABLE, path.name, re.I)]:
-            rest.remarks.append(
-                f"{', '.join(map(printable, tables[:3]))} may describe a split, but is not read: a fifth of each class "
-                "was chosen for testing; for that split move the files into train/<class>/ and test/<class>/"
-            )
     else:
         rest.add(place)
         unused = [folder for folder in place.folders if folder not in (train, *tests)]
-        rest.folders.extend((folder, f"beside {train.path.name}/") for folder in unused)
-        if place.images:
-            here = _Folder(place.path, place.images)
-            rest.folders.append((here, f"themselves beside {train.path.name}/"))
+        for folder in unused:
+            rest.leave(folder, f"beside {train.path.name}/")
+        if n := len(place.images):
+            such = printable(place.images[0].name)
+            rest.others.append((n, f"{_n(n, 'image')} beside {train.path.name}/, such as {such}"))
         classes = _classes(train)
         if _is_flat(classes):
             raise ValueError(_flat(train))
         chosen, found = _test_part(train, tests, classes, rest)
         used, test = [train, chosen], _matched(classes, found, train, chosen, rest)
+    if len(classes) == 1:
+        told = f"{printable(place.path)}: classes is {tuple(classes)!r}; expected two or more, to tell one from another"
+        raise ValueError(told + _guess(used[0]))
     for part in used:
         for folder in part.below():
             rest.add(folder)
+    if test is None and rest.tables:
+        tables = ", ".join(printable(path.name) for path in rest.tables[:3])
+        verb = "are" if rest.tables[1:] else "is"
+        rest.remarks.append(
+            f"{tables} may describe a split, but {verb} not read: a fifth of each class was chosen for "
+            " testing; for that split move the files into train/<class>/ and test/<class>/"
+        )
     return _Layout(classes, test, [*_left_out(root, used, rest), *rest.remarks, *_names(classes)])
 
 
@@ -271,7 +285,8 @@ def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
         if root.images or len(main) != 1 or not main[0].folders or any(f.name not in SIDE_NAMES for f in beside):
             break
         rest.add(root)
-        rest.folders.extend((folder, f"beside {main[0].path.name}/") for folder in beside)
+        for folder in beside:
+            rest.leave(folder, f"beside {main[0].path.name}/")
         root = main[0]
     return root
 
@@ -303,11 +318,16 @@ def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Res
     for folder in tests:
         if labelled:
             hint = f"to use it instead, load a folder that holds only {train.path.name}/ and {folder.path.name}/"
-            rest.folders.append((folder, f"as {labelled[0][0].path.name}/ is there ({hint})"))
-        elif _is_flat(found := _annotated(folder, rest) or _classes(folder), classes):
-            rest.folders.append((folder, "without folders that tell their classes"))
-        else:
+            rest.leave(folder, f"as {labelled[0][0].path.name}/ is there ({hint})")
+            continue
+        found = _classes(folder)
+        if not _is_flat(found, classes):
             labelled.append((folder, found))
+        elif table := next((path for path in folder.others if path.name.lower().endswith("annotations.txt")), None):
+            labelled.append((folder, _annotated(found, table, rest)))
+            folder.others.remove(table)  # it is read
+        else:
+            rest.leave(folder, "without folders that tell their classes")
     if not labelled:
         hint = f"or load {printable(train.path)} itself, of which a split will be made"
         raise ValueError(f"{_flat(tests[0])}; {hint}")
@@ -372,30 +392,26 @@ def _is_flat(found: Images, classes: Images | None = None) -> bool:
     )
 
 
-def _annotated(part: _Folder, rest: _Rest) -> Images | None:
-    """Return a flat folder's images by class, if a file beside them says it, as Tiny-ImageNet's val_annotations.txt.
+def _annotated(flat: Images, table: Path, rest: _Rest) -> Images:
+    """Return a flat folder's images by class, as a file beside them says it: Tiny-ImageNet's val_annotations.txt.
 
     Raises:
         ValueError: if the file names the class of no image.
     """
-    table = next((path for path in part.others if path.name.lower().endswith("annotations.txt")), None)
-    if table is None:
-        return None
     lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
-    class_of = {cells[0].strip(): cells[1].strip() for line in lines if len(cells := line.split("\t")) > 1}
-    every = [path for folder in part.below() for path in folder.images]
-    found: Images = {}
-    for path in every:
-        if path.name in class_of:
-            found.setdefault(printable(class_of[path.name]), []).append(path)
-    if every and not found:
-        told = f"{printable(table)} names none of the {len(every)} images beside it"
+    class_of = {cells[0].strip(): printable(cells[1].strip()) for line in lines if len(cells := line.split("\t")) > 1}
+    (paths,) = flat.values()
+    found = {name: [path for path in paths if class_of.get(path.name) == name] for name in sorted({*class_of.values()})}
+    found = {name: members for name, members in found.items() if members}
+    if not found:
+        told = f"{printable(table)} names none of the {len(paths)} images beside it"
         raise ValueError(f"{told}; expected lines of a file's name, a tab and a class")
-    if unknown := [path for path in every if path.name not in class_of]:
-        rest.folders.append((_Folder(part.path, unknown), f"that {table.name} does not name"))
-    if n_gone := len(class_of.keys() - {path.name for path in every}):
+    if unknown := [path for path in paths if path.name not in class_of]:
+        told = f"{_n(len(unknown), 'image')} that {table.name} does not name, such as {printable(unknown[0].name)}"
+        rest.others.append((len(unknown), told))
+    if n_gone := len(class_of.keys() - {path.name for path in paths}):
         rest.remarks.append(f"{n_gone} of the {len(class_of)} files that {table.name} names are not there")
-    return {name: found[name] for name in sorted(found)} or None
+    return found
 
 
 def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _Rest) -> Images:
@@ -406,9 +422,7 @@ def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _
     """
     missing, extra = ([name for name in one if name not in other] for one, other in ((train, test), (test, train)))
     as_in_train = {name.casefold(): name for name in missing}
-    if missing and len(as_in_train) == len(missing) == len(extra) == len(
-        as_in_train.keys() & {*map(str.casefold, extra)}
-    ):
+    if missing and sorted(map(str.casefold, missing)) == sorted(map(str.casefold, extra)) == sorted(as_in_train):
         told = f"{_few(extra)} in {there.path.name}/ and {_few(missing)} in {here.path.name}/ differ in case only"
         rest.remarks.append(f"{told}: they are taken for the same; rename the folders if they are not")
         return {as_in_train[name.casefold()] if name in extra else name: paths for name, paths in test.items()}
@@ -426,6 +440,10 @@ def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _n(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _others(folder: _Folder) -> list[Path]:
@@ -464,8 +482,14 @@ def _empty(folders: list[_Folder]) -> str:
 def _flat(part: _Folder) -> str:
     """Return what is wrong with a folder that holds images, but no class folders, and what may tell their classes."""
     every = [path for folder in part.below() for path in folder.images]
-    place = printable(every[0].parent)
-    told = f"{place} holds images itself; expected a folder for each class: sort them into such"
+    told = f"{printable(every[0].parent)} holds images itself; expected a folder for each class: sort them into such"
+    return told + _guess(part)
+
+
+def _guess(part: _Folder) -> str:
+    """Return what may tell the classes of images, if not their folders."""
+    told = ""
+    every = [path for folder in part.below() for path in folder.images]
     beginnings = Counter(re.sub(r"[\W_]*\d*$", "", path.stem) for path in every)
     if len(beginnings) > 1 and min(beginnings.values()) > 1:
         counts = ", ".join(f"{printable(name)!r} ({count})" for name, count in beginnings.most_common(3))
@@ -480,17 +504,13 @@ def _flat(part: _Folder) -> str:
 def _left_out(root: _Folder, used: list[_Folder], rest: _Rest) -> list[str]:
     """Return one sentence about all that is not read, and one about what is read though its ending is none."""
     remarks = []
-    whole = [(folder, _n_entries(folder), why) for folder, why in rest.folders]
-    if n := len(rest.files) + len(rest.odd) + sum(count for _, count, _ in whole):
+    if n := len(rest.files) + len(rest.odd) + sum(count for count, _ in rest.others):
         told = (
             [f"{_by_ending(rest.files)}, no images that Pillow reads here{_advice(rest.files)}"] if rest.files else []
         )
-        told += [
-            f"{printable(folder.path.name)}/ with {folder.n_images} images of {count} files, {why}"
-            for folder, count, why in whole
-        ]
+        told += [text for _, text in rest.others]
         told += [", ".join(rest.odd[:5]) + f" and {len(rest.odd) - 5} more" * (len(rest.odd) > 5)] if rest.odd else []
-        text = f"{n} {'files are' if n > 1 else 'file is'} left out: {'; '.join(told)}"
+        text = f"{_n(n, 'file')} {'are' if n > 1 else 'is'} left out: {'; '.join(told)}"
         shares = [(len(f.others), len(f.images), f) for part in used for f in part.below() if f.images and f.others]
         if shares:
             lost, kept, folder = max(shares, key=lambda share: share[0] / (share[0] + share[1]))
@@ -505,10 +525,6 @@ def _left_out(root: _Folder, used: list[_Folder], rest: _Rest) -> list[str]:
         verb = "files are images by their" if len(odd) > 1 else "file is an image by its"
         remarks.append(f"{len(odd)} {verb} content, though not by the ending, and read: {_by_ending(odd)}")
     return remarks
-
-
-def _n_entries(folder: _Folder) -> int:
-    return sum(len(inner.images) + len(inner.others) + len(inner.odd) for inner in folder.below())
 
 
 def _names(classes: Images) -> list[str]:

@@ -137,7 +137,7 @@ def prepare() -> None:
 
 def _why(error: Exception, path: Path) -> str:
     """Return what is wrong with a file that cannot be decoded, as plainly as its first bytes allow."""
-    told = printable(f"{type(error).__name__}: {error}".replace(str(path), path.name))
+    told = printable(f"{type(error).__name__}: {error}".replace(repr(str(path)), repr(path.name)))
     if type(error).__name__ == "DecompressionBombError":
         return f"{told}; make it smaller"
     try:

@@ -849,9 +849,7 @@ def test_test_comes_before_val(tmp_path):
     small_folder(tmp_path / "Train")
     small_folder(tmp_path / "val", n=3)
     small_folder(tmp_path / "test", n=4)
-    with pytest.warns(
-        UserWarning, match="6 files are left out: val/ with 6 images of 6 files, as test/ is there"
-    ) as told:
+    with pytest.warns(UserWarning, match="6 files are left out: val/ with 6 images, as test/ is there") as told:
         found = read(tmp_path)
     assert (len(found.x_train), len(found.x_test)) == (10, 8)
     assert told[0].filename == __file__
