@@ -161,8 +161,9 @@ def load(
     if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
-    for doubt in doubts.of_sizes(dataset) + (doubts.of(dataset) if source not in SOURCES else []):
+    for doubt in [] if source in SOURCES else doubts.of(dataset):
         warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=2)
+    doubts.say_sizes(dataset, stacklevel=2)
     return dataset
 
 
@@ -249,7 +250,8 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> No
     expected = f"expected {SMALLEST_IMAGE}×{SMALLEST_IMAGE} or more: enlarge them"
     _require(min(x.shape[2:]) >= SMALLEST_IMAGE, f"x_{part} has images of {_times(x.shape[2:])} pixels; {expected}")
     low, high, top = int(y.min()), int(y.max()), len(classes) - 1
-    _require(low >= 0 and high <= top, f"y_{part} has labels {low} to {high}; expected 0 to {top}, as in classes")
+    hint = ": subtract 1" if (low, high) == (1, top + 1) else ""
+    _require(low >= 0 and high <= top, f"y_{part} has labels {low} to {high}; expected 0 to {top}, as in classes{hint}")
     counts = y.bincount(minlength=len(classes)).tolist()
     missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     found = f"{len(missing)} of {len(classes)} classes have no {part} image: {_some(missing)}"
@@ -292,7 +294,11 @@ def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...]
         # zipfile compares the checksum at the end of a member, which a damaged header may put out of reach.
         _require(not member.read(1), f"{key} is damaged: it ends before its data; write the file again")
     good = array.dtype.char in codes and array.ndim in axes
-    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}")
+    hint = "; if its rows are one-hot, save y.argmax(1)" if key.startswith("y_") and array.ndim == 2 else ""
+    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}{hint}")
+    channels_first = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
+    found = f"{key} is of shape {array.shape}, which looks like (N, C, H, W)"
+    _require(not channels_first, f"{found}; expected (N, H, W, C): move the axis, save x.transpose(0, 2, 3, 1)")
     return array
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+import weakref
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 DARK = 15  # no pixel of an image is brighter: what 12 bits become that are taken for 16
 UNEVEN = 10  # the largest class has so many times the images of the smallest
+
+
+_told: weakref.WeakSet[Dataset] = weakref.WeakSet()  # of whose numbers of test images one has been warned
 
 
 class Doubt(UserWarning):
@@ -34,20 +39,22 @@ def of(dataset: Dataset) -> list[str]:
     ]
 
 
-def of_sizes(dataset: Dataset) -> list[str]:
-    """Return what is doubtful about the numbers of test images: who searches among them, needs two of a class."""
-    counts = dataset.y_test.bincount(minlength=dataset.n_classes)
-    single = counts == 1
-    if not single.any():
-        return []
+def say_sizes(dataset: Dataset, stacklevel: int) -> None:
+    """Warn, once for each dataset, of classes with a single test image: a search among test images needs two."""
+    single = dataset.y_test.bincount(minlength=dataset.n_classes) == 1  # (n_classes,)
+    if dataset in _told or not single.any():
+        return
+    _told.add(dataset)
+    names = _some(single, dataset.classes)
     which = "every class has" if single.all() else f"{int(single.sum())} of {len(single)} classes have"
-    some = "" if single.all() else f" ({_some(single, dataset.classes)})"
-    effect = "no Recall@1 can be measured: '–'" if single.all() else "these classes count in no Recall@1"
-    return [
-        f"{which} a single test image{some}, which has no other of its class to find, so "
-        f"{effect}. Give each two test images or more: in a folder without a split from 8 images a class, "
-        "or by a test/ folder; a smaller per_class takes fewer of them"
-    ]
+    effect = "no Recall@1 can be measured: '–'" if single.all() else f"these count in no Recall@1: {names}"
+    advice = "in a folder without a split from 8 images a class, or by a test/ folder; with per_class, by a larger one"
+    warnings.warn(
+        f"{dataset.name}: {which} a single test image, which has no other of its class to find, so {effect}. "
+        f"Give each class two test images or more: {advice}",
+        Doubt,
+        stacklevel=stacklevel + 1,
+    )
 
 
 def _some(which: Tensor, classes: tuple[str, ...]) -> str:
@@ -111,7 +118,7 @@ def _copies(images: tuple[Tensor, Tensor], constant: Tensor, y: Tensor) -> list[
             f"{twins} test images have a copy among the test images, which finds them whatever the network learns"
         )
     if mixed:
-        told.append(f"{mixed} images are in two classes or more")
+        told.append(f"{mixed} {'images are' if mixed > 1 else 'image is'} in two classes or more")
     if not told:
         return []
     return [f"copies, pixel for pixel: {'; '.join(told)}. Results then say too much: keep one of each, and load again"]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from csd_edu import doubts
 from csd_edu.data import Dataset
 
 
@@ -200,6 +201,7 @@ def split(
             )
         order = rng.permutation(n_classes) if shuffle else np.arange(n_classes)
         tasks = [part.tolist() for part in np.split(order, np.cumsum(sizes)[:-1])]
+    doubts.say_sizes(dataset, stacklevel=2)
     return Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed)
 
 

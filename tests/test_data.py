@@ -210,7 +210,10 @@ A = arrays()
         ({"x_train": A["x_train"] / 255}, r"x_train is float64 .*expected uint8 .*\(255 \* x\)"),
         ({"x_train": A["x_train"].astype(np.uint16)}, "x_train is uint16"),
         ({"x_train": A["x_train"][0, 0]}, r"x_train is uint8 of shape \(16, 3\); expected .*\(N, H, W, C\)"),
-        ({"x_test": A["x_test"].transpose(0, 3, 1, 2)}, "x_test has images of 16 channels; .* move the axis"),
+        (
+            {"x_test": A["x_test"].transpose(0, 3, 1, 2)},
+            r"x_test is of shape .*, which looks like \(N, C, H, W\); .* move the axis",
+        ),
         ({"x_test": A["x_test"][:, :, :, :2]}, "x_test has images of 2 channels"),
         ({"x_test": A["x_test"][:, :8, :8]}, "8×8 pixels; expected 16×16 or more"),
         ({"x_test": A["x_test"][:0], "y_test": A["y_test"][:0]}, "x_test is empty"),
