@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from csd_edu import doubts
 from csd_edu.files import is_writable, replacing
+from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
@@ -124,6 +125,10 @@ def load(
     Returns:
         Contiguous uint8 images (N, C, H, W) with their labels and class names.
 
+    Warns:
+        UserWarning: of what a folder holds and is left out.
+        Doubt: of what is legal, but probably not meant.
+
     Raises:
         ValueError: unknown name, damaged or unsuitable data, too few images for `per_class`.
         FileNotFoundError: no such path.
@@ -152,9 +157,11 @@ def load(
 
                 size = image_size or 32
                 tensors = folders.read(path, size=size, seed=seed, on_error=on_error, progress=progress)
-                dataset = Dataset(path.resolve().name, *tensors)
+                dataset = Dataset(printable(path.resolve().name), *tensors)
             else:
-                dataset = _read_npz(path, path.stem)
+                what = f"{printable(path)} is neither a file nor a folder"
+                _require(path.is_file(), f"{what}; expected a .npz file or a folder of images")  # a pipe would hang
+                dataset = _read_npz(path, printable(path.stem))
 
     if per_class is not None:
         dataset = _first_per_class(dataset, per_class, at_most)
@@ -277,10 +284,10 @@ def _read_npz(path: Path, name: str) -> Dataset:
             classes = tuple(_array(archive, "classes", *_NAMES).tolist())
         return Dataset(name, x_train, torch.from_numpy(y_train), x_test, torch.from_numpy(y_test), classes)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{printable(path)}: {error}") from None
     except Exception as error:  # a damaged file makes zipfile and NumPy raise nearly anything
         found = f"cannot be read ({type(error).__name__}: {error})"
-        raise ValueError(f"{path}: {found}; expected a .npz file: copy or write it again") from None
+        raise ValueError(f"{printable(path)}: {found}; expected a .npz file: copy or write it again") from None
 
 
 def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...], expected: str) -> np.ndarray:

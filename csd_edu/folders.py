@@ -23,10 +23,10 @@ TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "validation", "valid")
 TEST_SHARE = 0.2  # of each class, where the folder has no split of its own
 IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages", "jpg", "jpeg", "png", "pictures", "photos")
-# Folders that data sets have beside their images. Without an image in them they are no classes.
+# Folders that data sets have beside their images. Without an image in them, or beside images/, they are no classes.
 SIDE_NAMES = (
-    *("annotation", "annotations", "labels", "lists", "meta", "attributes", "parts", "imagelabels", "segmentations"),
-    "docs",
+    *("annotation", "annotations", "labels", "lists", "meta", "attributes", "parts", "imagelabels", "docs"),
+    *("mask", "masks", "trimaps", "segmentation", "segmentations"),
 )
 # What systems and programs leave behind.
 JUNK = (
@@ -294,11 +294,14 @@ def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
 def _parts(root: _Folder) -> tuple[_Folder | None, list[_Folder]]:
     """Return the folder to train on and those to test on, the best first; none if the folder holds the classes."""
 
-    def named(names: Sequence[str]) -> list[_Folder]:
-        found = [folder for folder in root.folders if folder.name in names]
-        return sorted(found, key=lambda folder: names.index(folder.name))
+    def named(names: Sequence[str], *, within: bool = False) -> list[_Folder]:
+        found = [(_place(folder.name, names, within=within), folder) for folder in root.folders]
+        return [folder for place, folder in sorted(found, key=lambda pair: pair[0]) if place < len(names)]
 
     trains, tests = named(TRAIN_NAMES), named(TEST_NAMES)
+    loosely = named(TRAIN_NAMES, within=True), named(TEST_NAMES, within=True)
+    if all(loosely) and len(loosely[0] + loosely[1]) == len(root.folders):  # such as cars_train and cars_test
+        trains, tests = loosely
     if len(trains) > 1 and tests:
         both = " and ".join(f"{folder.path.name}/" for folder in trains)
         raise ValueError(f"{printable(root.path)} holds {both}; expected one folder to train on: merge or rename them")
@@ -310,6 +313,13 @@ def _parts(root: _Folder) -> tuple[_Folder | None, list[_Folder]]:
         hint = f"add it, or load {printable(half.path)} itself, of which a split will be made"
         raise ValueError(f"{printable(root.path)} holds {half.path.name}/, but no {missing}/; expected both: {hint}")
     return None, []
+
+
+def _place(name: str, names: Sequence[str], *, within: bool) -> int:
+    """Return which of the names a folder has ("test1", "train_images"; within: "cars_train"), or else their number."""
+    words = re.findall(r"[^\W\d_]+", name) if within else [re.sub(r"[\W\d_]+", "", name)]
+    known = [re.sub(r"(set|data|images|imgs)$", "", word) for word in words]
+    return min((names.index(word) for word in known if word in names), default=len(names))
 
 
 def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Rest) -> tuple[_Folder, Images]:
@@ -374,7 +384,7 @@ def _told_apart(classes: list[Levels]) -> list[Levels]:
         return classes
     while min(map(len, classes)) > 1:
         depth = min(map(len, classes))
-        shared = next((k for k in (*range(depth), -1) if len({levels[k] for levels in classes}) == 1), None)
+        shared = next((k for k in (*range(depth), -1) if len({levels[k].casefold() for levels in classes}) == 1), None)
         if shared is None:
             break
         fewer = [levels[:shared] + levels[shared:][1:] for levels in classes]

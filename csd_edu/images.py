@@ -41,9 +41,11 @@ ADVICE = {
     ),
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z"), "unpack archives first"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"), "save frames of videos as PNG"),
+    **dict.fromkeys((".npz",), "load a .npz file by its own path"),
     **dict.fromkeys((".svg", ".pdf", ".ai", ".wmf", ".emf"), "export drawings and pages as PNG"),
 }
 NEVER = {ending for ending, advice in ADVICE.items() if "raw" in advice}  # they begin as TIFF, with a mere thumbnail
+FAINT = 16  # what differs by less is hardly to be seen
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow recognises these, but does not decode them
 
 
@@ -54,7 +56,7 @@ class Decoded(NamedTuple):
         pixels: (3, size, size) uint8; (size, size) uint16 if the file has more than 8 bits.
         sides: the file's own width and height.
         top: the greatest value in the file, if it has more than 8 bits.
-        vanished: something transparent, but not wholly so, became a single colour on white.
+        vanished: something transparent became nearly a single colour on white.
     """
 
     pixels: np.ndarray
@@ -170,7 +172,7 @@ def decode(path: Path, size: int) -> Decoded:
         opaque = bool((np.asarray(image.getchannel("A")) == 255).all())
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         values = np.asarray(image)
-        vanished = not opaque and bool((values == values[0, 0]).all())
+        vanished = not opaque and int(np.ptp(values, (0, 1)).max()) < FAINT
     image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     return Decoded(np.asarray(image).transpose(2, 0, 1), sides, 0, vanished)
 
@@ -274,7 +276,7 @@ def _remarks(paths: Sequence[Path], found: dict[int, Decoded], deep: Sequence[in
         )
     if vanished := [i for i, image in found.items() if image.vanished]:
         remarks.append(
-            f"{first(vanished)} are transparent and became a single colour on white: nothing of them is to be seen; "
+            f"{first(vanished)} are transparent and became nearly a single colour on white: there is nothing to be seen; "
             "save them without transparency, on a background of another colour"
         )
     return remarks

@@ -130,10 +130,18 @@ def test_what_is_beside_train_and_test_is_said(tmp_path, bad_input):
     bad_input("train/, val/ and test/ with other files beside them", text)
 
 
-@pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("training", "testing"), ("train", "valid")])
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "TEST"), ("training", "testing"), ("train", "valid"), ("trainingSet", "val2017"), ("a_train", "a_test")],
+)
 def test_other_names_of_the_halves(tmp_path, train, test):
     root = make(tmp_path, f"{train}/0/*.png", f"{train}/1/*.png", f"{test}/0/*.png", f"{test}/1/*.png")
     assert numbers(read(root)[0]) == (6, 6)
+
+
+def test_classes_that_sound_like_halves(tmp_path):
+    names = ("bullet_train", "car", "test_tube")
+    assert read(make(tmp_path, *(f"{name}/*.png" for name in names)))[0].classes == names
 
 
 def test_two_folders_to_train_on(tmp_path):
@@ -202,6 +210,10 @@ def test_oxford_pets_with_its_masks(tmp_path):
     dataset, told = read(root)
     assert dataset.classes == ("cat", "dog")
     assert "annotations/ with 3 images, beside images/" in told[0]
+    make(root, "masks/cat/*.png", "masks/dog/*.png")
+    dataset, told = read(root)
+    assert dataset.classes == ("cat", "dog")
+    assert "9 files are left out" in told[0]
 
 
 def test_cub_200(tmp_path, bad_input):
@@ -257,13 +269,13 @@ def test_a_class_in_another_case_in_test(tmp_path):
     assert "'cat' in test/ and 'Cat' in train/ differ in case only: they are taken for the same" in told[0]
 
 
-def test_many_thousands_of_classes(tmp_path):
-    for c in range(2000):
+def test_a_thousand_classes(tmp_path):
+    for c in range(1000):
         (tmp_path / "set" / f"{c:04}").mkdir(parents=True)
         for i in range(2):
             (tmp_path / "set" / f"{c:04}" / f"{i}.ppm").write_bytes(b"P6 16 16 255 " + rng.bytes(768))
     dataset, told = read(tmp_path / "set")
-    assert numbers(dataset) == (2000, 2000)
+    assert numbers(dataset) == (1000, 1000)
     assert told == []
 
 

@@ -221,6 +221,14 @@ def test_pipes_and_sockets_are_never_opened(tmp_path):
 
 
 @posix
+def test_a_pipe_is_no_dataset(tmp_path, bad_input):
+    os.mkfifo(tmp_path / "pipe.npz")
+    text = refused(tmp_path / "pipe.npz")
+    assert "pipe.npz is neither a file nor a folder; expected a .npz file or a folder of images" in text
+    bad_input("a pipe as a dataset", text)
+
+
+@posix
 def test_links_are_followed_but_never_in_a_circle(tmp_path, bad_input):
     store = pets(tmp_path / "store")
     root = tmp_path / "pets"
@@ -293,11 +301,12 @@ def test_a_folder_named_like_an_image_and_one_very_deep(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 def test_names_that_cannot_be_printed_are_escaped_everywhere(tmp_path):
-    root = pets(tmp_path / "pets", names=(os.fsdecode(b"caf\xe9"), "line\nbreak"))
+    root = pets(tmp_path / os.fsdecode(b"p\xff"), names=(os.fsdecode(b"caf\xe9"), "line\nbreak"))
     bad = root / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.png")
     bad.write_bytes(b"no image")
     dataset, text = told(root, on_error="skip")
     assert dataset.classes == ("caf\\xe9", "line\\nbreak")
+    assert dataset.name == "p\\xff"
     assert "\\xff.png" in text
     assert text.isprintable()
     assert refused(root).encode("utf-8")
