@@ -276,7 +276,7 @@ def _remarks(paths: Sequence[Path], found: dict[int, Decoded], deep: Sequence[in
         )
     if vanished := [i for i, image in found.items() if image.vanished]:
         remarks.append(
-            f"{first(vanished)} are transparent and became nearly a single colour on white: there is nothing to be seen; "
+            f"{first(vanished)} are transparent and became nearly a single colour on white, with nothing to be seen; "
             "save them without transparency, on a background of another colour"
         )
     return remarks

@@ -232,6 +232,17 @@ def test_a_dataset_made_by_hand_is_doubted_when_it_is_split(tmp_path):
     assert run.metrics["summary"]["recall_at_1"] is None  # as was said before
 
 
+def test_a_share_that_holds_out_a_single_image(bad_input):
+    data = striped(n_classes=4, train=8)
+    with pytest.warns(Doubt, match="validation=0.1 holds out a single image of 4 of 4 classes") as caught:
+        csd.split(data, n_tasks=2, validation=0.1)
+    assert caught[0].filename == __file__
+    bad_input("validation=0.1 of eight images a class", caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        csd.split(data, n_tasks=2, validation=0.25)
+
+
 def test_classes_of_very_different_sizes(tmp_path, bad_input):
     root = folder(tmp_path / "uneven", n=8)
     for i in range(100):
