@@ -14,9 +14,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from csd_edu.data import Dataset
 
-DARK = 15  # no pixel of an image is brighter: what 12 bits become that are taken for 16
+DARK = 25  # no pixel is brighter: masks, and what 12 bits become that are taken for 16
 UNEVEN = 10  # the largest class has so many times the images of the smallest
-
 
 _told: weakref.WeakSet[Dataset] = weakref.WeakSet()  # of whose numbers of test images one has been warned
 
@@ -27,12 +26,12 @@ class Doubt(UserWarning):
 
 def of(dataset: Dataset) -> list[str]:
     """Return what is doubtful about a dataset's pixels and copies, a sentence for each kind, with numbers."""
-    images = dataset.x_train.flatten(1), dataset.x_test.flatten(1)  # not one tensor: the set may be large
+    images = dataset.x_train.flatten(2), dataset.x_test.flatten(2)  # not one tensor: the set may be large
     y = torch.cat([dataset.y_train, dataset.y_test])  # (N,)
-    low, high = (torch.cat([side(part, 1) for part in images]) for side in (torch.amin, torch.amax))  # (N,)
-    constant = low == high
+    low, high = (torch.cat([side(part, 2) for part in images]) for side in (torch.amin, torch.amax))  # (N, C)
+    constant = (low == high).all(1)  # (N,)
     return [
-        *_dark(high, constant, y, dataset.classes),
+        *_dark(high.amax(1), constant, y, dataset.classes),
         *_constant(constant, y, dataset.classes),
         *_copies(images, constant, y),
         *_uneven(dataset),

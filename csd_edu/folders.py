@@ -441,7 +441,8 @@ def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _
             what = f"class {names[0]!r} is" if len(names) == 1 else f"{len(names)} classes are"
             told = f"{what} in {printable(one.path)}, but not in {printable(other.path)}"
             told += f": {_few(names)}" * (len(names) > 1)
-            raise ValueError(f"{told}; expected every class in both: rename, add or remove their folders")
+            hint = "" if train.keys() & test.keys() else f", or load {printable(here.path)} itself, to have it split"
+            raise ValueError(f"{told}; expected every class in both: rename, add or remove their folders{hint}")
     return test
 
 
@@ -507,7 +508,8 @@ def _guess(part: _Folder) -> str:
     if tables := [
         path.name for path in _others(part) if path.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".mat")
     ]:
-        told += f"; {', '.join(map(printable, tables[:3]))} beside them may tell their classes, but is not read"
+        some = ", ".join(map(printable, tables[:3])) + ", …" * (len(tables) > 3)
+        told += f"; {some} beside them may tell their classes, but {'are' if tables[1:] else 'is'} not read"
     return told
 
 

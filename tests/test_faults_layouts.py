@@ -261,6 +261,11 @@ def test_classes_on_one_side_only_are_counted_and_named(tmp_path, bad_input):
     bad_input("seven classes that have no folder in test/", text)
 
 
+def test_a_test_folder_of_unknown_classes(tmp_path):
+    root = make(tmp_path / "pets", "train/cat/*.png", "train/dog/*.png", "test/unknown/*.png")
+    assert f"or load {root / 'train'} itself, to have it split" in refused(root)
+
+
 def test_a_class_in_another_case_in_test(tmp_path):
     root = make(tmp_path / "pets", "train/Cat/*.png", "train/dog/*.png", "test/cat/*.png", "test/dog/*.png")
     dataset, told = read(root)

@@ -121,7 +121,15 @@ def test_12_bits_in_a_colour_png_are_nearly_black_and_that_is_said(tmp_path):
     dataset, told = read(folder(tmp_path / "dark", lambda: noise(high=16)))  # what Pillow makes of them: the high bytes
     assert int(dataset.x_train.max()) < 16
     assert len(told) == 1
-    assert "20 of 20 images are nearly black (of class 'cat' 10 of 10): no pixel above 15 of 255" in told[0]
+    assert "20 of 20 images are nearly black (of class 'cat' 10 of 10): no pixel above 25 of 255" in told[0]
+
+
+def test_12_bits_among_16_are_nearly_black_and_that_is_said(tmp_path):
+    tops = iter([4096] * 10 + [65536] * 10)
+    dataset, told = read(folder(tmp_path / "mixed", lambda: noise(high=next(tops), dtype=np.uint16)))
+    assert len(told) == 1
+    assert "10 of 20 images are nearly black (of class 'cat' 10 of 10)" in told[0]
+    assert int(dataset.x_train.max()) == 255
 
 
 # ---- masks, floats that were cast, single colours
@@ -141,7 +149,7 @@ def test_masks_and_cast_floats(tmp_path, bad_input):
 def test_images_of_a_single_colour_and_objects_that_vanish_on_white(tmp_path, bad_input):
     root = folder(tmp_path / "icons")
     for i in range(3):
-        Image.fromarray(np.full((32, 32), 80, np.uint8)).save(root / "cat" / f"flat{i}.png")
+        Image.new("RGB", (32, 32), (200, 80, i)).save(root / "cat" / f"flat{i}.png")
     drawn = np.full((32, 32, 4), 255, np.uint8)
     drawn[..., 3] = noise()  # white on transparent
     Image.fromarray(drawn).save(root / "dog" / "white.png")
