@@ -206,7 +206,7 @@ def split(
     doubts.say_sizes(dataset, stacklevel=2)
     if validation > 0 and (n := int((dataset.y_train[stream._held_out].bincount() == 1).sum())):
         warnings.warn(
-            f"{dataset.name}: validation={validation} holds out a single image of {n} of {n_classes} classes, which has "
+            f"{dataset.name}: validation={validation} holds out a single image of {n} of {n_classes} classes, with "
             "nothing of its class to find: they count in no held-out Recall@1; take a larger share, or more images",
             doubts.Doubt,
             stacklevel=2,
