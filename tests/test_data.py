@@ -1177,7 +1177,7 @@ def test_real_omniglot(monkeypatch):
     assert omniglot.x_train.float().mean() < 60  # ink is bright on black
 
 
-@pytest.mark.parametrize("module", ["data", "doubts", "folders", "images"])
+@pytest.mark.parametrize("module", ["data", "doubts", "folders", "images", "layouts"])
 def test_importing_a_module_is_light(module):
     source = Path(folders.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
