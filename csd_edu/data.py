@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from csd_edu import doubts
 from csd_edu.files import is_writable, replacing
+from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
@@ -123,6 +125,10 @@ def load(
     Returns:
         Contiguous uint8 images (N, C, H, W) with their labels and class names.
 
+    Warns:
+        UserWarning: of what a folder holds and is left out.
+        Doubt: of what is legal, but probably not meant.
+
     Raises:
         ValueError: unknown name, damaged or unsuitable data, too few images for `per_class`.
         FileNotFoundError: no such path.
@@ -151,15 +157,20 @@ def load(
 
                 size = image_size or 32
                 tensors = folders.read(path, size=size, seed=seed, on_error=on_error, progress=progress)
-                dataset = Dataset(path.resolve().name, *tensors)
+                dataset = Dataset(printable(path.resolve().name), *tensors)
             else:
-                dataset = _read_npz(path, path.stem)
+                what = f"{printable(path)} is neither a file nor a folder"
+                _require(path.is_file(), f"{what}; expected a .npz file or a folder of images")  # a pipe would hang
+                dataset = _read_npz(path, printable(path.stem))
 
     if per_class is not None:
         dataset = _first_per_class(dataset, per_class, at_most)
     if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
+    for doubt in [] if source in SOURCES else doubts.of(dataset):
+        warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=2)
+    doubts.say_sizes(dataset, stacklevel=2)
     return dataset
 
 
@@ -246,7 +257,8 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> No
     expected = f"expected {SMALLEST_IMAGE}×{SMALLEST_IMAGE} or more: enlarge them"
     _require(min(x.shape[2:]) >= SMALLEST_IMAGE, f"x_{part} has images of {_times(x.shape[2:])} pixels; {expected}")
     low, high, top = int(y.min()), int(y.max()), len(classes) - 1
-    _require(low >= 0 and high <= top, f"y_{part} has labels {low} to {high}; expected 0 to {top}, as in classes")
+    hint = ": subtract 1" if (low, high) == (1, top + 1) else ""
+    _require(low >= 0 and high <= top, f"y_{part} has labels {low} to {high}; expected 0 to {top}, as in classes{hint}")
     counts = y.bincount(minlength=len(classes)).tolist()
     missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     found = f"{len(missing)} of {len(classes)} classes have no {part} image: {_some(missing)}"
@@ -264,15 +276,18 @@ _NAMES = "U", (1,), "text (n_classes,); np.array(names, dtype=str)"
 def _read_npz(path: Path, name: str) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
+            files = [name for name in archive.namelist() if not name.endswith("/")]
+            arrays = not files or any(name.endswith(".npy") for name in files)
+            _require(arrays, f"it is an archive of files, such as {_some(files[:1])}; unpack it, and load the folder")
             x_train, x_test = (_nchw(_array(archive, key, *_IMAGES)) for key in ("x_train", "x_test"))
             y_train, y_test = (_array(archive, key, *_LABELS).astype(np.int64) for key in ("y_train", "y_test"))
             classes = tuple(_array(archive, "classes", *_NAMES).tolist())
         return Dataset(name, x_train, torch.from_numpy(y_train), x_test, torch.from_numpy(y_test), classes)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{printable(path)}: {error}") from None
     except Exception as error:  # a damaged file makes zipfile and NumPy raise nearly anything
         found = f"cannot be read ({type(error).__name__}: {error})"
-        raise ValueError(f"{path}: {found}; expected a .npz file: copy or write it again") from None
+        raise ValueError(f"{printable(path)}: {found}; expected a .npz file: copy or write it again") from None
 
 
 def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...], expected: str) -> np.ndarray:
@@ -286,7 +301,11 @@ def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...]
         # zipfile compares the checksum at the end of a member, which a damaged header may put out of reach.
         _require(not member.read(1), f"{key} is damaged: it ends before its data; write the file again")
     good = array.dtype.char in codes and array.ndim in axes
-    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}")
+    hint = "; if its rows are one-hot, save y.argmax(1)" if key.startswith("y_") and array.ndim == 2 else ""
+    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}{hint}")
+    channels_first = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
+    found = f"{key} is of shape {array.shape}, which looks like (N, C, H, W)"
+    _require(not channels_first, f"{found}; expected (N, H, W, C): move the axis, save x.transpose(0, 2, 3, 1)")
     return array
 
 

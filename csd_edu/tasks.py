@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from csd_edu import doubts
 from csd_edu.data import Dataset
 
 
@@ -200,7 +202,16 @@ def split(
             )
         order = rng.permutation(n_classes) if shuffle else np.arange(n_classes)
         tasks = [part.tolist() for part in np.split(order, np.cumsum(sizes)[:-1])]
-    return Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed)
+    stream = Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed)
+    doubts.say_sizes(dataset, stacklevel=2)
+    if validation > 0 and (n := int((dataset.y_train[stream._held_out].bincount() == 1).sum())):
+        warnings.warn(
+            f"{dataset.name}: validation={validation} holds out a single image of {n} of {n_classes} classes, with "
+            "nothing of its class to find: they count in no held-out Recall@1; take a larger share, or more images",
+            doubts.Doubt,
+            stacklevel=2,
+        )
+    return stream
 
 
 def _class_id(dataset: Dataset, name: int | str) -> int:

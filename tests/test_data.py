@@ -19,11 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
-from csd_edu import data, folders
+from csd_edu import data, folders, images
 from csd_edu.data import Dataset, load, save
 from tests.conftest import need
 
-pytestmark = pytest.mark.filterwarnings("error")  # a warning is part of what `load` says
+pytestmark = [
+    pytest.mark.filterwarnings("error"),  # a warning is part of what `load` says
+    pytest.mark.filterwarnings("ignore::csd_edu.doubts.Doubt"),  # what test_faults_values.py is about
+]
 ENVIRONMENT = os.environ.get("CSD_EDU_DATA")  # as found, before the fixture below hides it
 
 
@@ -207,7 +210,10 @@ A = arrays()
         ({"x_train": A["x_train"] / 255}, r"x_train is float64 .*expected uint8 .*\(255 \* x\)"),
         ({"x_train": A["x_train"].astype(np.uint16)}, "x_train is uint16"),
         ({"x_train": A["x_train"][0, 0]}, r"x_train is uint8 of shape \(16, 3\); expected .*\(N, H, W, C\)"),
-        ({"x_test": A["x_test"].transpose(0, 3, 1, 2)}, "x_test has images of 16 channels; .* move the axis"),
+        (
+            {"x_test": A["x_test"].transpose(0, 3, 1, 2)},
+            r"x_test is of shape .*, which looks like \(N, C, H, W\); .* move the axis",
+        ),
         ({"x_test": A["x_test"][:, :, :, :2]}, "x_test has images of 2 channels"),
         ({"x_test": A["x_test"][:, :8, :8]}, "8×8 pixels; expected 16×16 or more"),
         ({"x_test": A["x_test"][:0], "y_test": A["y_test"][:0]}, "x_test is empty"),
@@ -846,7 +852,10 @@ def test_test_comes_before_val(tmp_path):
     small_folder(tmp_path / "Train")
     small_folder(tmp_path / "val", n=3)
     small_folder(tmp_path / "test", n=4)
-    assert (len(read(tmp_path).x_train), len(read(tmp_path).x_test)) == (10, 8)
+    with pytest.warns(UserWarning, match="6 files are left out: val/ with 6 images, as test/ is there") as told:
+        found = read(tmp_path)
+    assert (len(found.x_train), len(found.x_test)) == (10, 8)
+    assert told[0].filename == __file__
 
 
 def test_a_flat_folder_is_split(tmp_path):
@@ -878,7 +887,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert read(tmp_path / "vehicles").classes == ("car", "train")
 
 
-def test_what_is_no_image_is_passed_over(tmp_path):
+def test_what_is_no_image_is_left_out_and_counted(tmp_path):
     root = small_folder(tmp_path / "pets")
     whole = read(root).fingerprint
     for name in (
@@ -893,7 +902,11 @@ def test_what_is_no_image_is_passed_over(tmp_path):
         (root / name).write_bytes(b"no image")
     for name in (".git", "__MACOSX/cat", "cat/.ipynb_checkpoints"):
         (root / name).mkdir(parents=True)
-    assert read(root).fingerprint == whole
+    told = (
+        r"4 files are left out: 1 ending in .txt \(notes.txt\), 1 ending in .pdf .*, 1 without an ending .*, 1 .* .csv"
+    )
+    with pytest.warns(UserWarning, match=told):
+        assert read(root).fingerprint == whole
 
 
 @pytest.mark.parametrize(
@@ -928,7 +941,9 @@ def test_a_folder_in_disorder(tmp_path, paths, message):
 
 
 def decoded(path, size=32):
-    return torch.from_numpy(folders._decode(path, size).copy())
+    pixels = images.decode(path, size).pixels
+    values = images.to_bytes(pixels, bits=16)[None].repeat(3, 0) if pixels.ndim == 2 else pixels.copy()
+    return torch.from_numpy(values)  # (3, size, size)
 
 
 def assert_colour(image, colour, within=0):
@@ -1098,8 +1113,8 @@ def test_a_class_without_a_readable_image(tmp_path):
 def test_the_first_bad_file_ends_the_reading(tmp_path, monkeypatch):
     root = small_folder(tmp_path / "pets", n=300, size=(16, 16))
     text_as_png(root / "cat" / "00.png")
-    decode, calls = folders._decode, []
-    monkeypatch.setattr(folders, "_decode", lambda path, size: calls.append(path) or decode(path, size))
+    decode, calls = images.decode, []
+    monkeypatch.setattr(images, "decode", lambda path, size: calls.append(path) or decode(path, size))
     with pytest.raises(ValueError, match="cannot be decoded"):
         read(root)
     assert len(calls) < 300
@@ -1162,7 +1177,7 @@ def test_real_omniglot(monkeypatch):
     assert omniglot.x_train.float().mean() < 60  # ink is bright on black
 
 
-@pytest.mark.parametrize("module", ["data", "folders"])
+@pytest.mark.parametrize("module", ["data", "doubts", "folders", "images", "layouts"])
 def test_importing_a_module_is_light(module):
     source = Path(folders.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]

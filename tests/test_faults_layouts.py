@@ -1,0 +1,297 @@
+"""I. Folder layouts of the real world
+
+Known layouts are recognised, or refused with a sentence that says what is there and how to call it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import csd_edu as csd
+from csd_edu.data import load
+from csd_edu.doubts import Doubt
+
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.filterwarnings("ignore::csd_edu.doubts.Doubt")]
+
+rng = np.random.RandomState(0)
+
+
+def make(root: Path, *paths: str, n: int = 3) -> Path:
+    """Write files: n images for "cat/*.png" (another format for another ending), text for other endings."""
+    for path in paths:
+        for i in range(n if "*" in path else 1):
+            file = root / path.replace("*", str(i))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.suffix.lower() in (".png", ".jpeg", ".jpg"):
+                Image.fromarray(rng.randint(0, 256, (16, 16, 3)).astype(np.uint8)).save(file)
+            else:
+                file.write_text("text")
+    return root
+
+
+def read(root: Path) -> tuple[csd.Dataset, list[str]]:
+    """Return the dataset, and the warnings about its layout."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load(root, progress=False, image_size=16)
+    return dataset, [str(w.message) for w in caught if not issubclass(w.category, Doubt)]
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is returned)
+        read(root)
+    return str(caught.value)
+
+
+def numbers(dataset: csd.Dataset) -> tuple[int, int]:
+    return len(dataset.x_train), len(dataset.x_test)
+
+
+def tiny_imagenet(root: Path) -> Path:
+    make(root, "train/n01/images/n01_*.JPEG", "train/n02/images/n02_*.JPEG", "wnids.txt", "words.txt")
+    make(root, "train/n01/n01_boxes.txt", "train/n02/n02_boxes.txt", "test/images/test_*.JPEG")
+    make(root, "val/images/val_*.JPEG", n=4)
+    lines = "".join(f"val_{i}.JPEG\tn0{1 + i % 2}\t0\t0\t62\t62\n" for i in range(4))
+    (root / "val" / "val_annotations.txt").write_text(lines)
+    return root
+
+
+def test_tiny_imagenet(tmp_path, bad_input):
+    dataset, told = read(tiny_imagenet(tmp_path / "tiny-imagenet-200"))
+    assert dataset.classes == ("n01", "n02")
+    assert numbers(dataset) == (6, 4)
+    assert dataset.y_test.tolist() == [0, 0, 1, 1]
+    assert len(told) == 1
+    assert "test/ with 3 images, without folders that tell their classes" in told[0]
+    assert told[0].startswith(f"{tmp_path / 'tiny-imagenet-200'}: 7 files are left out")  # 3 images and 4 texts
+    bad_input("Tiny-ImageNet as it is unpacked", told[0])
+
+
+def test_tiny_imagenets_annotations_that_do_not_fit(tmp_path):
+    root = tiny_imagenet(tmp_path / "tiny")
+    table = root / "val" / "val_annotations.txt"
+    table.write_text("val_0.JPEG\tn01\nval_1.JPEG\tn02\ngone.JPEG\tn02\n")
+    dataset, told = read(root)
+    assert numbers(dataset) == (6, 2)
+    assert "2 images that val_annotations.txt does not name, such as val_2.JPEG" in told[0]
+    assert "1 of the 3 files that val_annotations.txt names are not there" in told[1]
+    table.write_text("val_0.JPEG\tn03\nval_1.JPEG\tn02\n")
+    assert "class 'n01' is in" in refused(root)
+    table.write_text("nothing")
+    assert "val_annotations.txt names none of the 4 images beside it; expected lines of" in refused(root)
+
+
+@pytest.mark.parametrize("last", ["images", "photos"])
+def test_a_level_that_all_classes_share_is_no_part_of_their_names(tmp_path, last):
+    root = make(tmp_path, f"cat/{last}/*.png", f"dog/{last}/*.png", f"wild/emu/{last}/*.png")
+    assert read(root)[0].classes == ("cat", "dog", "wild/emu")
+    root = make(tmp_path / "b", f"animals/{last}/cat/*.png", f"animals/{last}/dog/*.png")
+    assert read(root)[0].classes == ("cat", "dog")
+    root = make(tmp_path / "c", "Greek/alpha/*.png", "Greek/beta/*.png", "Latin/a/*.png")
+    dataset = read(root)[0]
+    assert dataset.classes == ("Greek/alpha", "Greek/beta", "Latin/a")
+    assert len(dataset.groups) == 2
+
+
+def test_classes_of_unequal_depth(tmp_path):
+    assert read(make(tmp_path, "animals/cat/*.png", "car/*.png"))[0].classes == ("animals/cat", "car")
+
+
+@pytest.mark.parametrize("wrap", ["dataset", "dataset/dataset", "pets/split", "data/images"])
+def test_single_wrapping_folders_are_opened(tmp_path, wrap):
+    root = make(tmp_path / "a", f"{wrap}/train/cat/*.png", f"{wrap}/train/dog/*.png", "README.md")
+    make(root, f"{wrap}/test/cat/*.png", f"{wrap}/test/dog/*.png", n=2)
+    dataset, told = read(root)
+    assert dataset.classes == ("cat", "dog")
+    assert numbers(dataset) == (6, 4)
+    assert "1 file is left out: 1 ending in .md (README.md)" in told[0]
+    root = make(tmp_path / "b", f"{wrap}/cat/*.png", f"{wrap}/dog/*.png")
+    assert read(root)[0].classes == ("cat", "dog")
+
+
+def test_what_is_beside_train_and_test_is_said(tmp_path, bad_input):
+    root = make(tmp_path / "pets", *(f"{part}/{name}/*.png" for part in ("train", "test", "val") for name in "ab"))
+    make(root, "unlabelled/*.png", "loose.png", "LICENSE")
+    dataset, told = read(root)
+    assert numbers(dataset) == (6, 6)
+    (text,) = told
+    assert "12 files are left out: 1 ending" not in text
+    assert "11 files are left out: 1 without an ending (LICENSE)" in text
+    assert "val/ with 6 images, as test/ is there (to use it instead, load a folder that holds only" in text
+    assert "unlabelled/ with 3 images, beside train/" in text
+    assert "1 image beside train/, such as loose.png" in text
+    bad_input("train/, val/ and test/ with other files beside them", text)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "TEST"), ("training", "testing"), ("train", "valid"), ("trainingSet", "val2017"), ("a_train", "a_test")],
+)
+def test_other_names_of_the_halves(tmp_path, train, test):
+    root = make(tmp_path, f"{train}/0/*.png", f"{train}/1/*.png", f"{test}/0/*.png", f"{test}/1/*.png")
+    assert numbers(read(root)[0]) == (6, 6)
+
+
+def test_classes_that_sound_like_halves(tmp_path):
+    names = ("bullet_train", "car", "test_tube")
+    assert read(make(tmp_path, *(f"{name}/*.png" for name in names)))[0].classes == names
+
+
+def test_two_folders_to_train_on(tmp_path):
+    root = make(tmp_path, "train/a/*.png", "training/a/*.png", "test/a/*.png")
+    assert "holds train/ and training/; expected one folder to train on" in refused(root)
+
+
+def test_a_split_made_of_links(tmp_path):
+    root = make(tmp_path / "pets", "raw/cat/*.png", "raw/dog/*.png", "raw/more/cat/*.png", "raw/more/dog/*.png")
+    for part, place in (("train", "raw"), ("test", "raw/more")):
+        for name in ("cat", "dog"):
+            (root / part).mkdir(exist_ok=True)
+            try:
+                (root / part / name).symlink_to(root / place / name)
+            except OSError as error:  # Windows lets not everybody
+                pytest.skip(str(error))
+    dataset, told = read(root)
+    assert numbers(dataset) == (6, 6)
+    assert "raw/ with 12 images, beside train/" in told[0]
+
+
+@pytest.mark.parametrize("halves", [("train",), ("test",), ("Train", "other")])
+def test_half_a_split(tmp_path, halves):
+    root = make(tmp_path, *(f"{half}/{name}/*.png" for half in halves for name in "ab"))
+    assert "expected both: add it, or load" in refused(root)
+
+
+def test_kaggles_cats_and_dogs(tmp_path, bad_input):
+    root = make(tmp_path / "dogs-vs-cats", "train/cat.*.jpg", "train/dog.*.jpg", "test/*.jpg", "sample.csv")
+    text = refused(root)
+    assert "train holds images itself; expected a folder for each class: sort them into such" in text
+    assert "perhaps by how their names begin: 'cat' (3), 'dog' (3)" in text
+    bad_input("Kaggle's dogs-vs-cats: train/cat.0.jpg, …", text)
+    root = make(tmp_path / "b", "train/cat/*.jpg", "train/dog/*.jpg", "test/*.jpg")
+    text = refused(root)
+    assert "test holds images itself" in text
+    assert "or load" in text
+    assert "train itself, of which a split will be made" in text
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (("images/Abyssinian_*.jpg", "images/beagle_*.jpg", "annotations/list.txt"), "'Abyssinian' (3), 'beagle' (3)"),
+        (("jpg/image_*.jpg", "imagelabels.mat"), "jpg holds images itself"),
+        (("images/*.jpg", "labels.csv"), "labels.csv beside them may tell their classes, but is not read"),
+        (
+            ("all/cat_*.jpg", "all/dog_*.jpg"),
+            r"('all',); expected two or more, to tell one from another, perhaps by how",
+        ),
+        (("train/*.jpg", "test/*.jpg", "train.csv"), "train holds images itself"),
+        (
+            ("images/train/*.jpg", "images/val/*.jpg", "labels/train/*.txt", "labels/val/*.txt"),
+            "train holds images itself",
+        ),
+        (("train/images/*.jpg", "train/labels/*.txt", "valid/images/*.jpg", "data.yaml"), "images holds images itself"),
+        (("a.png", "cat/*.png", "dog/*.png"), "both images, such as a.png, and folders of images, such as cat/"),
+    ],
+)
+def test_flat_folders_are_refused_with_what_may_tell_the_classes(tmp_path, paths, expected):
+    assert expected in refused(make(tmp_path / "set", *paths))
+
+
+def test_oxford_pets_with_its_masks(tmp_path):
+    root = make(tmp_path / "pets", "images/cat/*.png", "images/dog/*.png", "annotations/trimaps/*.png")
+    dataset, told = read(root)
+    assert dataset.classes == ("cat", "dog")
+    assert "annotations/ with 3 images, beside images/" in told[0]
+    make(root, "masks/cat/*.png", "masks/dog/*.png")
+    dataset, told = read(root)
+    assert dataset.classes == ("cat", "dog")
+    assert "9 files are left out" in told[0]
+
+
+def test_cub_200(tmp_path, bad_input):
+    root = make(tmp_path / "CUB_200_2011", "images/001.Albatross/*.jpg", "images/002.Auklet/*.jpg", "images.txt")
+    make(root, "train_test_split.txt", "classes.txt", "attributes/a.txt", "parts/parts.txt")
+    dataset, told = read(root)
+    assert dataset.classes == ("001.Albatross", "002.Auklet")
+    assert "5 files are left out: 3 ending in .txt" in told[0]
+    assert "train_test_split.txt may describe a split, but is not read" in told[1]
+    bad_input("CUB-200 as it is unpacked", told[1])
+
+
+def test_caltech_101_stanford_dogs_and_food_101(tmp_path):
+    root = make(
+        tmp_path / "caltech101", "101_ObjectCategories/ant/*.jpg", "101_ObjectCategories/BACKGROUND_Google/*.jpg"
+    )
+    dataset, told = read(make(root, "Annotations/ant/a.mat"))
+    assert dataset.classes == ("BACKGROUND_Google", "ant")
+    assert "1 file is left out: Annotations/ with 1 other file" in told[0]
+    assert "BACKGROUND_Google" in told[1]
+    root = make(
+        tmp_path / "dogs", "Images/n01-Chihuahua/*.jpg", "Images/n02-Pug/*.jpg", "Annotation/n01-Chihuahua/n01_1"
+    )
+    assert read(root)[0].classes == ("n01-Chihuahua", "n02-Pug")
+    root = make(tmp_path / "food-101", "images/pie/*.jpg", "images/sushi/*.jpg", "meta/train.txt", "meta/test.json")
+    dataset, told = read(root)
+    assert dataset.classes == ("pie", "sushi")
+    assert "2 files are left out: meta/ with 2 other files, beside images/" in told[0]
+    assert "test.json, train.txt may describe a split, but are not read" in told[1]
+
+
+def test_an_empty_class_is_named_with_all_others(tmp_path):
+    root = make(tmp_path / "pets", "cat/*.png", "dog/*.png")
+    for name in ("emu", "fox"):
+        (root / name).mkdir()
+    text = refused(root)
+    assert "emu holds no images, nor do 'fox'; expected images, or folders of images: mend or remove it" in text
+
+
+def test_classes_on_one_side_only_are_counted_and_named(tmp_path, bad_input):
+    root = make(tmp_path / "pets", *(f"train/{name}/*.png" for name in "abcdefgh"), "test/a/*.png", "test/x/*.png")
+    text = refused(root)
+    assert "7 classes are in" in text
+    assert "'b', 'c', 'd', 'e', 'f' and 2 more; expected every class in both" in text
+    bad_input("seven classes that have no folder in test/", text)
+
+
+def test_a_test_folder_of_unknown_classes(tmp_path):
+    root = make(tmp_path / "pets", "train/cat/*.png", "train/dog/*.png", "test/unknown/*.png")
+    assert f"or load {root / 'train'} itself, to have it split" in refused(root)
+
+
+def test_a_class_in_another_case_in_test(tmp_path):
+    root = make(tmp_path / "pets", "train/Cat/*.png", "train/dog/*.png", "test/cat/*.png", "test/dog/*.png")
+    dataset, told = read(root)
+    assert dataset.classes == ("Cat", "dog")
+    assert numbers(dataset) == (6, 6)
+    assert "'cat' in test/ and 'Cat' in train/ differ in case only: they are taken for the same" in told[0]
+
+
+def test_a_thousand_classes(tmp_path):
+    for c in range(1000):
+        (tmp_path / "set" / f"{c:04}").mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "set" / f"{c:04}" / f"{i}.ppm").write_bytes(b"P6 16 16 255 " + rng.bytes(768))
+    dataset, told = read(tmp_path / "set")
+    assert numbers(dataset) == (1000, 1000)
+    assert told == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems do not tell case apart")
+def test_train_twice_in_other_case(tmp_path):
+    root = make(tmp_path, "train/a/*.png", "Train/a/*.png", "test/a/*.png")
+    assert "expected one folder to train on" in refused(root)
+
+
+def test_a_trailing_slash_and_the_current_folder(tmp_path, monkeypatch):
+    root = make(tmp_path / "pets", "cat/*.png", "dog/*.png")
+    assert load(f"{root}{os.sep}", progress=False).name == "pets"
+    monkeypatch.chdir(root)
+    assert load(Path("."), progress=False).name == "pets"
