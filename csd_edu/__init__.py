@@ -8,22 +8,28 @@ run = csd.train(stream, csd.methods.csd, csd.Config(), out="runs/csd")
 run.metrics["summary"]
 """
 
+import importlib.util
 import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from csd_edu.version import __version__
 
 # Threads that wait should sleep. By default they spin, and where programs share the cores training takes many times as
 # long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval
-from csd_edu.config import Config, Preset, preset
-from csd_edu.data import Dataset, load
-from csd_edu.learn import learn
-from csd_edu.learner import TrainingDivergedError
-from csd_edu.memory import Bank, Memory
-from csd_edu.runs import Run
-from csd_edu.tasks import Stream, split
-from csd_edu.train import train, training
-from csd_edu.version import __version__
+if TYPE_CHECKING:
+    from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval
+    from csd_edu.config import Config, Preset, preset
+    from csd_edu.data import Dataset, load
+    from csd_edu.learn import learn
+    from csd_edu.learner import TrainingDivergedError
+    from csd_edu.memory import Bank, Memory
+    from csd_edu.runs import Run
+    from csd_edu.tasks import Stream, split
+    from csd_edu.train import train, training
 
 __all__ = [
     "Bank",
@@ -50,3 +56,38 @@ __all__ = [
     "train",
     "training",
 ]
+
+_FROM = {
+    **dict.fromkeys(("Config", "Preset", "preset"), "config"),
+    **dict.fromkeys(("Dataset", "load"), "data"),
+    **dict.fromkeys(("Bank", "Memory"), "memory"),
+    **dict.fromkeys(("Stream", "split"), "tasks"),
+    **dict.fromkeys(("train", "training"), "train"),
+    "Run": "runs",
+    "TrainingDivergedError": "learner",
+    "learn": "learn",
+}
+"""In which module a name lies; the others are modules."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for the first time: torch takes seconds, and `csd-edu --help` doesn't need it."""
+    if name.startswith("_") or (name not in _FROM and importlib.util.find_spec(f"{__name__}.{name}") is None):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_FROM.get(name, name)}")
+    value = getattr(module, name) if name in _FROM else module
+    setattr(sys.modules[__name__], name, value)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep `csd.train` and `csd.learn` functions, though Python names the module after which they are called so."""
+        super().__setattr__(name, getattr(value, name) if name in _FROM and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import csd_edu as csd
-from csd_edu.comparison import in_bytes
+import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
+from csd_edu import streams
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
@@ -23,7 +23,15 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 a mistake in the call, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    with streams.safe_output() as out:
+        code = _run(_parser().parse_args(arguments))
+    if out.error is None or isinstance(out.error, BrokenPipeError):  # such as in csd-edu report … | head -1
+        return code
+    print(f"csd-edu: error: what was printed could not all be written ({out.error}); the work is done", file=sys.stderr)
+    return code or EXIT_FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             if not options.debug:
@@ -133,8 +141,6 @@ def grade(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         tables.check_output(options.out)
-    if hasattr(sys.stdout, "reconfigure"):  # a name, or a sign, that a terminal cannot show
-        sys.stdout.reconfigure(errors="replace")
     table = grade(options.folder, seconds=options.seconds, jobs=options.jobs)
     print(tables.shown_in(tables.as_text(table, mistakes=options.mistakes), sys.stdout.encoding))
     if options.out is not None:
@@ -147,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train networks task by task with Contrastive Supervised Distillation, and see what they forget.",
         epilog="Start with: csd-edu demo",
     )
+    parser.add_argument("--version", action="version", version=f"csd-edu {csd.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(name: str, function: object, description: str, example: str) -> argparse.ArgumentParser:
@@ -174,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--method",
         default="csd",
-        help=f"{', '.join(csd.methods.NAMED)}, or path/to/file.py:name for one of your own (default: %(default)s)",
+        help=f"{', '.join(_methods())}, or path/to/file.py:name for one of your own (default: %(default)s)",
     )
     p.add_argument("--teacher", type=Path, metavar="RUN", help="run whose last network teaches, for kd")
     p.add_argument("--tasks", type=_tasks, help="number of tasks, or 'groups' for alphabets (default: the preset's)")
@@ -202,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--lr", type=float, help="learning rate of the first task")
     own.add_argument("--later-lr", type=float, help="learning rate of each later task")
     own.add_argument("--batch-size", type=int)
-    own.add_argument("--network", help=f"{', '.join(csd.models.BACKBONES)}")
+    own.add_argument("--network", help="resnet8, resnet14, resnet20, resnet32, resnet44 or resnet56")
     own.add_argument("--device", help="auto, cpu, cuda, mps")
     own.add_argument("--precision", help="auto, float32, bfloat16 or float16")
     own.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
@@ -285,6 +292,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _methods() -> list[str]:
+    """Return the names of the kit's methods, as they stand in its list of them: importing it would import torch."""
+    text = (Path(__file__).parent / "methods" / "__init__.py").read_text(encoding="utf-8")
+    return re.findall(r"^from csd_edu\.methods\.(\w+) import .*\b\1 as \1$", text, re.MULTILINE)
+
+
 def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> csd.Stream:
     groups = tasks == "groups"
     return csd.split(
@@ -296,12 +309,15 @@ def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> 
     )
 
 
-def _tasks(text: str) -> int | str:
-    return text if text == "groups" else int(text)
+def _number_or(word: str, text: str) -> int | str:
+    try:
+        return text if text == word else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number; expected one, or {word!r}") from None
 
 
-def _per_class_value(text: str) -> int | str:
-    return text if text == "all" else int(text)
+_tasks = partial(_number_or, "groups")
+_per_class_value = partial(_number_or, "all")
 
 
 def _per_class(options: argparse.Namespace, of_preset: int | None) -> int | None:
@@ -314,11 +330,15 @@ def _set_threads(n: int | None) -> None:
     if n is not None:
         if n < 1:
             raise ValueError(f"threads is {n}; expected at least 1")
+        import torch
+
         torch.set_num_threads(n)
 
 
 def _print_table(runs: Sequence[csd.Run]) -> None:
     """Print the end of each run: one line a method."""
+    from csd_edu.comparison import in_bytes
+
     titles = ("R@1, all seen", "just learnt", "forgetting", "head accuracy", "on task 0", "keeps", "seconds")
     rows: list[tuple[str, ...]] = [("method", *titles)]
     for run in runs:
@@ -346,3 +366,7 @@ def _number(value: float | None) -> str:
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
     print(f"csd-edu: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

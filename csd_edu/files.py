@@ -54,7 +54,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, since other readers of JSON don't know it."""
-    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_atomically(
+        path, text.encode("utf-8", "backslashreplace")
+    )  # of bytes that are no text: as JSON has it, \\udcff
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
@@ -148,7 +151,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RuntimeError: if another process holds it.
     """
-    with open(folder / ".lock", "w") as file:
+    with open(folder / ".lock", "wb") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -113,7 +113,9 @@ def describe_method(
     card = card_of(method)
     found = {
         "settings": reader.settings,
-        "code": f"{zlib.crc32(chr(10).join(sorted(reader.code)).encode()):08x}" if reader.code else None,
+        "code": f"{zlib.crc32(chr(10).join(sorted(reader.code)).encode('utf-8', 'replace')):08x}"
+        if reader.code
+        else None,
         "python": PYTHON if reader.code else None,
         "reader": READER if reader.code else None,
         "unreadable": sorted(reader.unreadable),

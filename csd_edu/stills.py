@@ -78,7 +78,7 @@ def export(path: Path, out: Path, browser: str | None) -> int:
         text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
     else:
         text = nbformat.writes(notebook)
-    out.write_text(text, encoding="utf-8", newline="\n")
+    out.write_text(text, encoding="utf-8", errors="replace", newline="\n")
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return sum("image/png" in output.get("data", {}) for output in outputs)
 

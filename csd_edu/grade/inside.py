@@ -354,7 +354,7 @@ def limit_memory(more: int) -> bool:
         return False
     import resource
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     limit = pages * resource.getpagesize() + more
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return True
@@ -393,7 +393,7 @@ def network_is_cut() -> bool:
 def main() -> None:
     """Do the task on standard input, and end the process."""
     task = json.load(sys.stdin.buffer)
-    with open(os.devnull) as nothing:
+    with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     with os.fdopen(os.dup(1), "wb") as channel:
         os.dup2(2, 1)

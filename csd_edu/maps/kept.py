@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -143,7 +144,7 @@ def _together(runs: Sequence[Run], kind: str, indices: Tensor, sample: str, seed
     owners = [(0, 0)] + [(k, t) for k, own in enumerate(of_runs) for t in range(1, len(own))]
     snapshots = [of_runs[k][t] for k, t in owners]  # each (N, D)
     folders = "/".join(run.path.resolve().name for run in runs)
-    several = f"-of-{len(runs)}-runs-{zlib.crc32(folders.encode()):08x}" if len(runs) > 1 else ""
+    several = f"-of-{len(runs)}-runs-{zlib.crc32(os.fsencode(folders)):08x}" if len(runs) > 1 else ""
     path = runs[0].path / f"map-{kind.replace(' ', '-')}-{sample}-seed{seed}{several}.safetensors"
     wanted = _parameters(kind, indices, sample, seed, snapshots)
     made = _read(path, wanted)
