@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from csd_edu import arguments
 from csd_edu.files import is_writable, replacing
 from csd_edu.models import SMALLEST_IMAGE
 
@@ -128,6 +129,9 @@ def load(
         FileNotFoundError: no such path.
         ConnectionError: the data is in no data folder, and it cannot be downloaded.
     """
+    per_class = None if per_class is None else arguments.whole("per_class", per_class)
+    image_size = None if image_size is None else arguments.whole("image_size", image_size)
+    seed, at_most = arguments.seed("seed", seed), arguments.flag("at_most", at_most)
     _require(per_class is None or per_class >= 2, f"per_class is {per_class}; expected 2 or more, to make pairs")
     large = image_size is None or image_size >= SMALLEST_IMAGE
     _require(large, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more")
@@ -346,7 +350,7 @@ def _download_cifar100() -> Dataset:
     with _downloading("cifar100") as folder:
         for train in (True, False):
             part = datasets.CIFAR100(folder, train=train, download=True)  # it compares the archive's checksum
-            labels = torch.tensor(part.targets)  # (N,)
+            labels = torch.tensor(part.targets, device="cpu")  # (N,)
             order = _interleaved(labels)
             tensors += [_nchw(part.data[order.numpy()]), labels[order]]
     x_train, y_train, x_test, y_test = tensors
@@ -367,7 +371,7 @@ def _download_omniglot() -> Dataset:
         # The files are named by drawer, whom torchvision lists in whatever order the disk has them.
         drawn = np.array([[ink(path) for path in sorted(folder.glob("*.png"))] for folder in characters])
     images = torch.from_numpy(drawn)[:, :, None]  # (964, 20, 1, 28, 28)
-    labels = torch.arange(len(images))[:, None].expand(-1, images.shape[1])  # (964, 20)
+    labels = torch.arange(len(images), device="cpu")[:, None].expand(-1, images.shape[1])  # (964, 20)
     (x_train, x_test), (y_train, y_test) = (
         (every[:, :15].flatten(0, 1), every[:, 15:].flatten(0, 1)) for every in (images, labels)
     )
@@ -424,7 +428,7 @@ def _ranks(labels: Tensor) -> Tensor:  # (N,) -> (N,): how many items of its cla
     order = labels.argsort(stable=True)
     counts = labels.bincount()  # (n_classes,)
     ranks = torch.empty_like(labels)
-    ranks[order] = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
+    ranks[order] = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[order]]
     return ranks
 
 

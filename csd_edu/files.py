@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from csd_edu.runtime import usual_torch
+
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there, only the check for another process is missing
@@ -71,6 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     write_atomically(path, safetensors.torch.save(plain, metadata))
 
 
+@usual_torch()
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 

@@ -55,8 +55,8 @@ def read(
         labels += [label for label, name in enumerate(classes) for _ in test_images[name]]
 
     x, readable = _decode_all(paths, size, on_error == "skip", progress)
-    y = torch.tensor(labels)  # (N,)
-    in_test = torch.arange(len(y)) >= n_train  # (N,)
+    y = torch.tensor(labels, device="cpu")  # (N,)
+    in_test = torch.arange(len(y), device="cpu") >= n_train  # (N,)
     if test is None:
         in_test = _split(y, readable, classes, seed)
     in_train, in_test = readable & ~in_test, readable & in_test
@@ -111,7 +111,7 @@ def _scan(root: Path) -> dict[str, list[Path]]:
 def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int) -> Tensor:  # (N,) bool
     """Choose the test images: the same share of every class, at least one, and at least one left to train."""
     rng = np.random.RandomState(seed)  # its stream is frozen: the same split everywhere
-    in_test = torch.zeros(len(labels), dtype=torch.bool)
+    in_test = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
     for label, name in enumerate(classes):
         members = ((labels == label) & readable).nonzero()[:, 0]
         if len(members) < 2:

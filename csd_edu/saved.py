@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from csd_edu import arguments
 from csd_edu.methods import NAMED
 from csd_edu.runs import FIRST_TASK, Run
 
@@ -74,7 +75,7 @@ def run(name: str, *, seed: int | None = None) -> Run:
         FileNotFoundError: if the saved runs are not here.
     """
     found, place = _find(folder()), folder()
-    seed = min(found) if seed is None else seed
+    seed = min(found) if seed is None else arguments.whole("seed", seed)
     if seed not in found:
         there = ", ".join(map(str, sorted(found)))
         raise ValueError(

@@ -35,11 +35,13 @@ from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.runs import Journal, Run, open_run
 from csd_edu.runtime import (
     derive_seed,
+    each_in_usual_torch,
     environment,
     keep_freed_memory,
     pick_device,
     pick_precision,
     reproducible_kernels,
+    usual_torch,
 )
 from csd_edu.state import Packer
 from csd_edu.tasks import Images, Stream
@@ -90,6 +92,7 @@ def train(
     return Run.load(out)
 
 
+@usual_torch()
 def training(
     stream: Stream, method: AnyMethod, config: Config, *, out: str | Path, teacher: Run | Network | None = None
 ) -> Generator[Record, None, None]:
@@ -139,6 +142,7 @@ def begin_with(first: Run, stream: Stream, method: AnyMethod, config: Config, *,
     return Run.load(out)
 
 
+@usual_torch()
 def describe_run(
     stream: Stream, method: AnyMethod, config: Config, teacher: Run | Network | None = None
 ) -> tuple[Network | None, dict[str, Any], dict[str, Any]]:
@@ -173,6 +177,7 @@ def describe_run(
     return outer, description, describe_method(trial, state=False)
 
 
+@each_in_usual_torch
 def _training(
     run: Run, stream: Stream, method: AnyMethod, config: Config, outer: Network | None, began: dict[str, Any]
 ) -> Generator[Record, None, None]:

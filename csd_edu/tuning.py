@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from csd_edu import arguments
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
 from csd_edu.files import write_json
@@ -130,6 +131,7 @@ def tune(
     Raises:
         ValueError: if there is no seed or one twice, or the data can't be split so.
     """
+    seeds = arguments.whole_numbers("seeds", seeds, least=0)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
     jobs: dict[str, Job] = {}
