@@ -15,6 +15,7 @@ import torch
 
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
+from csd_edu.files import given_path
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
@@ -119,7 +120,7 @@ def export(options: argparse.Namespace) -> None:
         raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
     from csd_edu import stills
 
-    out = options.out or options.notebook.with_suffix(".html")
+    out = given_path(options.out or options.notebook.with_suffix(".html"))
     browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
     if browser is None:
         print("The figures are not drawn, only named: that needs kaleido (pip install kaleido) and Chromium or Chrome.")

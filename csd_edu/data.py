@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from csd_edu import arguments
-from csd_edu.files import is_writable, replacing
+from csd_edu.files import given_path, is_writable, replacing
 from csd_edu.models import SMALLEST_IMAGE
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
@@ -180,7 +180,7 @@ def save(dataset: Dataset, path: str | Path) -> Path:
     Raises:
         OSError: if the file cannot be written; nothing is left behind then.
     """
-    path = Path(path)
+    path = given_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
@@ -202,7 +202,7 @@ def data_folders() -> list[Path]:
     """
     folders = []
     if named := os.environ.get("CSD_EDU_DATA"):
-        folder = Path(named).expanduser().absolute()
+        folder = given_path(named, what="CSD_EDU_DATA").absolute()
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"CSD_EDU_DATA is {named!r}, a file; expected the folder of datasets")
         folders.append(folder)
@@ -309,10 +309,10 @@ def _nchw(images: np.ndarray) -> Tensor:  # (N, H, W, C) or (N, H, W) -> (N, C, 
 
 
 def _existing(source: str | Path) -> Path:
-    path = Path(source).expanduser()
-    if str(source) and path.exists():
+    path = Path() if source == "" else given_path(source, what="source")
+    if source != "" and path.exists():
         return path
-    if source == path.stem or source == "":  # a bare word is meant as a name
+    if isinstance(source, str) and source in (path.stem, ""):  # a bare word is meant as a name
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder.{hint}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from csd_edu import arguments
 from csd_edu.features import features_of, integers_of, labels_of, normalize
-from csd_edu.files import read_tensors, write_tensors
+from csd_edu.files import given_path, read_tensors, write_tensors
 from csd_edu.metrics import TIE, checked_queries, searches
 from csd_edu.runtime import usual_torch
 
@@ -129,7 +129,7 @@ class Gallery:
     def save(self, path: str | Path) -> None:
         """Save the gallery as one safetensors file; its index is built anew after loading."""
         about = {"gallery": {"dim": self.dim, "index": self.index, "nprobe": self.nprobe, "ef_search": self.ef_search}}
-        write_tensors(Path(path), {"features": self.features, "ids": self.ids}, about)
+        write_tensors(given_path(path), {"features": self.features, "ids": self.ids}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
@@ -140,7 +140,7 @@ class Gallery:
             ValueError: if the file is damaged, or holds something else.
             ImportError: if the index needs faiss, and it is not installed.
         """
-        tensors, about = read_tensors(Path(path))
+        tensors, about = read_tensors(given_path(path))
         if "gallery" not in about:
             raise ValueError(f"{path} holds no gallery; expected a file that Gallery.save wrote")
         gallery = cls(**about["gallery"])

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from csd_edu import arguments
+from csd_edu.files import given_path
 from csd_edu.methods import NAMED
 from csd_edu.runs import FIRST_TASK, Run
 
@@ -52,7 +53,7 @@ def use(path: str | Path | None) -> None:
         FileNotFoundError: if there are no runs in it.
     """
     global _chosen
-    chosen = None if path is None else Path(path).expanduser().resolve()
+    chosen = None if path is None else given_path(path).resolve()
     if chosen is not None:
         _find(chosen)
     _chosen = chosen
@@ -143,7 +144,7 @@ def folder() -> Path:
     if _chosen is not None:
         return _chosen
     if named := os.environ.get("CSD_EDU_RUNS"):
-        return Path(named).expanduser().resolve()
+        return given_path(named, what="CSD_EDU_RUNS").resolve()
     package = Path(__file__).resolve().parent
     places = [package.parent / "data" / "saved", package / "saved_runs"]
     for place in places:

@@ -27,7 +27,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from csd_edu import arguments
 from csd_edu.config import Config
-from csd_edu.files import is_writable
+from csd_edu.files import given_path, is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.runs import FIRST_TASK, Run
@@ -106,7 +106,7 @@ def sweep(
             )
     if not jobs:
         return {}
-    jobs = {name: replace(job, out=Path(job.out).expanduser()) for name, job in jobs.items()}
+    jobs = {name: replace(job, out=given_path(job.out, what="out")) for name, job in jobs.items()}
     if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
         raise ValueError("two jobs have the same folder; expected one of its own for each")
     n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs)

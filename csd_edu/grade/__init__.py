@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csd_edu.check import EXERCISES
+from csd_edu.files import given_path
 from csd_edu.grade import isolation
 from csd_edu.grade.isolation import Outcome, run_notebook
 from csd_edu.grade.submissions import Result, Student, Unread, by_student, read_all
@@ -95,7 +96,7 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
         raise ValueError(f"seconds is {seconds}; expected more than 0, for the code of one notebook")
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; expected at least 1")
-    path = Path(folder)
+    path = given_path(folder, what="folder")
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise ValueError(f"{path} {what}; expected the folder in which the exports and notebooks lie")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
-from csd_edu.files import write_atomically
+from csd_edu.files import given_path, write_atomically
 from csd_edu.grade import Mark, Row, Table
 from csd_edu.grade.submissions import Result, printable
 
@@ -97,6 +97,7 @@ def check_output(path: Path) -> None:
     Raises:
         ValueError: if the file does not end in .csv or .html, is a folder, or lies in none.
     """
+    path = given_path(path, what="out")
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"out is {path}; expected a file that ends in .csv or .html")
     if path.is_dir():
@@ -117,7 +118,7 @@ def write(table: Table, path: str | os.PathLike[str], *, mistakes: bool = False)
         ValueError: if the file does not end in .csv or .html, is a folder, or lies in none.
         OSError: if the file cannot be written.
     """
-    path = Path(path)
+    path = given_path(path)
     check_output(path)
     write_atomically(path, _FORMATS[path.suffix.lower()](table, mistakes=mistakes).encode("utf-8"))
     return path

@@ -191,7 +191,7 @@ def _read(path: Path, wanted: dict[str, Any]) -> Map | None:
     """Return the map in a file if it is whole and made of what is wanted."""
     with contextlib.suppress(FileNotFoundError, ValueError):  # none yet, or damaged: make it again
         tensors, about = read_tensors(path)
-        if about["parameters"] == wanted:
+        if about.get("parameters") == wanted:
             return Map(kind=wanted["kind"], note=about["note"], plane=about["plane"], **tensors)
     return None
 
