@@ -622,6 +622,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     """
     from scipy import stats
 
+    confidence = arguments.number("confidence", confidence)
     if len(values) == 0 or not 0 < confidence < 1:
         raise ValueError(f"there are {len(values)} values, confidence is {confidence}; expected some, and 0 to 1")
     x = np.asarray(values, dtype=np.float64)

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from csd_edu import arguments
 from csd_edu.check import EXERCISES
 from csd_edu.files import given_path
 from csd_edu.grade import isolation
@@ -94,6 +95,7 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected more than 0, for the code of one notebook")
+    jobs = arguments.whole("jobs", jobs)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; expected at least 1")
     path = given_path(folder, what="folder")
