@@ -126,8 +126,9 @@ def export(options: argparse.Namespace) -> None:
     if missing:
         raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
     from csd_edu import stills
+    from csd_edu.files import given_path
 
-    out = options.out or options.notebook.with_suffix(".html")
+    out = given_path(options.out or options.notebook.with_suffix(".html"))
     browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
     if browser is None:
         print("The figures are not drawn, only named: that needs kaleido (pip install kaleido) and Chromium or Chrome.")

@@ -125,7 +125,7 @@ class Comparison:
 
     def neighbors(self, query: int, name: str, protocol: str = "seen", k: int = 8) -> Tensor:
         """Return the ids (T, k) of the images that one query finds after each task learnt; −1 where there are none."""
-        one = torch.tensor([query])
+        one = torch.tensor([query], device="cpu")
         return retrieval.neighbors_over_tasks(
             self.snapshots(name), self.tasks, k=k, protocol=protocol, queries=one, labels=self.labels
         ).ids[:, 0]
@@ -208,7 +208,7 @@ class Comparison:
         if metric.startswith("Recall@"):
             ranks = self.ranks(name, protocol)
             return torch.where(ranks > 0, (ranks <= int(metric[7:])).double(), torch.nan)
-        scores = torch.full((len(self.snapshots(name)), len(self.labels)), torch.nan, dtype=torch.float64)
+        scores = torch.full((len(self.snapshots(name)), len(self.labels)), torch.nan, dtype=torch.float64, device="cpu")
         for t, features in enumerate(self.snapshots(name)):
             seen = self.tasks <= t
             if metric == "Head accuracy":

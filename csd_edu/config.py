@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from csd_edu.arguments import flag, number, whole, whole_numbers
 from csd_edu.models import BACKBONES
 from csd_edu.runtime import PRECISIONS
 
@@ -72,18 +73,22 @@ class Config:
         _check_choice("select", self.select, ("last", "best"))
         _check_choice("precision", self.precision, ("auto", *PRECISIONS))
         for name in ("epochs", "later_epochs", "batch_size"):
-            _check_whole(name, getattr(self, name), smallest=2 if name == "batch_size" else 1)
+            self._set(name, whole(name, getattr(self, name), least=2 if name == "batch_size" else 1))
         for name in ("crop_padding", "seed"):
-            _check_whole(name, getattr(self, name), smallest=0)
-        for name in ("lr", "later_lr"):
-            _check_number(name, getattr(self, name), above_zero=True)
-        for name in ("weight_decay", "momentum"):
-            _check_number(name, getattr(self, name), above_zero=False)
-        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON gives lists back
+            self._set(name, whole(name, getattr(self, name), least=0))
+        for name in ("lr", "later_lr", "weight_decay", "momentum"):
+            self._set(name, _not_negative(name, getattr(self, name), above_zero=name.endswith("lr")))
+        for name in ("flip", "save_images"):
+            self._set(name, flag(name, getattr(self, name)))
+        self._set("milestones", tuple(whole_numbers("milestones", self.milestones)))  # JSON gives lists back
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
             raise ValueError(f"milestones are {self.milestones}; expected rising epochs, such as (200, 400, 600)")
         if self.milestones and self.schedule != "multistep":
             raise ValueError(f"milestones are given, but schedule is {self.schedule!r}; expected 'multistep'")
+
+    def _set(self, name: str, value: Any) -> None:
+        """Keep a field in Python's own type, whatever it was given in: it is saved as JSON, and compared."""
+        object.__setattr__(self, name, value)
 
     def epochs_of(self, task: int) -> int:
         """Return the number of epochs of a task."""
@@ -131,20 +136,17 @@ class Config:
         return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
 
 
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
-def _check_whole(name: str, value: object, smallest: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least {smallest}")
-
-
-def _check_number(name: str, value: object, above_zero: bool) -> None:
-    okay = isinstance(value, int | float) and math.isfinite(value) and (value > 0 if above_zero else value >= 0)
-    if not okay:
-        raise ValueError(f"{name} is {value!r}; expected a number {'above' if above_zero else 'of at least'} 0")
+def _not_negative(name: str, value: object, above_zero: bool) -> float:
+    expected = f"a number {'above' if above_zero else 'of at least'} 0"
+    found = number(name, value, expected)
+    if found < 0 or (above_zero and found == 0):
+        raise ValueError(f"{name} is {value!r}; expected {expected}")
+    return found
 
 
 class Preset(NamedTuple):

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from csd_edu import doubts
-from csd_edu.files import is_writable, replacing
+from csd_edu import arguments, doubts
+from csd_edu.files import given_path, is_writable, replacing
 from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
 
@@ -134,6 +134,9 @@ def load(
         FileNotFoundError: no such path.
         ConnectionError: the data is in no data folder, and it cannot be downloaded.
     """
+    per_class = None if per_class is None else arguments.whole("per_class", per_class)
+    image_size = None if image_size is None else arguments.whole("image_size", image_size)
+    seed, at_most = arguments.seed("seed", seed), arguments.flag("at_most", at_most)
     _require(per_class is None or per_class >= 2, f"per_class is {per_class}; expected 2 or more, to make pairs")
     large = image_size is None or image_size >= SMALLEST_IMAGE
     _require(large, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more")
@@ -187,7 +190,7 @@ def save(dataset: Dataset, path: str | Path) -> Path:
     Raises:
         OSError: if the file cannot be written; nothing is left behind then.
     """
-    path = Path(path)
+    path = given_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
@@ -209,7 +212,7 @@ def data_folders() -> list[Path]:
     """
     folders = []
     if named := os.environ.get("CSD_EDU_DATA"):
-        folder = Path(named).expanduser().absolute()
+        folder = given_path(named, what="CSD_EDU_DATA").absolute()
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"CSD_EDU_DATA is {named!r}, a file; expected the folder of datasets")
         folders.append(folder)
@@ -324,10 +327,10 @@ def _nchw(images: np.ndarray) -> Tensor:  # (N, H, W, C) or (N, H, W) -> (N, C, 
 
 
 def _existing(source: str | Path) -> Path:
-    path = Path(source).expanduser()
-    if str(source) and path.exists():
+    path = Path() if source == "" else given_path(source, what="source")
+    if source != "" and path.exists():
         return path
-    if source == path.stem or source == "":  # a bare word is meant as a name
+    if isinstance(source, str) and source in (path.stem, ""):  # a bare word is meant as a name
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder.{hint}")
@@ -365,7 +368,7 @@ def _download_cifar100() -> Dataset:
     with _downloading("cifar100") as folder:
         for train in (True, False):
             part = datasets.CIFAR100(folder, train=train, download=True)  # it compares the archive's checksum
-            labels = torch.tensor(part.targets)  # (N,)
+            labels = torch.tensor(part.targets, device="cpu")  # (N,)
             order = _interleaved(labels)
             tensors += [_nchw(part.data[order.numpy()]), labels[order]]
     x_train, y_train, x_test, y_test = tensors
@@ -386,7 +389,7 @@ def _download_omniglot() -> Dataset:
         # The files are named by drawer, whom torchvision lists in whatever order the disk has them.
         drawn = np.array([[ink(path) for path in sorted(folder.glob("*.png"))] for folder in characters])
     images = torch.from_numpy(drawn)[:, :, None]  # (964, 20, 1, 28, 28)
-    labels = torch.arange(len(images))[:, None].expand(-1, images.shape[1])  # (964, 20)
+    labels = torch.arange(len(images), device="cpu")[:, None].expand(-1, images.shape[1])  # (964, 20)
     (x_train, x_test), (y_train, y_test) = (
         (every[:, :15].flatten(0, 1), every[:, 15:].flatten(0, 1)) for every in (images, labels)
     )
@@ -443,7 +446,7 @@ def _ranks(labels: Tensor) -> Tensor:  # (N,) -> (N,): how many items of its cla
     order = labels.argsort(stable=True)
     counts = labels.bincount()  # (n_classes,)
     ranks = torch.empty_like(labels)
-    ranks[order] = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
+    ranks[order] = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[order]]
     return ranks
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csd_edu.features import checked_snapshots, nearest, normalize, shared_neighbors
+from csd_edu import arguments
+from csd_edu.features import checked_snapshots, labels_of, nearest, normalize, shared_neighbors
+from csd_edu.runtime import usual_torch
 
 FORMULAS = {
     "cka": "‖XᵀY‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F), columns centred; 1: same geometry, even if rotated or scaled",
@@ -81,10 +83,11 @@ def class_mean_displacement(x: Tensor, y: Tensor, labels: Tensor) -> dict[int, f
     Raises:
         ValueError: if shapes don't fit, N is below 2 or features are not finite.
     """
+    labels = labels_of("labels", labels)
     x, y = (normalize(features) for features in checked_snapshots([x, y], labels))
     classes, of_class = labels.unique(return_inverse=True)
     before, after = (
-        torch.zeros(len(classes), x.shape[1], dtype=x.dtype).index_add(0, of_class, features) for features in (x, y)
+        x.new_zeros(len(classes), x.shape[1]).index_add(0, of_class, features) for features in (x, y)
     )  # (C, D): sums, which point where the means do
     return dict(zip(classes.tolist(), _turned(before, after).tolist(), strict=True))
 
@@ -107,6 +110,7 @@ def neighbor_overlap(x: Tensor, y: Tensor, k: int = 10) -> Tensor:
         ValueError: if N differs, k is out of range or features are not finite.
     """
     x, y = checked_snapshots([x, y], same_size=False)
+    k = arguments.whole("k", k)
     if not 1 <= k <= len(x) - 1:
         raise ValueError(f"k is {k} with {len(x)} images; expected 1 to {len(x) - 1}")
     return shared_neighbors(nearest(normalize(x), k)[0], nearest(normalize(y), k)[0])
@@ -127,8 +131,9 @@ def displacement_table(snapshots: Sequence[Tensor], labels: Tensor, *, k: int = 
     Raises:
         ValueError: if shapes don't fit, N is below 2 or features are not finite.
     """
+    labels = labels_of("labels", labels)
     checked = checked_snapshots(snapshots, labels)
-    k = min(k, len(labels) - 1)
+    k = min(arguments.whole("k", k, least=1), len(labels) - 1)
     neighbors = [nearest(normalize(x), k)[0] for x in checked]
     rows: list[dict[str, Any]] = []
     for j, y in enumerate(checked):
@@ -144,6 +149,7 @@ def displacement_table(snapshots: Sequence[Tensor], labels: Tensor, *, k: int = 
     return rows
 
 
+@usual_torch()
 def balanced_sample(labels: Tensor, n: int, seed: int = 0) -> Tensor:
     """Return the indices of a random sample with as equally many of each class as there are.
 
@@ -158,6 +164,8 @@ def balanced_sample(labels: Tensor, n: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: if n is below 1.
     """
+    labels, n = labels_of("labels", labels), arguments.whole("n", n)
+    seed = arguments.seed("seed", seed)
     if n < 1:
         raise ValueError(f"n is {n}; expected at least 1")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))  # (N,)

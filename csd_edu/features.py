@@ -3,12 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SAME = 1e-9
 """Cosines, in float64, closer than this are equal: float32 features of the same image may differ in the last digit."""
+
+
+def numbers_of(name: str, values: Any) -> Tensor:
+    """Return a tensor, an array or lists of real numbers as a tensor on the CPU, without gradients.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    try:
+        # Of an array a copy: torch shares no memory with one that is read-only, or runs backwards.
+        array = isinstance(values, np.ndarray)
+        found = torch.from_numpy(np.array(values)) if array else torch.as_tensor(values, device="cpu").detach()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        found = torch.empty(0, dtype=torch.complex64, device="cpu")
+    if found.is_complex():
+        raise ValueError(f"{name} is a {type(values).__name__} that holds no real numbers; expected a tensor of them")
+    return found
+
+
+def features_of(name: str, values: Any) -> Tensor:
+    """Return features of any real type as float32, or as float64 if they are that, on the CPU, without gradients."""
+    found = numbers_of(name, values)
+    return found if found.dtype == torch.float64 else found.float()
+
+
+def integers_of(name: str, values: Any, n: int | None = None) -> Tensor:
+    """Return n whole numbers, such as labels or ids, of any integer type as (n,) int64 on the CPU.
+
+    Raises:
+        ValueError: if they are something else, or not so many.
+    """
+    numbers = numbers_of(name, values)
+    whole = not (numbers.is_floating_point() or numbers.dtype == torch.bool) or numbers.numel() == 0
+    if numbers.ndim != 1 or (n is not None and len(numbers) != n) or not whole:
+        found = f"{numbers.dtype} of shape {tuple(numbers.shape)}"
+        raise ValueError(f"{name} are {found}; expected ({'N' if n is None else n},) integers")
+    return numbers.long()
+
+
+def labels_of(name: str, values: Any) -> Tensor:
+    """Return labels, or tasks, of any shape as int64 on the CPU; floats may be whole.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    found = numbers_of(name, values)
+    if found.dtype == torch.bool or (found.is_floating_point() and not bool((found == found.trunc()).all())):
+        raise ValueError(f"{name} are {found.dtype}, and not all whole; expected integers (N,)")
+    return found.long()
 
 
 def normalize(features: Tensor) -> Tensor:
@@ -42,6 +93,7 @@ def checked_snapshots(
     """
     if len(snapshots) == 0:
         raise ValueError("there are no snapshots; expected at least one tensor (N, D)")
+    snapshots = [features_of(f"snapshot {t}", x) for t, x in enumerate(snapshots)]
     first = snapshots[0].shape
     for t, x in enumerate(snapshots):
         if x.ndim != 2 or x.shape[1] == 0:
@@ -54,7 +106,7 @@ def checked_snapshots(
             raise ValueError(f"snapshot {t} holds NaN or infinite features; the network that made them has diverged")
     if labels is not None and labels.shape != first[:1]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({first[0]},)")
-    return [x.detach().cpu().double() for x in snapshots]
+    return [x.double() for x in snapshots]
 
 
 def nearest(x: Tensor, k: int, *, euclidean: bool = False) -> tuple[Tensor, Tensor]:
@@ -69,9 +121,9 @@ def nearest(x: Tensor, k: int, *, euclidean: bool = False) -> tuple[Tensor, Tens
         Indices and similarities (N, k), nearest first.
     """
     indices, similarities = [], []
-    for rows in torch.arange(len(x)).split(256):
+    for rows in torch.arange(len(x), device="cpu").split(256):
         similarity = -torch.cdist(x[rows], x) if euclidean else x[rows] @ x.T  # (chunk, N)
-        similarity[torch.arange(len(rows)), rows] = -torch.inf
+        similarity[torch.arange(len(rows), device="cpu"), rows] = -torch.inf
         best = similarity.topk(k, dim=1)
         indices.append(best.indices)
         similarities.append(best.values)

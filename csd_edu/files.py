@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import zlib
@@ -17,10 +18,40 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from csd_edu.runtime import usual_torch
+
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there, only the check for another process is missing
     fcntl = None  # type: ignore[assignment]
+
+
+def given_path(path: str | os.PathLike[str], *, what: str = "path") -> Path:
+    """Return a path as it was given, with the home folder in the place of "~": the one rule for every path.
+
+    Args:
+        path: a text or a path; relative ones stay so.
+        what: the argument's name, for the message.
+
+    Raises:
+        ValueError: if it is empty, an address on the web or no path, or there is no such home folder.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ValueError(f"{what} is {path!r}; expected the path of a file or folder, such as 'runs/csd'")
+    if re.match(r"[A-Za-z][\w+.-]+://", text):
+        raise ValueError(f"{what} is {text!r}, an address; expected a path on this machine, such as 'runs/csd'")
+    found = Path(text)
+    if not text.startswith("~"):  # nor is "./~", which must not become "~"
+        return found.absolute() if found.parts and found.parts[0].startswith("~") else found
+    try:
+        return found.expanduser()
+    except RuntimeError:
+        name = found.parts[0]
+        raise ValueError(
+            f"{what} is {text!r}, and no home folder of {name!r} is known; expected a whole path, or './{text}' for a "
+            "file of that name"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -74,25 +105,72 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     write_atomically(path, safetensors.torch.save(plain, metadata))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+@usual_torch()
+def read_tensors(path: Path, *, advice: str = "delete it") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
+
+    Args:
+        path: where from.
+        advice: what to do with a damaged file, for the message.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated or its content does not have the recorded checksum.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+    _check_there(path, advice)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it") from None
+            # Copies: what is mapped from the file kills the process if the file is cut off later.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except PermissionError:
+        raise PermissionError(f"{path} may not be read; change its permissions") from None
+    except Exception as error:  # a damaged file makes safetensors and torch raise nearly anything
+        raise ValueError(f"{path} is damaged ({error}); {advice}") from None
     note = metadata.get("about", "")
     if metadata.get("crc32") != _checksum(tensors, note):
-        raise ValueError(f"{path} is damaged (its content does not have the recorded checksum); delete it")
+        raise ValueError(f"{path} is damaged (its content does not have the recorded checksum); {advice}")
     return tensors, json.loads(note)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Return only the JSON that `write_tensors` wrote beside the tensors; {} if there is none, or no such file."""
+    with contextlib.suppress(Exception), safetensors.safe_open(path, framework="pt") as file:  # else it may be damaged
+        about = json.loads((file.metadata() or {})["about"])
+        return about if isinstance(about, dict) else {}
+    return {}
+
+
+def read_json(path: Path, *, advice: str = "delete it") -> Any:
+    """Read JSON as other programs know it, without NaN.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no JSON.
+    """
+    _check_there(path, advice)
+    return parse_json(path.read_bytes(), f"{path} is damaged", advice)
+
+
+def parse_json(content: bytes, damaged: str, advice: str) -> Any:
+    """Return what JSON says, or raise a ValueError that begins with `damaged` and ends with the advice."""
+    try:
+        if not content.strip(b"\0 \r\n\t"):
+            raise ValueError("it is empty" if not content else "it holds nothing but zeros or blanks")
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{damaged} ({error}); {advice}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
+def _check_there(path: Path, advice: str) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and no file; {advice}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}" + (f"; {advice}" if advice != "delete it" else ""))
 
 
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:

@@ -60,12 +60,12 @@ def read(
         warnings.warn(f"{printable(root)}: {remark}", stacklevel=3)
 
     x, readable, remarks, why = images.read(paths, size, skip=on_error == "skip", progress=progress)
-    y = torch.tensor(labels)  # (N,)
+    y = torch.tensor(labels, device="cpu")  # (N,)
     if not readable.all():
         warnings.warn(_undecoded(paths, y, readable, classes, why), stacklevel=3)
     for remark in remarks:
         warnings.warn(remark, Doubt, stacklevel=3)
-    in_test = torch.arange(len(y)) >= n_train  # (N,)
+    in_test = torch.arange(len(y), device="cpu") >= n_train  # (N,)
     if test_images is None:
         in_test = _split(y, readable, classes, seed)
     in_train, in_test = readable & ~in_test, readable & in_test
@@ -87,7 +87,7 @@ def _undecoded(
 def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int) -> Tensor:  # (N,) bool
     """Choose the test images: the same share of every class, at least one, and at least one left to train."""
     rng = np.random.RandomState(seed)  # its stream is frozen: the same split everywhere
-    in_test = torch.zeros(len(labels), dtype=torch.bool)
+    in_test = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
     for label, name in enumerate(classes):
         members = ((labels == label) & readable).nonzero()[:, 0]
         if len(members) < 2:

@@ -317,6 +317,8 @@ def generate(
     """
     _check(seed=seed, train_per_class=train_per_class, test_per_class=test_per_class)
     _check(size=size, alphabets=alphabets, glyphs_per_alphabet=glyphs_per_alphabet)
+    seed, size = int(seed), int(size)  # in a small type of NumPy's their products would overflow
+    train_per_class, test_per_class = int(train_per_class), int(test_per_class)
     train, test, classes = [], [], []
     for a, style in enumerate(ALPHABETS[:alphabets]):
         for g, glyph in enumerate(_glyphs(seed, a, glyphs_per_alphabet)):

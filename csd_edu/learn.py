@@ -8,13 +8,16 @@ from collections.abc import Generator
 
 import torch
 
+from csd_edu import arguments
 from csd_edu.config import Config
 from csd_edu.learner import Learner, Log, Record
 from csd_edu.methods.method import AnyMethod, check_method, forget_gradients, training_tasks
 from csd_edu.models import Network
+from csd_edu.runtime import each_in_usual_torch
 from csd_edu.tasks import Stream
 
 
+@each_in_usual_torch
 def learn(
     network: Network,
     stream: Stream,
@@ -45,6 +48,7 @@ def learn(
         TrainingDivergedError: if a loss term or a weight becomes NaN or infinite.
     """
     check_method(method)
+    task = arguments.whole("task", task)
     if not 0 <= task < stream.n_tasks:
         raise ValueError(f"task is {task}; expected 0 to {stream.n_tasks - 1}, one of the stream's")
     if not isinstance(network, Network) or not isinstance(teacher, Network | None):

@@ -499,17 +499,22 @@ def _count_numbers(packed: Any) -> int:
 def _checked_record(record: Any) -> Record:
     """Refuse a record of the method's own that the log can't hold."""
     try:
-        json.dumps(record, allow_nan=False)
+        plain = json.loads(json.dumps(record, allow_nan=False, default=_of_numpy))
     except (TypeError, ValueError):
-        known = False
-    else:
-        known = isinstance(record, dict)
-    if not known:
+        plain = None
+    if not isinstance(plain, dict):
         raise ValueError(
             f"end_task yielded {record!r}; expected a dictionary of finite numbers and texts by name, such as "
             '{"herded": 20}; of a tensor x.item() or x.tolist()'
         )
-    return dict(record)
+    return plain
+
+
+def _of_numpy(value: Any) -> Any:
+    """Return a number or an array of NumPy's as Python's own."""
+    if not isinstance(value, np.generic | np.ndarray):
+        raise TypeError(f"{type(value).__name__} is none")
+    return value.tolist()
 
 
 def _checked_terms(terms: Terms, device: torch.device) -> Terms:
@@ -522,6 +527,8 @@ def _checked_terms(terms: Terms, device: torch.device) -> Terms:
         if not isinstance(term, Tensor) or term.ndim != 0:
             what = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
             raise ValueError(f"the method's term {name!r} is {what}; {example}")
+        if term.is_complex():
+            raise ValueError(f"the method's term {name!r} is {term.dtype}; {example}")
     odd = [name for name, term in terms.items() if term.device.type != device.type]
     if odd:
         raise ValueError(

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csd_edu.arguments import flag, whole
+
 
 class Memory:
     """At most `size` rows of named tensors (images, labels, logits, ...), by reservoir sampling or balanced by class.
@@ -48,7 +50,7 @@ class Memory:
     """
 
     def __init__(self, size: int, *, balanced: bool = False) -> None:
-        self.size, self.balanced = _whole("size", size), balanced
+        self.size, self.balanced = whole("size", size, least=1), flag("balanced", balanced)
         self.rows: dict[str, Tensor] = {}
         self.n_seen = 0
         self._offered: dict[int, int] = {}  # rows offered of each class, if balanced
@@ -78,7 +80,7 @@ class Memory:
         """
         n = self._check(rows)
         labels = rows["labels"].tolist() if self.balanced else None
-        chances = torch.rand(n, dtype=torch.float64).tolist()
+        chances = torch.rand(n, dtype=torch.float64, device="cpu").tolist()
         if labels is None:
             slots = [self._reservoir(chance) for chance in chances]
         else:
@@ -107,10 +109,10 @@ class Memory:
         Raises:
             ValueError: if nothing is stored yet, or n is not a whole number of at least 1.
         """
-        n = _whole("n", n)
+        n = whole("n", n, least=1)
         if len(self) == 0:
             raise ValueError("the memory is empty; add rows first, and ask `if len(memory):` before drawing")
-        chosen = torch.randperm(len(self))[:n]
+        chosen = torch.randperm(len(self), device="cpu")[:n]
         return SimpleNamespace(
             **{name: held[chosen.to(held.device, non_blocking=True)] for name, held in self.rows.items()}
         )
@@ -176,6 +178,8 @@ class Memory:
         """Return B if the rows fit together and fit those stored."""
         if not rows:
             raise ValueError("no rows were given; expected tensors by name, such as images=..., labels=...")
+        for name, new in rows.items():
+            _check_tensor(name, new)
         lengths = {name: len(new) if new.ndim else None for name, new in rows.items()}
         n = next(iter(lengths.values()))
         if n is None or len(set(lengths.values())) > 1:
@@ -222,7 +226,9 @@ class Bank:
     """
 
     def __init__(self, n_rows: int, dim: int, *, device: torch.device | str = "cpu") -> None:
-        self.values = torch.zeros(_whole("n_rows", n_rows), _whole("dim", dim), device=device)
+        self.values = torch.zeros(
+            whole("n_rows", n_rows, least=1), whole("dim", dim, least=1), dtype=torch.float32, device=device
+        )
 
     def __len__(self) -> int:
         """Return for how many images there is a row."""
@@ -259,6 +265,7 @@ class Bank:
             ValueError: if an index is outside, or the shapes don't fit.
         """
         index = self._checked(index)
+        _check_tensor("values", values)
         if values.shape != (len(index), self.values.shape[1]):
             raise ValueError(
                 f"values are {tuple(values.shape)}; expected {(len(index), self.values.shape[1])}, "
@@ -285,6 +292,7 @@ class Bank:
 
     def _checked(self, index: Tensor) -> Tensor:
         """Return the index on the bank's device if it is inside."""
+        _check_tensor("index", index)
         if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
             raise ValueError(f"index is {index.dtype} {tuple(index.shape)}; expected integers (B,), such as step.index")
         outside = index[(index < 0) | (index >= len(self))]
@@ -294,6 +302,11 @@ class Bank:
                 "other data; make one with Bank(len(images), dim) for the images that are trained on"
             )
         return index.to(self.values.device, torch.int64)
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor (of an array: torch.from_numpy)")
 
 
 def _widened(logits: Tensor, width: int) -> Tensor:
@@ -307,9 +320,3 @@ def _index(numbers: Any, like: Tensor) -> Tensor:
 
 def _kind(rows: Tensor) -> str:
     return f"{rows.dtype} {tuple(rows.shape[1:])}"
-
-
-def _whole(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
-    return value

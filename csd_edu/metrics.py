@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from csd_edu.features import normalize
+from csd_edu import arguments
+from csd_edu.features import features_of, labels_of, normalize, numbers_of
+from csd_edu.runtime import usual_torch
 
 TIE = 1e-6
 """Cosine similarities closer than this are ties: float32 sums of the same numbers may differ in the last digits."""
@@ -47,6 +49,7 @@ FORMULAS = {
 Matrix = Sequence[Sequence[float | None]]
 
 
+@usual_torch()
 def first_positive_ranks(
     queries: Tensor,
     query_labels: Tensor,
@@ -72,6 +75,7 @@ def first_positive_ranks(
     Raises:
         ValueError: if shapes don't fit, features are not finite, or `exclude_self` is set for different rows.
     """
+    query_labels, gallery_labels = _labels_of(query_labels, gallery_labels)
     itself = _itself(query_labels, gallery_labels, exclude_self)
     return _first_ranks(queries, query_labels, gallery, gallery_labels, itself)
 
@@ -103,7 +107,7 @@ def recall_at_k(
     Raises:
         ValueError: if shapes don't fit, features are not finite or a K is below 1.
     """
-    _check_ks(ks)
+    ks = _checked_ks(ks)
     ranks = first_positive_ranks(queries, query_labels, gallery, gallery_labels, exclude_self=exclude_self)
     return {k: _mean_or_nan((ranks[ranks > 0] <= k).double()) for k in ks}
 
@@ -142,6 +146,7 @@ def map_at_r(
     return recall_and_map(*search, ks=(), exclude_self=exclude_self)[1]
 
 
+@usual_torch()
 def recall_and_map(
     queries: Tensor,
     query_labels: Tensor,
@@ -170,7 +175,8 @@ def recall_and_map(
     Raises:
         ValueError: if shapes don't fit, features are not finite or a K is below 1.
     """
-    _check_ks(ks)
+    ks = _checked_ks(ks)
+    query_labels, gallery_labels = _labels_of(query_labels, gallery_labels)
     itself = _itself(query_labels, gallery_labels, exclude_self)
     first_ranks, precisions = [torch.empty(0)], [torch.empty(0)]
     for _, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself):
@@ -191,6 +197,7 @@ def recall_and_map(
     return {k: _mean_or_nan((found <= k).double()) for k in ks}, _mean_or_nan(torch.cat(precisions))
 
 
+@usual_torch()
 def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
     """Return which images are nearest, by cosine similarity, to the mean of their own class's other images.
 
@@ -208,6 +215,7 @@ def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
     Source: Mensink et al., TPAMI 2013; as a measure of features in Rebuffi et al., "iCaRL", CVPR 2017. Here an
     image is left out of its own class's mean.
     """
+    labels = labels_of("labels", labels)
     unit, _ = _checked(features, labels, features, labels)
     classes, class_of = labels.unique(return_inverse=True)
     sums = torch.zeros(len(classes), unit.shape[1]).index_add_(0, class_of, unit)  # (n_classes, D)
@@ -218,6 +226,7 @@ def nearest_class_mean(features: Tensor, labels: Tensor) -> Tensor:
     return torch.where(class_of.bincount()[class_of] > 1, right, torch.nan)
 
 
+@usual_torch()
 def query_ranks(
     snapshots: Sequence[Tensor],
     labels: Tensor,
@@ -244,6 +253,8 @@ def query_ranks(
         ValueError: if the protocol is unknown, there are no snapshots, shapes don't fit, features are not finite or a
             query is none of the images.
     """
+    labels, tasks = labels_of("labels", labels), labels_of("tasks", tasks)
+    snapshots = [features_of(f"snapshot {t}", x) for t, x in enumerate(snapshots)]
     queries = checked_queries(queries, len(tasks))
     if labels.shape != tasks.shape:
         raise ValueError(f"labels have shape {tuple(labels.shape)}, tasks {tuple(tasks.shape)}; expected (N,) for both")
@@ -294,18 +305,20 @@ def searches(snapshots: Sequence[Tensor], tasks: Tensor, protocol: str) -> Itera
 def checked_queries(queries: Tensor | None, n: int) -> Tensor:
     """Return the images (Q,) that ask among n, all for None, or raise a ValueError if they are not from 0 to n − 1."""
     if queries is None:
-        return torch.arange(n)
+        return torch.arange(n, device="cpu")
+    queries = numbers_of("queries", queries)
     if queries.ndim != 1 or queries.is_floating_point() or queries.dtype == torch.bool:
         found = f"{queries.dtype} of shape {tuple(queries.shape)}"
         raise ValueError(f"queries are {found}; expected (Q,) integers, the indices of images")
     outside = queries[(queries < 0) | (queries >= n)]
     if len(outside):
         raise ValueError(f"query {int(outside[0])} is none of the {n} images; expected indices from 0 to {n - 1}")
-    return queries.cpu().long()
+    return queries.long()
 
 
 def recall_matrix(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> list[list[float | None]]:
     """Return the task matrix of Recall@K from the ranks (T, Q) of `query_ranks` and the tasks (Q,) of the queries."""
+    ranks, tasks = numbers_of("ranks", ranks), labels_of("tasks", tasks)
     n_tasks = int(tasks.max()) + 1
 
     def recall(row: Tensor, task: int) -> float | None:
@@ -330,6 +343,7 @@ def query_changes(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> dict[str, Tens
         Masks (N,): "kept" found then and now, "lost" then but not now, "won" now but not then, "missed" neither.
         Queries without a positive at either time are in none of them.
     """
+    ranks, tasks = numbers_of("ranks", ranks), labels_of("tasks", tasks)
     then, now = ranks.gather(0, tasks[None, :])[0], ranks[-1]  # (N,)
     counted = (then > 0) & (now > 0)
     before, after = then <= k, now <= k
@@ -339,9 +353,11 @@ def query_changes(ranks: Tensor, tasks: Tensor, *, k: int = 1) -> dict[str, Tens
 
 def is_collapsed(features: Tensor) -> bool:
     """Return whether all features (N, D) point in the same direction, so that search cannot tell them apart."""
+    features = features_of("features", features)
     return bool(normalize(features.double()).mean(dim=0).norm() > 1 - COLLAPSE) or bool((features == 0).all())
 
 
+@usual_torch()
 def task_row(features: Tensor, predictions: Tensor, labels: Tensor, tasks: Tensor, task: int) -> dict[str, Any]:
     """Return row `task` of every task matrix: what the network can do on each task's test images after that task.
 
@@ -359,6 +375,8 @@ def task_row(features: Tensor, predictions: Tensor, labels: Tensor, tasks: Tenso
         {"recall_at_1": {"seen": row, "task": row}, "head_accuracy": {"seen": row}}, each row of length T, with
         None where the protocol has no value, and "overall": the same over all test queries seen so far.
     """
+    features, predictions = features_of("features", features), labels_of("predictions", predictions)
+    labels, tasks = labels_of("labels", labels), labels_of("tasks", tasks)
     n_tasks = int(tasks.max()) + 1
     seen = tasks <= task
     ranks = {name: torch.zeros(len(labels), dtype=torch.int64) for name in ("seen", "task")}
@@ -604,6 +622,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     """
     from scipy import stats
 
+    confidence = arguments.number("confidence", confidence)
     if len(values) == 0 or not 0 < confidence < 1:
         raise ValueError(f"there are {len(values)} values, confidence is {confidence}; expected some, and 0 to 1")
     x = np.asarray(values, dtype=np.float64)
@@ -636,6 +655,7 @@ def _table(matrix: Matrix) -> np.ndarray:
 
 def _checked(queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor) -> tuple[Tensor, Tensor]:
     """Check the shapes and return both feature sets normalised, in float32 on the CPU."""
+    queries, gallery = features_of("queries", queries), features_of("gallery", gallery)
     for name, features, labels in (("queries", queries, query_labels), ("gallery", gallery, gallery_labels)):
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
@@ -651,7 +671,11 @@ def _checked(queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_lab
             f"queries have {queries.shape[1]} dimensions and the gallery {gallery.shape[1]}; "
             "expected features of networks with the same feature size"
         )
-    return normalize(queries.detach().cpu().float()), normalize(gallery.detach().cpu().float())
+    return normalize(queries.float()), normalize(gallery.float())
+
+
+def _labels_of(query_labels: Tensor, gallery_labels: Tensor) -> tuple[Tensor, Tensor]:
+    return labels_of("query_labels", query_labels), labels_of("gallery_labels", gallery_labels)
 
 
 def _itself(query_labels: Tensor, gallery_labels: Tensor, exclude_self: bool) -> Tensor | None:
@@ -672,9 +696,12 @@ def _itself(query_labels: Tensor, gallery_labels: Tensor, exclude_self: bool) ->
     return torch.arange(len(query_labels))
 
 
-def _check_ks(ks: Sequence[int]) -> None:
-    if any(k < 1 or k % 1 for k in ks):
-        raise ValueError(f"ks are {tuple(ks)}; expected whole numbers of at least 1")
+def _checked_ks(ks: Sequence[int]) -> list[int]:
+    try:
+        return arguments.whole_numbers("ks", ks, least=1)
+    except ValueError:
+        shown = tuple(ks) if isinstance(ks, list | tuple) else ks
+        raise ValueError(f"ks are {shown}; expected whole numbers of at least 1") from None
 
 
 def _searched_together(tasks: Tensor, task: int, protocol: str) -> list[Tensor]:
@@ -699,7 +726,7 @@ def _first_ranks(
     itself: Tensor | None,
 ) -> Tensor:
     """Return (Q,) what `first_positive_ranks` does; query i does not find the item itself[i]."""
-    ranks = torch.zeros(len(queries), dtype=torch.int64)
+    ranks = torch.zeros(len(query_labels), dtype=torch.int64)
     for rows, positives, others in _compare(queries, query_labels, gallery, gallery_labels, itself):
         best = positives.amax(dim=1, keepdim=True)  # (c, 1)
         ranks[rows] = 1 + (others >= best - TIE).sum(dim=1)

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from csd_edu import arguments
+from csd_edu.runtime import usual_torch
+
 DEPTHS = (8, 14, 20, 32, 44, 56)
 WIDTHS = (16, 32, 64)  # channels of the three stages
 SMALLEST_IMAGE = 16  # pixels; two halvings leave 4 × 4
@@ -200,6 +203,7 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {f"resnet{depth}": partial(Res
 """The backbones by name, each made from the number of input channels."""
 
 
+@usual_torch()
 def build(
     name: str,
     in_channels: int = 3,
@@ -224,10 +228,13 @@ def build(
     Raises:
         ValueError: if there is no network of that name, or in_channels is neither.
     """
-    if name not in BACKBONES:
+    if not isinstance(name, str) or name not in BACKBONES:
         raise ValueError(f"network is {name!r}; expected one of {', '.join(BACKBONES)}")
+    in_channels = arguments.whole("in_channels", in_channels)
     if in_channels not in (1, 3):
         raise ValueError(f"in_channels is {in_channels}; expected 1 (grey) or 3 (colour)")
+    n_classes = arguments.whole("n_classes", n_classes, least=0)
+    seed = arguments.whole("seed", seed, least=0, most=2**64 - 1)
     # torch's layers draw their initial weights from the global generator: fork it, so that the caller's is untouched.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPU's too
@@ -246,7 +253,8 @@ def rebuild(name: str, weights: dict[str, Tensor]) -> Network:
     return network
 
 
-@torch.inference_mode()
+@usual_torch()
+@torch.no_grad()
 def embed(network: Network, images: Tensor, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
     """Return what a network makes of images, in evaluation mode and float32.
 
@@ -258,6 +266,7 @@ def embed(network: Network, images: Tensor, *, batch_size: int = 500) -> tuple[T
     Returns:
         Features (N, D) and logits (N, n_classes), float32, on the CPU.
     """
+    batch_size = arguments.whole("batch_size", batch_size, least=1)
     device = network.pixel_mean.device
     was_training = network.training
     network.eval()

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from csd_edu.features import normalize
-from csd_edu.files import read_tensors, write_tensors
+from csd_edu import arguments
+from csd_edu.features import features_of, integers_of, labels_of, normalize
+from csd_edu.files import given_path, read_tensors, write_tensors
 from csd_edu.metrics import TIE, checked_queries, searches
+from csd_edu.runtime import usual_torch
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists
 CHUNK = 256  # queries searched at once
@@ -46,15 +48,18 @@ class Gallery:
     def __init__(self, dim: int, *, index: str = "torch", nprobe: int = 16, ef_search: int = 64) -> None:
         if index not in ("torch", "flat", "ivf", "hnsw"):
             raise ValueError(f"index is {index!r}; expected 'torch', 'flat', 'ivf' or 'hnsw'")
-        for name, value in (("dim", dim), ("nprobe", nprobe), ("ef_search", ef_search)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; expected a whole number of at least 1")
+        dim, nprobe, ef_search = (
+            arguments.whole(name, value, least=1)
+            for name, value in (("dim", dim), ("nprobe", nprobe), ("ef_search", ef_search))
+        )
         if index != "torch":
             _import_faiss()
         self.dim, self.index, self.nprobe, self.ef_search = dim, index, nprobe, ef_search
-        self.features, self.ids = torch.empty(0, dim), torch.empty(0, dtype=torch.int64)
+        self.features = torch.empty(0, dim, dtype=torch.float32, device="cpu")
+        self.ids = torch.empty(0, dtype=torch.int64, device="cpu")
         self._built: Any = None  # faiss's index of the features as they are now
 
+    @usual_torch()
     def add(self, features: Tensor, ids: Tensor | Sequence[int] | None = None) -> None:
         """Add items.
 
@@ -69,7 +74,7 @@ class Gallery:
         if ids is None:
             first = int(self.ids[-1]) + 1 if len(self) else 0
             ids = torch.arange(first, first + len(features))
-        ids, order = torch.cat([self.ids, _integers("ids", ids, len(features))]).sort()  # (all,)
+        ids, order = torch.cat([self.ids, integers_of("ids", ids, len(features))]).sort()  # (all,)
         if len(ids) and ids[0] < 0:
             raise ValueError(f"id {int(ids[0])} is negative; expected ids of at least 0")
         twice = ids[1:][ids[1:] == ids[:-1]]
@@ -85,13 +90,14 @@ class Gallery:
         Raises:
             ValueError: if an id is not in the gallery; nothing is removed then.
         """
-        ids = _integers("ids", ids)
+        ids = integers_of("ids", ids)
         unknown = ids[~torch.isin(ids, self.ids)]
         if len(unknown):
             raise ValueError(f"id {int(unknown[0])} is not in the gallery; expected ids of its items")
         kept = ~torch.isin(self.ids, ids)  # (N,)
         self.features, self.ids, self._built = self.features[kept], self.ids[kept], None
 
+    @usual_torch()
     def search(
         self, queries: Tensor, k: int, *, exclude_ids: Tensor | Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -109,11 +115,10 @@ class Gallery:
             ValueError: if the gallery is empty, shapes don't fit, queries are not finite, or k is below 1.
         """
         queries = self._checked("queries", queries)  # (Q, D)
-        if k < 1:
-            raise ValueError(f"k is {k}; expected a whole number of at least 1")
+        k = arguments.whole("k", k, least=1)
         if len(self) == 0:
             raise ValueError("the gallery is empty; add items before searching")
-        excluded = _integers("exclude_ids", [-1] * len(queries) if exclude_ids is None else exclude_ids, len(queries))
+        excluded = integers_of("exclude_ids", [-1] * len(queries) if exclude_ids is None else exclude_ids, len(queries))
         similarities, ids = torch.full((len(queries), k), -torch.inf), torch.full((len(queries), k), -1)
         for start in range(0, len(queries), CHUNK):
             rows = slice(start, start + CHUNK)
@@ -124,7 +129,7 @@ class Gallery:
     def save(self, path: str | Path) -> None:
         """Save the gallery as one safetensors file; its index is built anew after loading."""
         about = {"gallery": {"dim": self.dim, "index": self.index, "nprobe": self.nprobe, "ef_search": self.ef_search}}
-        write_tensors(Path(path), {"features": self.features, "ids": self.ids}, about)
+        write_tensors(given_path(path), {"features": self.features, "ids": self.ids}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Gallery:
@@ -135,7 +140,7 @@ class Gallery:
             ValueError: if the file is damaged, or holds something else.
             ImportError: if the index needs faiss, and it is not installed.
         """
-        tensors, about = read_tensors(Path(path))
+        tensors, about = read_tensors(given_path(path))
         if "gallery" not in about:
             raise ValueError(f"{path} holds no gallery; expected a file that Gallery.save wrote")
         gallery = cls(**about["gallery"])
@@ -150,9 +155,10 @@ class Gallery:
 
     def _checked(self, name: str, features: Tensor) -> Tensor:
         """Return features (N, D) normalised, in float32 on the CPU."""
+        features = features_of(name, features)
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise ValueError(f"{name} have shape {tuple(features.shape)}; this gallery expects (N, {self.dim})")
-        features = features.detach().to("cpu", torch.float32).contiguous()
+        features = features.float().contiguous()
         if not torch.isfinite(features).all():
             raise ValueError(f"{name} hold NaN or infinite values; the network that made them has diverged")
         return normalize(features)
@@ -224,6 +230,7 @@ class Neighbors(NamedTuple):
     similarities: Tensor
 
 
+@usual_torch()
 def neighbors_over_tasks(
     snapshots: Sequence[Tensor],
     tasks: Tensor,
@@ -256,8 +263,9 @@ def neighbors_over_tasks(
         ValueError: if the protocol is unknown, there are no snapshots, shapes don't fit, features are not finite, a
             query is none of the images or k is below 1.
     """
-    if k < 1:
-        raise ValueError(f"k is {k}; expected a whole number of at least 1")
+    k, tasks = arguments.whole("k", k, least=1), labels_of("tasks", tasks)
+    snapshots = [features_of(f"snapshot {t}", x) for t, x in enumerate(snapshots)]
+    labels = None if labels is None else labels_of("labels", labels)
     if labels is not None and labels.shape != tasks.shape:
         raise ValueError(f"labels have shape {tuple(labels.shape)}, tasks {tuple(tasks.shape)}; expected (N,) for both")
     queries = checked_queries(queries, len(tasks))
@@ -284,16 +292,6 @@ def neighbors_over_tasks(
 def _unit(features: Tensor) -> Tensor:
     """Return features (N, D) normalised in float32, as everywhere, for products in float64."""
     return normalize(features.detach().float()).double()
-
-
-def _integers(name: str, values: Tensor | Sequence[int], n: int | None = None) -> Tensor:
-    """Return n whole numbers as (n,) int64 on the CPU."""
-    numbers = torch.as_tensor(values).cpu()
-    whole = not (numbers.is_floating_point() or numbers.dtype == torch.bool) or numbers.numel() == 0
-    if numbers.ndim != 1 or (n is not None and len(numbers) != n) or not whole:
-        found = f"{numbers.dtype} of shape {tuple(numbers.shape)}"
-        raise ValueError(f"{name} are {found}; expected ({'N' if n is None else n},) integers")
-    return numbers.long()
 
 
 def _import_faiss() -> Any:

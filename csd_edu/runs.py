@@ -7,22 +7,40 @@ test.safetensors                  labels, tasks and images (uint8) of the test i
 task-0.weights.safetensors        the network after task 0, and so on
 task-0.features.safetensors       features and predictions of all test images under that network
 checkpoint.safetensors            where training goes on, with the method's state, and the one before it
+
+Each file names the run and the task that it belongs to, so that none takes another's place unseen. What a damaged file
+held is made anew from others where that can be: metrics.json from the records, features from weights and images.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from csd_edu import metrics
 from csd_edu.config import Config
-from csd_edu.files import check_writable, read_tensors, write_json, write_tensors
+from csd_edu.files import (
+    check_writable,
+    given_path,
+    parse_json,
+    read_about,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
 from csd_edu.identity import differences
 from csd_edu.learner import Record
-from csd_edu.methods import NAMED
+from csd_edu.methods import NAMED, Card
 from csd_edu.methods.method import card_of
 from csd_edu.models import Network, rebuild
 from csd_edu.state import plain
@@ -48,27 +66,34 @@ class Run:
         self.description = description
 
     @classmethod
-    def load(cls, path: str | Path) -> Run:
+    def load(cls, path: str | os.PathLike[str]) -> Run:
         """Open a run folder for reading.
 
         Raises:
             FileNotFoundError: if there is no run in that folder.
             ValueError: if the folder was written by a newer version, or its config.json is damaged.
         """
-        path = Path(path)
+        path = given_path(path)
+        advice = "train into a new folder, or put a copy of it in its place"
         try:
-            description = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            description = read_json(path / "config.json", advice=advice)
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"there is no run in {path} (no config.json); expected a folder that csd.train or `csd-edu train` wrote"
             ) from None
-        except ValueError as error:
-            raise ValueError(f"{path / 'config.json'} is damaged ({error}); train into a new folder") from None
+        if not isinstance(description, dict) or "format" not in description:
+            raise ValueError(f"{path / 'config.json'} is damaged (it holds no run); {advice}")
         if description.get("format") != FORMAT:
             raise ValueError(
                 f"{path} has run format {description.get('format')!r}, this version of csd_edu reads {FORMAT}; "
                 "update csd_edu, or train again"
             )
+        try:
+            _check_description(description)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            told = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path / 'config.json'} is damaged ({told}); {advice}") from None
+        _check_own(path, description, advice)
         return cls(path, description)
 
     @property
@@ -126,27 +151,55 @@ class Run:
     @property
     def records(self) -> list[Record]:
         """What was written down after each epoch ("kind": "epoch") and task ("task"), and by `end_task` ("end")."""
-        path = self.path / "records.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a line without its end is not whole
-        return [json.loads(line) for line in lines]
+        counted = read_about(self.path / "checkpoint.safetensors").get("n_records", 0)  # it may grow
+        found = read_records(self.path / "records.jsonl", self.description)
+        # Each task leaves a record before metrics.json counts it.
+        lost = sorted(set(range(self._tasks_counted())) - {r["task"] for r in found if r["kind"] == "task"})
+        if lost or len(found) < counted:
+            of_tasks = f" of task {', '.join(map(str, lost))}" if lost else ""
+            warnings.warn(
+                f"{self.path / 'records.jsonl'} is cut off or missing: what was written down{of_tasks} is lost, such "
+                "as losses and seconds; measures and features are not",
+                stacklevel=2,
+            )
+        return found
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: task matrices and their summary.
+        """The content of metrics.json: task matrices and their summary; made anew from the records if it is damaged.
 
         Raises:
             FileNotFoundError: if the run has not finished its first task yet.
+            ValueError: if the file is damaged, and the records are not there.
         """
         path = self.path / "metrics.json"
-        if not path.exists():
-            raise FileNotFoundError(f"the run in {self.path} has no metrics yet: its first task is not finished")
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return metrics
+        found, trouble = self.read_metrics()
+        if trouble and path.exists():
+            warnings.warn(f"{trouble}; its numbers are made anew from {self.path / 'records.jsonl'}", stacklevel=2)
+        return found
+
+    def read_metrics(self) -> tuple[dict[str, Any], str]:
+        """Return `metrics`, and in words what is wrong with the file if they had to be made anew, else ""."""
+        path, rows = self.path / "metrics.json", self._rows()
+        try:
+            found: dict[str, Any] = read_json(path, advice="delete it, and call the same csd.train: it is made anew")
+            trouble = _trouble_in(found, rows, path)
+        except (FileNotFoundError, ValueError) as error:
+            if not rows and isinstance(error, FileNotFoundError):
+                told = f"the run in {self.path} has no metrics yet: its first task is not finished"
+                raise FileNotFoundError(told) from None
+            if not rows:
+                raise
+            trouble = str(error).partition(";")[0]
+        return (metrics.summarize(rows, _n_tasks(rows)) if trouble else found), trouble
 
     @property
     def tasks_learnt(self) -> int:
         """How many tasks are trained and measured."""
-        return int(self.metrics["tasks_learnt"]) if (self.path / "metrics.json").exists() else 0
+        try:
+            return int(self.metrics["tasks_learnt"])
+        except FileNotFoundError:
+            return 0
 
     @property
     def finished(self) -> bool:
@@ -159,11 +212,12 @@ class Run:
 
     def test(self) -> dict[str, Tensor]:
         """Return "labels" (N,) and "tasks" (N,) of the test images and, if saved, "images" (N, C, H, W) uint8."""
-        return read_tensors(self.path / "test.safetensors")[0]
+        advice = "delete it, and call the same csd.train: it is written anew"
+        return self._read(self.path / "test.safetensors", advice, "labels", what="test")
 
     def features(self, task: int) -> Tensor:
         """Return the features (N, D) float32 of all test images under the network after `task`."""
-        return read_tensors(self.task_file(task, "features"))[0]["features"].float()  # saved runs keep float16
+        return self._measured(task)["features"].float()  # saved runs keep float16
 
     def snapshots(self) -> list[Tensor]:
         """Return the features (N, D) float32 of all test images after each task learnt.
@@ -177,7 +231,7 @@ class Run:
 
     def predictions(self, task: int) -> Tensor:
         """Return the labels (N,) int64 that the head gives all test images after `task`, among the classes seen."""
-        return read_tensors(self.task_file(task, "features"))[0]["predictions"]
+        return self._measured(task)["predictions"]
 
     def network(self, task: int) -> Network:
         """Return the network as it was after `task`, on the CPU, in evaluation mode.
@@ -186,7 +240,12 @@ class Run:
             FileNotFoundError: if that task is not trained yet.
             ValueError: if the file is damaged.
         """
-        return rebuild(self.config.network, read_tensors(self.task_file(task, "weights"))[0]).eval()
+        path, advice = self.task_file(task, "weights"), "what it held is lost: train into a new folder"
+        weights = self._read(path, advice, "head.weight", "pixel_mean", what="weights", task=task)
+        try:
+            return rebuild(self.config.network, weights).eval()
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds no {self.config.network} ({_in_a_line(error)}); {advice}") from None
 
     def kept(self) -> dict[str, Any]:
         """Return what the method keeps, by attribute, as the newest checkpoint has it: tensors, numbers, nests of them.
@@ -196,8 +255,47 @@ class Run:
         """
         newest = self.path / "checkpoint.safetensors"
         # Stopped while the newest was written, there is the one before.
-        tensors, about = read_tensors(newest if newest.exists() else newest.with_stem("checkpoint-previous"))
+        path = newest if newest.exists() else newest.with_stem("checkpoint-previous")
+        tensors, about = _read_checkpoint(path, self.description)
         return plain(about["state"].get("method", {}), tensors)
+
+    def _measured(self, task: int) -> dict[str, Tensor]:
+        weights = self.task_file(task, "weights")
+        if weights.exists() or not self.task_file(task, "features").exists():
+            advice = f"delete it, and call the same csd.train: it is made anew from {weights.name}"
+        else:
+            advice = "what it held is lost: train into a new folder"
+        return self._read(self.task_file(task, "features"), advice, "features", what="features", task=task)
+
+    def _read(self, path: Path, advice: str, *names: str, **of: Any) -> dict[str, Tensor]:
+        """Return the tensors in a file of this run, or raise if it is damaged, another's or lacks these names."""
+        tensors, about = read_tensors(path, advice=advice)
+        _check_belongs(path, about, self.description, advice, **of)
+        missing = [name for name in names if name not in tensors]
+        if missing:
+            raise ValueError(f"{path} holds {', '.join(tensors) or 'nothing'}, and no {missing[0]}; {advice}")
+        return tensors
+
+    def _rows(self) -> list[Record]:
+        """Return the records of the tasks learnt, as far as they can be read, one after the other."""
+        try:
+            found = read_records(self.path / "records.jsonl", self.description)
+        except (OSError, ValueError):  # who asks for the records is told
+            return []
+        if not (self.path / "metrics.json").exists() and all(record["task"] == 0 for record in found):
+            return []  # it is not written yet: that comes before the second task
+        of_task = {record["task"]: record for record in found if record["kind"] == "task"}
+        in_order = [of_task[task] for task in range(len(of_task)) if task in of_task]
+        return in_order if len(in_order) == len(of_task) else []
+
+    def _tasks_counted(self) -> int:
+        """Return how many tasks metrics.json counts, as far as it can be read."""
+        try:
+            found = read_json(self.path / "metrics.json")
+        except (OSError, ValueError):
+            return 0
+        count = found.get("tasks_learnt") if isinstance(found, dict) else 0
+        return min(count, self.n_tasks) if isinstance(count, int) else 0
 
     def task_file(self, task: int, what: str) -> Path:
         """Return the path of a task's "weights" or "features"."""
@@ -210,8 +308,144 @@ class Run:
 
     def save_task(self, task: int, network: Network, features: Tensor, predictions: Tensor) -> None:
         """Save what a task leaves behind: weights, features (N, D) and predictions (N,) of all test images."""
-        write_tensors(self.task_file(task, "weights"), network.state_dict())
-        write_tensors(self.task_file(task, "features"), {"features": features, "predictions": predictions})
+        write_tensors(self.task_file(task, "weights"), network.state_dict(), self.about(what="weights", task=task))
+        self.save_features(task, features, predictions)
+
+    def save_features(self, task: int, features: Tensor, predictions: Tensor) -> None:
+        """Save features (N, D) and predictions (N,) of all test images under the network after a task."""
+        measured = {"features": features, "predictions": predictions}
+        write_tensors(self.task_file(task, "features"), measured, self.about(what="features", task=task))
+
+    def save_test(self, stream: Stream) -> None:
+        """Save the labels, tasks and, if that is configured, images of the test images."""
+        test = stream.test()
+        tensors = {"labels": test.labels, "tasks": stream.task_of_class[test.labels]}
+        if self.config.save_images:
+            tensors["images"] = test.images
+        write_tensors(self.path / "test.safetensors", tensors, self.about(what="test"))
+
+    def about(self, **of: Any) -> dict[str, Any]:
+        """Return what a file of this run says of itself; runs of older versions have no name to say."""
+        return {"run": self.description["id"], **of} if "id" in self.description else {}
+
+
+def identity_of(description: Mapping[str, Any]) -> str:
+    """Return a name for a run, the same for runs that compute the same: a checksum of what identifies it."""
+    method = {key: value for key, value in description["method"].items() if key != "card"}
+    parts = [method, *(description.get(part) for part in ("config", "stream", "teacher"))]
+    return f"{zlib.crc32(json.dumps(parts).encode()):08x}"
+
+
+def _check_belongs(
+    path: Path, about: Mapping[str, Any], description: Mapping[str, Any], advice: str, **of: Any
+) -> None:
+    """Raise a ValueError if a file says that it is another run's, or another part's; older ones say nothing."""
+    own = {"run": description["id"], **of} if "id" in description else of
+    for key, value in own.items():
+        if about.get(key, value) != value:
+            raise ValueError(f"{path} says that it is of {key} {about[key]!r}, and not of {value!r}; {advice}")
+
+
+def _read_checkpoint(path: Path, description: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, about = read_tensors(path)
+    _check_belongs(path, about, description, "delete it", what="checkpoint")
+    if not isinstance(about, dict) or not {"n_records", "state"} <= about.keys():
+        raise ValueError(f"{path} is damaged (it holds no checkpoint); delete it")
+    return tensors, about
+
+
+def read_records(path: Path, description: Mapping[str, Any], *, most: int | None = None) -> list[Record]:
+    """Return the records of a run; a last line without its end is still being written, and left out.
+
+    Args:
+        path: of records.jsonl, which need not be there.
+        description: of the run.
+        most: read so many lines only.
+
+    Raises:
+        ValueError: if a line is damaged, or says that it is another run's.
+    """
+    advice = "delete it: losses and seconds are lost, and the rest of the run is not"
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and no file; {advice}")
+    *lines, last = (path.read_bytes() if path.exists() else b"").split(b"\n")
+    lines += [last] * (not b'{"kind": '.startswith(last[:9]))  # it does not begin as a record: no one writes it
+    found = []
+    for n, line in enumerate(lines[:most], start=1):
+        record = parse_json(line, f"{path} is damaged in line {n}", advice)
+        fields = record if isinstance(record, dict) else {}
+        if not isinstance(fields.get("kind"), str) or type(fields.get("task")) is not int:
+            raise ValueError(f"{path} is damaged in line {n} (it is no record of training); {advice}")
+        _check_belongs(path, record, description, advice)
+        found.append(record)
+    return found
+
+
+def _trouble_in(found: Any, rows: Sequence[Record], path: Path) -> str:
+    """Return in words what is wrong with the content of metrics.json, beside the records of the tasks; "" for nothing.
+
+    Raises:
+        ValueError: if it counts no tasks.
+    """
+    learnt = found.get("tasks_learnt") if isinstance(found, dict) else None
+    if type(learnt) is not int or learnt < 1:
+        raise ValueError(f"{path} is damaged (it does not say how many tasks are learnt); delete it")
+    last = path.with_name(f"task-{learnt - 1}.weights.safetensors")
+    known = learnt <= len(rows) or last.exists()  # else it counts a task that left nothing behind
+    if not rows or (known and _agree(found, rows[:learnt], _n_tasks(rows))):
+        return ""
+    return f"{path} says other than the records of the same run"
+
+
+def _agree(found: dict[str, Any], rows: Sequence[Record], n_tasks: int) -> bool:
+    """Return whether the content of metrics.json is that of these records, which may lack the last tasks."""
+    told = metrics.summarize(rows, n_tasks)
+    if found["tasks_learnt"] == len(rows):
+        return found == told
+    try:
+        parts = [(found[name][key], told[name][key]) for name in ("recall_at_1", "head_accuracy") for key in told[name]]
+        return found["tasks_learnt"] <= n_tasks and all(a[: len(rows)] == b[: len(rows)] for a, b in parts)
+    except (KeyError, TypeError):
+        return False
+
+
+def _n_tasks(rows: Sequence[Record]) -> int:
+    return len(rows[0]["head_accuracy"]["seen"])
+
+
+def _check_own(folder: Path, description: Mapping[str, Any], advice: str) -> None:
+    """Raise a ValueError if the other files of a run say, all of them, that they are another run's."""
+    others = set()
+    for file in sorted(folder.glob("t*.safetensors"), reverse=True):  # first test.safetensors, which is always there
+        run = read_about(file).get("run")
+        if "id" not in description or run == description["id"]:
+            return
+        others |= {run} if run else set()
+    if others:
+        raise ValueError(f"{folder / 'config.json'} is of another run than all files beside it; {advice}")
+
+
+def _check_description(description: Mapping[str, Any]) -> None:
+    """Raise an error if the content of config.json describes no run."""
+    method, stream = description["method"], description["stream"]
+    Config.from_json(description["config"])
+    if method.get("card") is not None:
+        Card.from_json(method["card"])
+    tasks = stream["tasks"]
+    names = [name for task in tasks for name in task]
+    for what, value in (
+        ("method's name", method["name"]),
+        ("dataset", stream["dataset"]),
+        *(("class", n) for n in names),
+    ):
+        if not isinstance(value, str):
+            raise ValueError(f"the {what} is {value!r}")
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, list) and task for task in tasks):
+        raise ValueError(f"the tasks are {tasks!r:.40}")
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
@@ -226,7 +460,7 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
         ValueError: if the folder holds a run of another configuration, method or stream, and which; or other files.
         NotADirectoryError, PermissionError: if it can't be written.
     """
-    wanted = {"format": FORMAT, **description}
+    wanted = {"format": FORMAT, "id": identity_of(description), **description}
     check_writable(path)
     path.mkdir(parents=True, exist_ok=True)
     if (path / "config.json").exists():
@@ -242,14 +476,14 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
         return run
     foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if foreign and foreign != ["test.safetensors"]:  # killed before config.json: only the test images may be there
-        raise ValueError(f"{path} holds other files ({', '.join(foreign[:3])}, …); choose an empty or a new folder")
-    test = stream.test()
-    tensors = {"labels": test.labels, "tasks": stream.task_of_class[test.labels]}
-    if wanted["config"]["save_images"]:
-        tensors["images"] = test.images
-    write_tensors(path / "test.safetensors", tensors)
+        raise ValueError(
+            f"{path} holds other files ({', '.join(foreign[:3])}, …), and no config.json of a run; choose an empty or "
+            "a new folder"
+        )
+    run = Run(path, wanted)
+    run.save_test(stream)
     write_json(path / "config.json", wanted)  # last: a folder with a config.json is a run
-    return Run(path, wanted)
+    return run
 
 
 def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -261,7 +495,7 @@ def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[st
     config = Config.from_json(saved["config"]).to_json()
     for part, before in (("config", config), ("stream", wanted["stream"] | saved["stream"])):
         for name, now in wanted[part].items():
-            if json.dumps(before[name]) != json.dumps(now):
+            if before[name] != json.loads(json.dumps(now)):
                 of_tasks = part == "stream" and name == "tasks"
                 other = (
                     "other classes in its tasks" if of_tasks else f"its {part} has {name} {before[name]!r}, now {now!r}"
@@ -272,6 +506,22 @@ def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[st
     return found, unknown
 
 
+def hand_over(folder: Path, identity: str) -> None:
+    """Let the files in a copy of a run say that they are of another one, which goes on from them."""
+    for path in folder.glob("*.safetensors"):
+        tensors, about = read_tensors(path)
+        if "run" in about:
+            write_tensors(path, tensors, about | {"run": identity})
+    path = folder / "records.jsonl"
+    records = [json.loads(line) for line in path.read_bytes().splitlines()]
+    records = [record | {"run": identity} if "run" in record else record for record in records]
+    write_atomically(path, b"".join(map(_as_line, records)))
+
+
+def _as_line(record: Record) -> bytes:
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
 class Journal:
     """Where a run's training stands: records.jsonl and the checkpoints, kept in step with each other.
 
@@ -280,6 +530,7 @@ class Journal:
     """
 
     def __init__(self, run: Run) -> None:
+        self.run = run
         self.records = run.path / "records.jsonl"
         self.current = run.path / "checkpoint.safetensors"
         self.previous = run.path / "checkpoint-previous.safetensors"
@@ -289,13 +540,18 @@ class Journal:
         """Return tensors and state of the newest checkpoint that is whole, or None to start from the beginning."""
         for unfinished in self.current.parent.glob(".*.tmp"):  # left by a process that was killed while writing
             unfinished.unlink()
-        for path in (self.current, self.previous):
+        for path, rest in (
+            (self.current, "the checkpoint before it, if it is whole"),
+            (self.previous, "the beginning"),
+        ):
             try:
-                tensors, about = read_tensors(path)
+                tensors, about = _read_checkpoint(path, self.run.description)
             except FileNotFoundError:
                 continue
             except ValueError as error:
-                print(f"csd_edu: {error}. Going on from the checkpoint before it.")
+                if path.is_dir():
+                    raise
+                print(f"csd_edu: {error}. Going on from {rest}.")
                 path.unlink()
                 continue
             self._keep_records(about["n_records"])
@@ -311,18 +567,23 @@ class Journal:
     def append(self, record: Record) -> None:
         """Append a record; it counts once a checkpoint follows."""
         with open(self.records, "ab") as file:
-            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            file.write(_as_line(record))
         self.n_records += 1
 
     def checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Save a checkpoint that counts all records so far, and keep the one before it."""
         if self.current.exists():
             self.current.replace(self.previous)
-        write_tensors(self.current, tensors, {"n_records": self.n_records, "state": state})
+        about = self.run.about(what="checkpoint")
+        write_tensors(self.current, tensors, {**about, "n_records": self.n_records, "state": state})
 
     def _keep_records(self, n: int) -> None:
         """Cut off the records after the first n, which no checkpoint counts."""
-        lines = self.records.read_bytes().splitlines(keepends=True)[:n] if self.records.exists() else []
+        read_records(self.records, self.run.description, most=n)
+        content = self.records.read_bytes() if self.records.exists() else b""
+        lines = [line + b"\n" for line in content.split(b"\n")[:-1]][:n]
+        if len(lines) < n:
+            print(f"csd_edu: {self.records} has {len(lines)} of {n} records; it goes on without what the others said.")
         with open(self.records, "ab") as file:
             file.truncate(sum(map(len, lines)))
-        self.n_records = n
+        self.n_records = len(lines)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from csd_edu.version import __version__
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -95,6 +100,49 @@ def reproducible_kernels() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def usual_torch() -> Iterator[None]:
+    """Let torch be as it starts, for the length of a block: float32 on the CPU, exact products, and gradients pass.
+
+    A notebook may have set another default type or device, autocast, inference mode or faster products; what the kit
+    computes must not depend on it.
+    """
+    dtype, products = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    with contextlib.ExitStack() as undo:  # what is as usual already isn't touched: it belongs to all threads
+        if dtype != torch.float32:
+            undo.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        if products != "highest":
+            undo.callback(torch.set_float32_matmul_precision, products)
+            torch.set_float32_matmul_precision("highest")
+        if torch.get_default_device().type != "cpu":
+            undo.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            undo.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                undo.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def each_in_usual_torch(function: Callable[P, Generator[T, None, None]]) -> Callable[P, Generator[T, None, None]]:
+    """Let a generator run in `usual_torch`, but not the block that reads what it yields."""
+
+    @functools.wraps(function)
+    def generator(*args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        inside = function(*args, **kwargs)
+        with contextlib.closing(inside):
+            while True:
+                with usual_torch():
+                    try:
+                        value = next(inside)
+                    except StopIteration:
+                        return
+                yield value
+
+    return generator
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from csd_edu import arguments
+from csd_edu.files import given_path
 from csd_edu.methods import NAMED
 from csd_edu.runs import FIRST_TASK, Run
 
@@ -51,7 +53,7 @@ def use(path: str | Path | None) -> None:
         FileNotFoundError: if there are no runs in it.
     """
     global _chosen
-    chosen = None if path is None else Path(path).expanduser().resolve()
+    chosen = None if path is None else given_path(path).resolve()
     if chosen is not None:
         _find(chosen)
     _chosen = chosen
@@ -74,7 +76,7 @@ def run(name: str, *, seed: int | None = None) -> Run:
         FileNotFoundError: if the saved runs are not here.
     """
     found, place = _find(folder()), folder()
-    seed = min(found) if seed is None else seed
+    seed = min(found) if seed is None else arguments.whole("seed", seed)
     if seed not in found:
         there = ", ".join(map(str, sorted(found)))
         raise ValueError(
@@ -142,7 +144,7 @@ def folder() -> Path:
     if _chosen is not None:
         return _chosen
     if named := os.environ.get("CSD_EDU_RUNS"):
-        return Path(named).expanduser().resolve()
+        return given_path(named, what="CSD_EDU_RUNS").resolve()
     package = Path(__file__).resolve().parent
     places = [package.parent / "data" / "saved", package / "saved_runs"]
     for place in places:

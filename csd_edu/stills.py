@@ -28,6 +28,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from PIL import Image
 
+from csd_edu.files import given_path
+
 PLOTLY = "application/vnd.plotly.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,7 @@ def export(path: Path, out: Path, browser: str | None) -> int:
     Raises:
         ValueError: if `path` is no notebook, `out` ends otherwise or is `path`, or the notebook has no outputs.
     """
+    path, out = given_path(path), given_path(out, what="out")
     if out.suffix not in (".html", ".ipynb") or out.resolve() == path.resolve():
         raise ValueError(f"{out} can't be written; expected another name that ends with .html or .ipynb")
     try:

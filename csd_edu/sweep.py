@@ -25,8 +25,9 @@ import joblib
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
 
+from csd_edu import arguments
 from csd_edu.config import Config
-from csd_edu.files import is_writable
+from csd_edu.files import given_path, is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.runs import FIRST_TASK, Run
@@ -105,9 +106,10 @@ def sweep(
             )
     if not jobs:
         return {}
-    jobs = {name: replace(job, out=Path(job.out).expanduser()) for name, job in jobs.items()}
+    jobs = {name: replace(job, out=given_path(job.out, what="out")) for name, job in jobs.items()}
     if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
         raise ValueError("two jobs have the same folder; expected one of its own for each")
+    n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs)
     if n_jobs is not None and n_jobs < 1:
         raise ValueError(f"n_jobs is {n_jobs}; expected at least 1, or None for one process for each core")
     common = _in_common(jobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from csd_edu import doubts
+from csd_edu import arguments, doubts
 from csd_edu.data import Dataset
 
 
@@ -39,6 +39,15 @@ class Stream:
     tasks: tuple[tuple[int, ...], ...]
     validation: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        plain = {
+            "tasks": tuple(tuple(arguments.whole_numbers("tasks", task, least=0)) for task in self.tasks),
+            "validation": arguments.number("validation", self.validation),
+            "seed": arguments.seed("seed", self.seed),
+        }
+        for name, value in plain.items():  # Python's own numbers: they are saved as JSON
+            object.__setattr__(self, name, value)
 
     @property
     def n_tasks(self) -> int:
@@ -73,16 +82,16 @@ class Stream:
     @cached_property
     def task_of_class(self) -> Tensor:  # (n_classes,) int64
         """The task of each of the stream's labels."""
-        return torch.repeat_interleave(torch.arange(self.n_tasks), torch.tensor(self.sizes))
+        return torch.arange(self.n_tasks, device="cpu").repeat_interleave(torch.tensor(self.sizes, device="cpu"))
 
     @cached_property
     def _new_label(self) -> Tensor:  # (n_classes,) int64
-        return torch.argsort(torch.tensor(self.class_order))
+        return torch.argsort(torch.tensor(self.class_order, device="cpu"))
 
     @cached_property
     def _held_out(self) -> Tensor:  # (N_train,) bool
         """Which training images are kept for validation: the same share of every class, at least one."""
-        held_out = torch.zeros(len(self.dataset.y_train), dtype=torch.bool)
+        held_out = torch.zeros(len(self.dataset.y_train), dtype=torch.bool, device="cpu")
         if self.validation > 0:
             rng = np.random.RandomState(self.seed)  # its stream is frozen: the same images everywhere
             for c in range(self.dataset.n_classes):
@@ -93,9 +102,7 @@ class Stream:
 
     def train(self, *tasks: int) -> Images:
         """Return the training images of these tasks, in the dataset's own order."""
-        labels = self._new_label[self.dataset.y_train]
-        keep = torch.isin(self.task_of_class[labels], torch.tensor(tasks)) & ~self._held_out
-        return Images(self.dataset.x_train[keep], labels[keep])
+        return self._of_tasks(tasks, ~self._held_out)
 
     def n_images(self, *tasks: int) -> int:
         """Return how many training images these tasks have."""
@@ -104,8 +111,12 @@ class Stream:
 
     def held_out(self, *tasks: int) -> Images:
         """Return the validation images of these tasks; empty if the stream was split without a validation share."""
+        return self._of_tasks(tasks, self._held_out)
+
+    def _of_tasks(self, tasks: Sequence[int], among: Tensor) -> Images:
         labels = self._new_label[self.dataset.y_train]
-        keep = torch.isin(self.task_of_class[labels], torch.tensor(tasks)) & self._held_out
+        wanted = torch.tensor(arguments.whole_numbers("tasks", tasks), dtype=torch.int64, device="cpu")
+        keep = torch.isin(self.task_of_class[labels], wanted) & among
         return Images(self.dataset.x_train[keep], labels[keep])
 
     def test(self) -> Images:
@@ -159,6 +170,10 @@ def split(
     Raises:
         ValueError: if there are more tasks than classes, sizes or lists that overlap or miss classes, no groups, …
     """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"dataset is {dataset!r}; expected one that csd.load returns")
+    groups, shuffle = arguments.flag("groups", groups), arguments.flag("shuffle", shuffle)
+    seed, validation = arguments.seed("seed", seed), arguments.number("validation", validation)
     ways = {"n_tasks": n_tasks, "sizes": sizes, "classes": classes, "groups": groups or None}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
@@ -176,7 +191,7 @@ def split(
     n_classes = dataset.n_classes
 
     if classes is not None:
-        tasks = [[_class_id(dataset, c) for c in task] for task in classes]
+        tasks = [[_class_id(dataset, c) for c in task] for task in _in_order(classes)]
         _check_lists(dataset, tasks)
     elif groups:
         tasks = [list(ids) for ids in dataset.groups.values()]
@@ -189,12 +204,13 @@ def split(
             tasks = [tasks[g] for g in rng.permutation(len(tasks))]
     else:
         if n_tasks is not None:
+            n_tasks = arguments.whole("n_tasks", n_tasks)
             if not 1 <= n_tasks <= n_classes:
                 raise ValueError(
                     f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r}"
                 )
             sizes = [n_classes // n_tasks + (t < n_classes % n_tasks) for t in range(n_tasks)]
-        assert sizes is not None  # for the type checker: exactly one way was given
+        sizes = arguments.whole_numbers("sizes", sizes)
         if any(size < 1 for size in sizes) or sum(sizes) != n_classes:
             raise ValueError(
                 f"sizes are {list(sizes)} (sum {sum(sizes)}); expected positive numbers that add up to the "
@@ -214,14 +230,27 @@ def split(
     return stream
 
 
+def _in_order(classes: Sequence[Sequence[int | str]]) -> list[list[int | str]]:
+    """Return the classes of each task as lists; a set has no order, and in a text each letter would be a class."""
+    example = "expected a list for each task, such as [['cat', 'dog'], ['ship']]"
+    if isinstance(classes, str | bytes | set | frozenset | dict) or not isinstance(classes, Iterable):
+        raise ValueError(f"classes is {classes!r}; {example}")
+    tasks = list(classes)
+    for t, task in enumerate(tasks):
+        if isinstance(task, str | bytes | set | frozenset | dict) or not isinstance(task, Iterable):
+            raise ValueError(f"classes[{t}] is {task!r}; {example}")
+    return [list(task) for task in tasks]
+
+
 def _class_id(dataset: Dataset, name: int | str) -> int:
     if isinstance(name, str):
         if name not in dataset.classes:
             raise ValueError(f"classes name {name!r}, which {dataset.name!r} does not have; see dataset.classes")
         return dataset.classes.index(name)
+    name = arguments.whole("an id in classes", name)
     if not 0 <= name < dataset.n_classes:
         raise ValueError(f"classes hold the id {name}; expected 0 to {dataset.n_classes - 1}")
-    return int(name)
+    return name
 
 
 def _check_lists(dataset: Dataset, tasks: list[list[int]]) -> None:

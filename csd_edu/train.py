@@ -9,6 +9,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from csd_edu import metrics, models
 from csd_edu.config import Config
-from csd_edu.files import copied, locked, write_json
+from csd_edu.files import copied, given_path, locked, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
@@ -32,14 +33,16 @@ from csd_edu.methods.method import (
     training_tasks,
 )
 from csd_edu.models import SMALLEST_IMAGE, Network
-from csd_edu.runs import Journal, Run, open_run
+from csd_edu.runs import Journal, Run, hand_over, identity_of, open_run
 from csd_edu.runtime import (
     derive_seed,
+    each_in_usual_torch,
     environment,
     keep_freed_memory,
     pick_device,
     pick_precision,
     reproducible_kernels,
+    usual_torch,
 )
 from csd_edu.state import Packer
 from csd_edu.tasks import Images, Stream
@@ -76,7 +79,8 @@ def train(
         KeyboardInterrupt: if interrupted; the same call continues the run.
     """
     config = Config() if config is None else config
-    out = Path(tempfile.mkdtemp(prefix="csd_edu-run-") if out is None else out)
+    out = Path(tempfile.mkdtemp(prefix="csd_edu-run-")) if out is None else given_path(out, what="out")
+    place = out.absolute()
     records = training(stream, method, config, out=out, teacher=teacher)
     watch = _bar if progress is True else progress
     try:
@@ -87,9 +91,10 @@ def train(
     except KeyboardInterrupt:
         print(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
         raise
-    return Run.load(out)
+    return Run.load(out if out.absolute() == place else place)  # a method may have changed the working folder
 
 
+@usual_torch()
 def training(
     stream: Stream, method: AnyMethod, config: Config, *, out: str | Path, teacher: Run | Network | None = None
 ) -> Generator[Record, None, None]:
@@ -102,7 +107,8 @@ def training(
     method = copy.deepcopy(method)
     if pick_device(config.device).type == "cpu":
         keep_freed_memory()
-    run = open_run(Path(out), description, stream)
+    run = open_run(given_path(out, what="out"), description, stream)
+    run = Run(run.path.absolute(), run.description)  # the working folder may change on the way
     return _training(run, stream, method, config, outer, began)
 
 
@@ -122,7 +128,7 @@ def begin_with(first: Run, stream: Stream, method: AnyMethod, config: Config, *,
             or `first` has learnt another number of tasks.
         FileExistsError: if `out` is there.
     """
-    out = Path(out)
+    out = given_path(out, what="out")
     _, description, _ = describe_run(stream, method, config)
     of_first = first.description
     if [of_first["config"], of_first["stream"]] != [description["config"], description["stream"]]:
@@ -134,11 +140,15 @@ def begin_with(first: Run, stream: Stream, method: AnyMethod, config: Config, *,
         )
     if first.tasks_learnt != 1 or any(record["task"] > 0 for record in first.records):
         raise ValueError(f"{first!r}; expected a run that has learnt its first task, and nothing of the second")
+    begun = of_first | {"method": description["method"]}
+    begun["id"] = identity_of(begun)
     with copied(first.path, out, leave_out=("config.json",)) as folder:
-        write_json(folder / "config.json", of_first | {"method": description["method"]})
+        hand_over(folder, begun["id"])
+        write_json(folder / "config.json", begun)
     return Run.load(out)
 
 
+@usual_torch()
 def describe_run(
     stream: Stream, method: AnyMethod, config: Config, teacher: Run | Network | None = None
 ) -> tuple[Network | None, dict[str, Any], dict[str, Any]]:
@@ -173,9 +183,11 @@ def describe_run(
     return outer, description, describe_method(trial, state=False)
 
 
+@each_in_usual_torch
 def _training(
     run: Run, stream: Stream, method: AnyMethod, config: Config, outer: Network | None, began: dict[str, Any]
 ) -> Generator[Record, None, None]:
+    _mend(run, stream)  # without a lock: what is made anew is the same for all, and a whole run stays untouched
     if run.finished:
         return
     with locked(run.path), reproducible_kernels(), _attributes_restored(method):
@@ -192,7 +204,7 @@ def _training(
             for i in range(learner.task)
         ]
         metrics_file = run.path / "metrics.json"
-        if learner.task > run.tasks_learnt:  # stopped between the checkpoint and the metrics
+        if rows:  # it may have stopped between the checkpoint and the metrics
             write_json(metrics_file, metrics.summarize(rows, stream.n_tasks))
         features: Tensor | None = None
         for task in range(learner.task, stream.n_tasks):
@@ -218,6 +230,7 @@ def _training(
                 "task": task,
                 "collapsed": metrics.is_collapsed(features),
                 **row,
+                **run.about(),
                 "kept_bytes": learner.kept_bytes(stream),
                 "seconds": learner.end_seconds + time.perf_counter() - started,
             }
@@ -225,6 +238,44 @@ def _training(
             journal.write(record, *learner.state())
             write_json(metrics_file, metrics.summarize(rows, stream.n_tasks))  # last: it says that the task is learnt
             yield record
+
+
+def _mend(run: Run, stream: Stream) -> None:
+    """Make damaged or missing files of a run anew, as far as others hold what was in them, and say so.
+
+    Raises:
+        ValueError: if a folder is in the place of a file.
+    """
+    if "saved" in run.description:  # a smaller copy, of a few test images
+        return
+
+    def trouble(path: Path, *readers: Callable[[], object]) -> str:
+        try:
+            for read in readers:
+                read()
+        except (FileNotFoundError, ValueError) as error:
+            if path.is_dir():
+                raise
+            return str(error).partition(";")[0]
+        return ""
+
+    if found := trouble(run.path / "test.safetensors", run.test):
+        run.save_test(stream)
+        print(f"csd_edu: {found}: written anew.")
+    for task in range(run.tasks_learnt):
+        readers = (partial(run.features, task), partial(run.predictions, task))
+        weights = run.task_file(task, "weights")
+        if (found := trouble(run.task_file(task, "features"), *readers)) and weights.exists():  # else who reads is told
+            network = run.network(task).to(pick_device(run.config.device))
+            features, logits = models.embed(network, stream.test().images)
+            run.save_features(task, features, logits[:, : stream.n_seen[task]].argmax(dim=1))
+            print(f"csd_edu: {found}: made anew from {weights.name}.")
+    metrics_file = run.path / "metrics.json"
+    if metrics_file.is_dir():
+        raise ValueError(f"{metrics_file} is a folder, and no file; delete it, and call the same csd.train")
+    if run.tasks_learnt and (found := run.read_metrics()[1]):
+        write_json(metrics_file, run.read_metrics()[0])
+        print(f"csd_edu: {found}: made anew from records.jsonl.")
 
 
 @contextlib.contextmanager

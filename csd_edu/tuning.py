@@ -9,7 +9,6 @@ The choice is written to tuning.json, which lies beside the run folders:
 from __future__ import annotations
 
 import inspect
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from csd_edu import arguments
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
-from csd_edu.files import write_json
+from csd_edu.files import given_path, parse_json, write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
 from csd_edu.sweep import Job, sweep
@@ -83,7 +83,7 @@ class Tuning:
         whole = asdict(self)
         for search in whole["methods"].values():
             search["grid"] = {f"{value:g}": list(scores) for value, scores in search["grid"].items()}
-        write_json(folder / NAME, whole)
+        write_json(given_path(folder) / NAME, whole)
 
     def chose(self, run: Run) -> bool:
         """Return whether a run's setting is the chosen one, on the same data, and it has no other setting changed."""
@@ -130,6 +130,7 @@ def tune(
     Raises:
         ValueError: if there is no seed or one twice, or the data can't be split so.
     """
+    seeds = arguments.whole_numbers("seeds", seeds, least=0)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
     jobs: dict[str, Job] = {}
@@ -139,7 +140,9 @@ def tune(
         for method, setting in SETTINGS.items():
             for value in GRID:
                 tried = f"seed{seed}/{method}-{setting}-{value}"
-                jobs[tried] = Job(stream, with_setting(method, setting, value), config, Path(out) / tried)
+                jobs[tried] = Job(
+                    stream, with_setting(method, setting, value), config, given_path(out, what="out") / tried
+                )
     runs = sweep(jobs, n_jobs=n_jobs, progress=progress)
     searches = {}
     for method, setting in SETTINGS.items():
@@ -147,7 +150,7 @@ def tune(
         grid = {float(v): tuple(run.metrics["summary"]["recall_at_1"] for run in tried) for v, tried in of.items()}
         searches[method] = Search(setting, grid, max(grid, key=lambda value: sum(grid[value])))
     tuning = Tuning(data.name, name, validation, METRIC, tuple(seeds), searches)
-    tuning.write(Path(out))
+    tuning.write(given_path(out, what="out"))
     return tuning
 
 
@@ -195,12 +198,12 @@ def read_tuning(folder: Path) -> Tuning | None:
     Raises:
         ValueError: if the file is damaged; says where.
     """
-    path = folder / NAME
+    path = given_path(folder) / NAME
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = parse_json(path.read_bytes(), f"{path} can't be read", "delete it, and `csd-edu tune` writes it anew")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ValueError(f"{path} can't be read ({error}); expected JSON") from None
     try:
         return Tuning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from csd_edu.files import write_json
+from csd_edu.files import given_path, write_json
 from csd_edu.version import __version__
 
 VERSION = 1
@@ -21,7 +22,10 @@ _unsaved: dict[Path, dict[str, Any]] = {}
 
 def progress_file() -> Path:
     """Return where the progress is kept: the file that CSD_EDU_PROGRESS names, or one in the working folder."""
-    return Path(os.environ.get("CSD_EDU_PROGRESS") or FILE).absolute()
+    named = os.environ.get("CSD_EDU_PROGRESS") or FILE
+    with contextlib.suppress(ValueError):  # of an unknown home folder: that it can't be saved there is told by a note
+        return given_path(named).absolute()
+    return Path(named).absolute()
 
 
 def untried() -> dict[str, Any]:
@@ -41,7 +45,7 @@ def load() -> tuple[dict[str, dict[str, Any]], str]:
         entries = _checked(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         trouble = f"The progress is not saved: {path.name} cannot be read ({reason}); delete or rename it."
     return (_copy(_unsaved[path]) if path in _unsaved else entries), trouble
@@ -69,7 +73,7 @@ def record_hint(exercise: str, rung: int) -> str:
 
 def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> Path:
     """Write the progress as `check.export` says; of all known exercises, also those that were not tried."""
-    path = Path(path)
+    path = given_path(path)
     if not isinstance(student, str) or not student.strip():
         raise ValueError(f"student is {student!r}; expected a name or a number as text, such as student='Ada'")
     if path.is_dir():

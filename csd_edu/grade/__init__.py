@@ -24,7 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from csd_edu import arguments
 from csd_edu.check import EXERCISES
+from csd_edu.files import given_path
 from csd_edu.grade import isolation
 from csd_edu.grade.found import in_words
 from csd_edu.grade.isolation import Outcome, run_notebook
@@ -120,13 +122,15 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
         ValueError: if there is no such folder, it cannot be opened, there is nothing to grade in it, or a limit is out
             of its range.
     """
+    seconds = arguments.number("seconds", seconds)
     if not 0 < seconds <= LONGEST:
         raise ValueError(
             f"seconds is {seconds}; expected more than 0 and at most {LONGEST}, for the code of one notebook"
         )
+    jobs = arguments.whole("jobs", jobs)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; expected at least 1")
-    path = Path(folder)
+    path = given_path(folder, what="folder")
     handed_in = _read(path)
     exports, notebooks, unread = handed_in.exports, handed_in.notebooks, list(handed_in.unread)
     if not exports and not notebooks:

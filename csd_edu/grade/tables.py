@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
-from csd_edu.files import check_writable, write_atomically
+from csd_edu.files import check_writable, given_path, write_atomically
 from csd_edu.grade import NOT_READ, Mark, Row, Table, count
 from csd_edu.grade.found import in_words
 from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, TOLD, Result, Unread, printable
@@ -111,6 +111,7 @@ def check_output(path: Path) -> None:
         ValueError: if the file does not end in .csv or .html, is a folder, or lies in none.
         PermissionError: if the folder is read-only.
     """
+    path = given_path(path, what="out")
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"out is {path}; expected a file that ends in .csv or .html")
     try:
@@ -135,7 +136,7 @@ def write(table: Table, path: str | os.PathLike[str], *, mistakes: bool = False)
         ValueError: if the file does not end in .csv or .html, is a folder, or lies in none.
         OSError: if the file cannot be written.
     """
-    path = Path(path)
+    path = given_path(path)
     check_output(path)
     text = _FORMATS[path.suffix.lower()](table, mistakes=mistakes)
     # Excel takes a file for one in the system's old encoding unless it begins with the mark of UTF-8.

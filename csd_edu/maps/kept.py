@@ -13,18 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csd_edu import arguments
 from csd_edu.drift import balanced_sample
 from csd_edu.files import is_writable, read_tensors, write_tensors
 from csd_edu.maps.pca import pca_map
 from csd_edu.maps.quality import Map
 from csd_edu.maps.umaps import umap_chain, umap_map
 from csd_edu.runs import Run
+from csd_edu.runtime import usual_torch
 
 KINDS = ("pca", "umap", "umap together")
 """Of maps that runs keep; a plane is made in no time."""
 CLOUD = 40  # images of a class to follow
 
 
+@usual_torch()
 def cached_maps(
     runs: Sequence[Run],
     kind: str = "umap",
@@ -66,6 +69,8 @@ def cached_maps(
     for run in runs:
         if run.tasks_learnt == 0:
             raise ValueError(f"the run in {run.path} has no features yet: its first task is not finished")
+    per_class, seed = arguments.whole("per_class", per_class), arguments.seed("seed", seed)
+    classes = arguments.whole_numbers("classes", classes, least=0)
     labels = _common_labels(runs)
     indices = _sample(labels, per_class, classes, seed)  # (N,)
     starts = [run.features(0) for run in runs]
@@ -187,7 +192,7 @@ def _read(path: Path, wanted: dict[str, Any]) -> Map | None:
     """Return the map in a file if it is whole and made of what is wanted."""
     with contextlib.suppress(FileNotFoundError, ValueError):  # none yet, or damaged: make it again
         tensors, about = read_tensors(path)
-        if about["parameters"] == wanted:
+        if about.get("parameters") == wanted:
             return Map(kind=wanted["kind"], note=about["note"], plane=about["plane"], **tensors)
     return None
 

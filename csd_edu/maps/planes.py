@@ -12,8 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from csd_edu.features import SAME, checked_snapshots, normalize
+from csd_edu import arguments
+from csd_edu.features import SAME, checked_snapshots, labels_of, normalize
 from csd_edu.maps.quality import LIMITS, plane_of
+from csd_edu.runtime import usual_torch
 
 SHRINKAGE = 0.3
 ENOUGH = 64  # of the widest directions, for choosing classes
@@ -64,6 +66,7 @@ class Plane:
         return f"nearest mean {_share(right)};<br>with the first network’s means {_share(stale)}"
 
 
+@usual_torch()
 def first_plane(
     snapshots: Sequence[Tensor],
     labels: Tensor,
@@ -95,7 +98,9 @@ def first_plane(
     Source: Fisher, "The use of multiple measurements in taxonomic problems", Annals of Eugenics 1936; Friedman,
     "Regularized discriminant analysis", JASA 1989.
     """
+    labels, classes = labels_of("labels", labels), arguments.whole_numbers("classes", classes)
     checked = checked_snapshots(snapshots, labels)
+    after, per_class = arguments.whole("after", after), arguments.whole("per_class", per_class, least=1)
     if not 0 <= after < len(checked):
         raise ValueError(f"after is {after}; expected 0 to {len(checked) - 1}, a task that has been learnt")
     fitted, shown = (half[torch.isin(labels[half], torch.tensor(classes))] for half in halves(labels, seed, per_class))
@@ -130,6 +135,7 @@ def first_plane(
     )
 
 
+@usual_torch()
 def best_separated(
     features: Tensor, labels: Tensor, candidates: Sequence[int], *, n: int = 6, seed: int = 0, per_class: int = 200
 ) -> list[int]:
@@ -153,6 +159,8 @@ def best_separated(
     Raises:
         ValueError: if shapes don't fit, features are not finite, or fewer than two classes have two images.
     """
+    labels, candidates = labels_of("labels", labels), arguments.whole_numbers("candidates", candidates)
+    n, per_class = arguments.whole("n", n), arguments.whole("per_class", per_class, least=1)
     (checked,) = checked_snapshots([features], labels)
     fitted, _ = halves(labels, seed, per_class)
     classes = [k for k in dict.fromkeys(candidates) if k in labels[fitted]]
@@ -178,6 +186,7 @@ def best_separated(
     return sorted(classes[k] for k in chosen)
 
 
+@usual_torch()
 def halves(labels: Tensor, seed: int = 0, per_class: int = 200) -> tuple[Tensor, Tensor]:
     """Return two halves of the images of each class, drawn at random: test images may be stored in an order.
 
@@ -189,6 +198,7 @@ def halves(labels: Tensor, seed: int = 0, per_class: int = 200) -> tuple[Tensor,
     Returns:
         The indices of the first and of the second half, ascending, int64; a class with one image is in neither.
     """
+    labels, seed = labels_of("labels", labels), arguments.seed("seed", seed)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))  # (N,)
     first, second = [], []
     for label in labels.unique():

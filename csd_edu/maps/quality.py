@@ -10,7 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from csd_edu import arguments
 from csd_edu.features import SAME, checked_snapshots, nearest, normalize, shared_neighbors
+from csd_edu.runtime import usual_torch
 
 FORMULAS = {
     "trustworthiness": "1 − 2 / (N k (2N − 3k − 1)) · Σ max(0, rank − k), k neighbours on the map, rank among features",
@@ -66,6 +68,7 @@ class Map:
         return f"quality of this map: trustworthiness {trust:.2f},<br>map keeps {100 * kept:.0f} % of neighbours"
 
 
+@usual_torch()
 def trustworthiness(features: Tensor, points: Tensor, k: int = 10) -> float:
     """Return how far neighbours on a map are neighbours in feature space (cosine) too.
 
@@ -86,7 +89,7 @@ def trustworthiness(features: Tensor, points: Tensor, k: int = 10) -> float:
     Source: Venna & Kaski, "Neighborhood Preservation in Nonlinear Projection Methods", ICANN 2001.
     """
     features, points = checked_snapshots([features, points], same_size=False)
-    n = len(features)
+    n, k = len(features), arguments.whole("k", k)
     if not 1 <= k < n / 2:
         raise ValueError(f"k is {k} with {n} images; expected at least 1 and less than N / 2")
     features, neighbors = normalize(features), nearest(points, k, euclidean=True)[0]
@@ -102,6 +105,7 @@ def trustworthiness(features: Tensor, points: Tensor, k: int = 10) -> float:
     return 1 - 2 * excess / (n * k * (2 * n - 3 * k - 1))
 
 
+@usual_torch()
 def rated(kind: str, points: Tensor, units: Tensor, note: str, *, plane: str | None = None) -> Map:
     """Return the map of normalised snapshots (T, N, D) with its quality at 10 neighbours, or fewer for few images."""
     n = units.shape[1]

@@ -8,16 +8,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from csd_edu import arguments
 from csd_edu.features import SAME, checked_snapshots, nearest, normalize
 from csd_edu.maps.pca import principal
 from csd_edu.maps.quality import Map, plane_of, rated
+from csd_edu.runtime import usual_torch
 
 GENTLY = 0.3  # UMAP's learning rate from the second snapshot on: what need not move stays, and maps are no worse
 
 
+@usual_torch()
 def umap_chain(
     snapshots: Sequence[Tensor],
     *,
@@ -51,6 +55,7 @@ def umap_chain(
     """
     units = torch.stack([normalize(x) for x in checked_snapshots(snapshots)])  # (T, N, D)
     n_snapshots, n = units.shape[:2]
+    n_neighbors, seed = arguments.whole("n_neighbors", n_neighbors), arguments.seed("seed", seed)
     if n_neighbors < 2 or n < 3:
         raise ValueError(f"{n_neighbors} n_neighbors of {n} images; expected at least 2 of at least 3")
     if start is not None and start.shape != (n, 2):
@@ -70,6 +75,7 @@ def umap_chain(
     return rated("umap", torch.stack(points), units, note, plane=plane_of(points[0].float()))
 
 
+@usual_torch()
 def umap_map(
     snapshots: Sequence[Tensor], *, n_neighbors: int = 15, min_dist: float = 0.1, seed: int = 0, progress: bool = True
 ) -> Map:
@@ -97,6 +103,7 @@ def umap_map(
     """
     units = torch.stack([normalize(x) for x in checked_snapshots(snapshots)])  # (T, N, D)
     n_snapshots, n = units.shape[:2]
+    n_neighbors, seed = arguments.whole("n_neighbors", n_neighbors), arguments.seed("seed", seed)
     if n_neighbors < 2 or n_snapshots * n < 3:
         raise ValueError(f"{n_neighbors} n_neighbors of {n_snapshots} × {n} points; expected at least 2 of at least 3")
     k = max(2, min(n_neighbors, n - 1))
@@ -130,7 +137,9 @@ def turned_onto(points: Tensor, target: Tensor) -> Tensor:
 
 def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, rate: float = 1.0) -> Tensor:
     """Return where UMAP puts features of length 1 (N, D) that start at points (N, 2), as (N, 2) float64."""
-    import umap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses TensorFlow, for a part that is not used
+        import umap
 
     others, similarity = nearest(units, k - 1)
     distance = torch.where(1 - similarity > SAME, 1 - similarity, 0.0)  # (N, k − 1)
@@ -152,9 +161,12 @@ def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, ra
         random_state=seed,
         n_jobs=1,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"precomputed_knn\[2\]")  # only needed to place new points
-        return torch.as_tensor(fit.fit_transform(units.float().numpy()), dtype=torch.float64)
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # such as that a part of precomputed_knn is missing: it places new points
+        points = fit.fit_transform(units.float().numpy())
+    torch.set_num_threads(threads)  # numba's threads are torch's, and it takes all; more threads round otherwise
+    return torch.as_tensor(points, dtype=torch.float64)
 
 
 def _reduced(k: int, n_neighbors: int, n: int) -> str:

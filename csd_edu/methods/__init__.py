@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from csd_edu.files import given_path
 from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
 from csd_edu.methods.der import DER as DER, der as der
@@ -51,11 +52,14 @@ def find(name: str) -> AnyMethod:
         ValueError: if there is no such method; says which there are.
         FileNotFoundError: if there is no such file.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"method is {name!r}; expected one of {', '.join(NAMED)}, or path/to/file.py:name")
     path, colon, inside = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         if name not in NAMED:
             raise ValueError(f"method is {name!r}; expected one of {', '.join(NAMED)}, or path/to/file.py:name")
         return NAMED[name]
+    path = str(given_path(path, what="method"))
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}; expected path/to/file.py:name")
     found: AnyMethod | None = getattr(module_of(path), inside, None)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from csd_edu import arguments
 from csd_edu.methods.step import Step, Viewer
 
 Terms = Mapping[str, Tensor]
@@ -165,7 +166,7 @@ def check_method(method: Any) -> None:
 def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:
     """Return which tasks' images a method trains on when the stream reaches `task`: a function on those of that one."""
     choose = getattr(method, "training_tasks", None)
-    return (task,) if choose is None else tuple(choose(task, n_tasks))
+    return (task,) if choose is None else tuple(arguments.whole_numbers("training_tasks", choose(task, n_tasks)))
 
 
 def name_of(method: AnyMethod) -> str:

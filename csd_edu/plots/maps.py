@@ -131,9 +131,9 @@ def drift_map(
     }
     gone = torch.zeros_like(labels, dtype=torch.bool)
     if shown is not None and others == "hidden":
-        gone = ~torch.isin(labels, torch.tensor(shown))
+        gone = ~torch.isin(labels, torch.tensor(shown, device="cpu"))
     places = {name: _places(points, gone) for name, (points, _) in in_window.items()}
-    still = torch.zeros_like(gone) if shown is None else ~torch.isin(labels, torch.tensor(shown))
+    still = torch.zeros_like(gone) if shown is None else ~torch.isin(labels, torch.tensor(shown, device="cpu"))
     frames = [
         [trace for name in maps for trace in _panel(places[name], markers[name], t - maps[name].first, selected, still)]
         for t in range(n_snapshots)
@@ -298,7 +298,7 @@ def _per_snapshot(
         for i in (tasks > first + t).nonzero().flatten().tolist():
             # Open and filled have one outline; between others plotly's transition would pass through broken paths.
             now[i] = TO_COME._replace(symbol=now[i].symbol.removesuffix("-open") + "-open")
-        colors = torch.tensor([PALETTE.index(look.color) for look in now], dtype=torch.uint8).numpy()
+        colors = torch.tensor([PALETTE.index(look.color) for look in now], dtype=torch.uint8, device="cpu").numpy()
         symbols, opacities = [look.symbol for look in now], [look.opacity for look in now]
         marker = {"color": colors, "symbol": symbols, "opacity": opacities}
         markers.append(marker | ({"line": rims(far)} if outside.any() else {}))
@@ -357,7 +357,7 @@ def _class_traces(
             look = turn(nth)
             line = {"color": look.color, "width": 1.5}
             fixed = {
-                "ellipse": cloud(torch.empty(0, 2), look.color),
+                "ellipse": cloud(torch.empty(0, 2, device="cpu"), look.color),
                 "way": {"mode": "lines+markers", "line": line, "marker": {"color": "white", "size": 5, "line": line}},
                 "mean": {"mode": "markers", "marker": mean_mark(look.color, look.symbol)},
             }

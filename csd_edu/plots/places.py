@@ -57,7 +57,7 @@ def ellipse(points: Tensor, corners: int = 32) -> list[list[float | None]]:
     if len(points) < 3:
         return [[None], [None]]
     values, axes = torch.linalg.eigh(points.double().T.cov())  # (2,), (2, 2)
-    angles = torch.linspace(0, 2 * math.pi, corners + 1, dtype=torch.float64)
+    angles = torch.linspace(0, 2 * math.pi, corners + 1, dtype=torch.float64, device="cpu")
     circle = torch.stack([angles.cos(), angles.sin()], dim=1)  # (corners + 1, 2)
     around = points.double().mean(dim=0) + RADIUS * circle * values.clamp(min=0).sqrt() @ axes.T
     return rounded(around)

@@ -156,7 +156,7 @@ def _names(made: Plane, classes: Sequence[str], axis: str) -> list[dict[str, Any
     for k, of in enumerate(made.classes.tolist()):
         own, others = made.points[0, made.labels == of], made.points[0, made.labels != of]
         x = float(made.means[0, k, 0])
-        ends = torch.tensor([[x, float(own[:, 1].max())], [x, float(own[:, 1].min())]])  # (2, 2)
+        ends = torch.tensor([[x, float(own[:, 1].max())], [x, float(own[:, 1].min())]], device="cpu")  # (2, 2)
         up = int(torch.cdist(ends, others).min(dim=1).values.argmax()) == 0
         place = {"x": x, "y": float(ends[1 - up, 1]), "xref": f"x{axis}", "yref": f"y{axis}", "showarrow": False}
         where = {"yanchor": "bottom", "yshift": 3} if up else {"yanchor": "top", "yshift": -3}

@@ -20,7 +20,7 @@ from torch import Tensor
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, cards_of, check_comparable, falls_of, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
-from csd_edu.files import write_atomically
+from csd_edu.files import given_path, write_atomically
 from csd_edu.maps import FORMULAS, LIMITS
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_fall
@@ -79,7 +79,7 @@ def write_report(
         raise ValueError(f"there is no map {unknown[0]!r}; expected {', '.join(map(repr, LIMITS))}, or none")
     if shared_at is not None and not shared_at.startswith(("https://", "http://")):
         raise ValueError(f"shared_at is {shared_at!r}; expected an address, such as 'https://example.org/report.html'")
-    path = Path(path)
+    path = given_path(path)
     preview = "" if shared_at is None else _preview(runs, path.with_suffix(".png"), shared_at)
     page = _filled("page.html", preview=preview, **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -157,9 +157,9 @@ def _batch(comparison: Comparison, task: int, batch: int, n_classes: int, per_cl
     """Return test images (B,) of some classes of one task, class after class; another batch has other images."""
     generator = torch.Generator().manual_seed(batch)
     of_task = comparison.labels[comparison.tasks == task].unique()
-    chosen = of_task[torch.randperm(len(of_task), generator=generator)[:n_classes]].sort().values
+    chosen = of_task[torch.randperm(len(of_task), generator=generator, device="cpu")[:n_classes]].sort().values
     parts = []
     for label in chosen:
         images = torch.nonzero(comparison.labels == label).flatten()
-        parts.append(images[torch.randperm(len(images), generator=generator)[:per_class]])
+        parts.append(images[torch.randperm(len(images), generator=generator, device="cpu")[:per_class]])
     return torch.cat(parts)
