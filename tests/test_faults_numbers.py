@@ -145,7 +145,7 @@ def test_numpys_numbers_in_split(data, bad_input: BadInput):
         {"classes": 5},
         {"groups": "yes"},
     ],
-    ids=str,
+    ids=lambda given: f"{next(iter(given))} of {type(next(iter(given.values()))).__name__}",
 )
 def test_split_refuses_in_words(data, arguments):
     with pytest.raises(ValueError, match="expected"):
@@ -405,7 +405,9 @@ def test_labels_that_are_none(labels):
             measure()
 
 
-@pytest.mark.parametrize("x", ["abc", None, WHOLE * 1j, [["a", "b", "c"]] * 6, np.array([object()] * 6)], ids=str)
+@pytest.mark.parametrize(
+    "x", ["abc", None, WHOLE * 1j, [["a", "b", "c"]] * 6, np.array([object()] * 6)], ids=lambda x: type(x).__name__
+)
 def test_features_that_are_none(x):
     gallery = retrieval.Gallery(3)
     for measure in (

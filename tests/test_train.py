@@ -457,5 +457,7 @@ def test_automatic_device_is_always_there():
 def test_threads_that_wait_sleep_unless_it_is_wanted_otherwise(policy, spins):
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     env |= {"OMP_DISPLAY_ENV": "VERBOSE"} | ({"OMP_WAIT_POLICY": policy} if policy else {})
-    told = subprocess.run([sys.executable, "-c", "import csd_edu"], env=env, capture_output=True, text=True).stderr
+    told = subprocess.run(
+        [sys.executable, "-c", "import csd_edu; csd_edu.train"], env=env, capture_output=True, text=True
+    ).stderr
     assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", told)[0] == spins

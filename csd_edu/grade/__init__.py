@@ -122,11 +122,10 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
         ValueError: if there is no such folder, it cannot be opened, there is nothing to grade in it, or a limit is out
             of its range.
     """
-    seconds = arguments.number("seconds", seconds)
+    expected = f"more than 0 and at most {LONGEST}, for the code of one notebook"
+    seconds = arguments.number("seconds", seconds, expected)
     if not 0 < seconds <= LONGEST:
-        raise ValueError(
-            f"seconds is {seconds}; expected more than 0 and at most {LONGEST}, for the code of one notebook"
-        )
+        raise ValueError(f"seconds is {seconds}; expected {expected}")
     jobs = arguments.whole("jobs", jobs)
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; expected at least 1")
