@@ -43,6 +43,7 @@ class Statement(NamedTuple):
         sets: the names that it gives a new value to in any case.
         changes: the names whose objects it may change; "*" for those of libraries, and for what cannot be known.
         runs: whether it may be run where it is needed: it trains, loads, shows and asks for nothing.
+        imports: the packages that it imports, also inside of functions.
     """
 
     cell: int
@@ -54,6 +55,7 @@ class Statement(NamedTuple):
     sets: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
     runs: bool = False
+    imports: tuple[str, ...] = ()
 
 
 class Unread(NamedTuple):
@@ -170,7 +172,13 @@ def _statement(cell: int, node: ast.stmt, facts: Facts) -> Statement:
     defines = runs_alone(node, facts.classes)
     runs = defines or may_run(node, facts)
     changes = changed_names([node], facts, facts.groups, runs=runs)
-    return Statement(cell, node, binds, uses, defines, later, set_names(node), changes, runs)
+    return Statement(cell, node, binds, uses, defines, later, set_names(node), changes, runs, _imports(node))
+
+
+def _imports(node: ast.stmt) -> tuple[str, ...]:
+    found = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+    modules = [n.module or "" if isinstance(n, ast.ImportFrom) else alias.name for n in found for alias in n.names]
+    return tuple(dict.fromkeys(filter(None, (module.partition(".")[0] for module in modules))))
 
 
 def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
@@ -198,7 +206,20 @@ def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[st
 # --- what is checked --------------------------------------------------------------------------------------------------
 
 CHECK = "csd_edu.check"
-_ASKS = ("help", "print", "type", "dir", "repr", "str", "display", "getsource", "hint", "board", "yours_or_ours")
+_ASKS = (
+    "help",
+    "print",
+    "type",
+    "dir",
+    "repr",
+    "str",
+    "display",
+    "getsource",
+    "reload",
+    "hint",
+    "board",
+    "yours_or_ours",
+)
 """What is called with a check, or with its name, and does not call it."""
 
 
@@ -340,17 +361,21 @@ def _mentions(
 
     Where only running it tells which one it is, these are all exercises that the notebook names in a text.
     """
-    asks = {id(inner) for n in ast.walk(node) if _asks(n) for inner in ast.walk(n)}
+    every = [*ast.walk(node)]  # from the outside to the inside
+    asks = {id(inner) for n in every if _asks(n) for inner in ast.walk(n)}
+    arguments = {id(argument) for n in every if isinstance(n, ast.Call) for argument in n.args}
     seen: set[int] = set()
-    for n in ast.walk(node):  # from the outside to the inside
+    for n in every:
         check = n.func if isinstance(n, ast.Call) else n
-        path = None if id(check) in seen or id(n) in asks else _path(check, paths)
+        path = None if id(check) in seen else _path(check, paths)
         if path is not None and path.startswith(CHECK):
             seen |= {id(inner) for inner in ast.walk(check)}
             parts = [part for part in path.removeprefix(CHECK).split(".")[1:] if part != "EXERCISES"]
             of_all = path.endswith(".EXERCISES") or parts in (["*"], ["items"], ["values"], ["get"])
+            if path == CHECK:
+                of_all = id(n) in arguments
             names = [name for name in exercises if (name in texts if of_all else parts == [name])]
-            if names:
+            if names and (isinstance(n, ast.Call) or id(n) not in asks):
                 yield n, names
 
 
@@ -369,12 +394,13 @@ def _asks(node: ast.AST) -> bool:
 
 
 def _texts(statements: Iterable[Statement]) -> frozenset[str]:
-    """Return the texts in a notebook, but for those that are given to a hint, a board and the like."""
+    """Return a notebook's texts and the names after its dots, but for those given to a hint, a board and the like."""
     texts = set()
     for statement in statements:
         asks = {id(inner) for n in ast.walk(statement.node) if _asks(n) for inner in ast.walk(n)}
-        constants = (n for n in ast.walk(statement.node) if isinstance(n, ast.Constant) and id(n) not in asks)
-        texts |= {constant.value for constant in constants if isinstance(constant.value, str)}
+        others = [n for n in ast.walk(statement.node) if id(n) not in asks]
+        texts |= {n.value for n in others if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        texts |= {n.attr for n in others if isinstance(n, ast.Attribute)}
     return frozenset(texts)
 
 

@@ -64,7 +64,7 @@ def last_name(node: ast.AST) -> str:
     return str(getattr(node, "attr", getattr(node, "id", "")))
 
 
-# --- what it may change -------------------------------------------------------------------------------------------------
+# --- what it may change ----------------------------------------------------------------------------------------------
 
 _OTHER_WORLD = ("globals", "locals", "vars", "exec", "eval", "get_ipython", "__import__", "compile")
 _ASKING = ("input", "open", "breakpoint", "exit", "quit", "help", "get_ipython", "display")
@@ -243,7 +243,7 @@ def root_of(node: ast.AST) -> ast.AST:
 
 
 def _effects(name: str, facts: Facts) -> frozenset[str]:
-    """Return the names whose objects a function of the notebook may change when called, or a class by any method."""
+    """Return the names whose objects a function may change when it is called, or a class by any method."""
     changed: frozenset[str] = frozenset()
     for function in facts.functions[name]:
         body = [*ast.iter_child_nodes(function)]
@@ -311,7 +311,7 @@ def _changed_by_call(node: ast.Call, facts: Facts, *, runs: bool) -> set[str]:
         if chain and _SETTING.match(name) and (runs or "seed" not in name):
             changed |= _of_root(node.func, facts)
     elif isinstance(node.func, ast.Attribute) and name not in _FRESH | _SHARING:
-        changed |= {n for n in _shares(node.func) if n in facts.bound}
+        changed |= {n for n in (*_shares(node.func), *_shares(root)) if n in facts.bound}
     elif isinstance(node.func, ast.Name) and name in facts.data:
         changed.add(name)
     in_place = name.endswith("_") or any(keyword.arg == "out" for keyword in node.keywords)
@@ -328,8 +328,6 @@ def _changed_by_call(node: ast.Call, facts: Facts, *, runs: bool) -> set[str]:
 def may_run(node: ast.AST, facts: Facts) -> bool:
     """Return whether a statement, or a whole function, calls only what may be run."""
     for inner in ast.walk(node) if isinstance(node, Function | ast.ClassDef) else _at_once(node):
-        if isinstance(inner, ast.Await | ast.AsyncFor | ast.AsyncWith):
-            return False
         if isinstance(inner, ast.Name | ast.Attribute) and last_name(inner) in facts.heavy:
             return False
         if isinstance(inner, ast.Name) and inner.id in _ASKING and inner.id not in facts.bound:

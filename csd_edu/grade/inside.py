@@ -9,9 +9,12 @@ from __future__ import annotations
 import __future__
 
 import ast
+import asyncio
 import builtins
 import contextlib
 import ctypes
+import importlib.util
+import inspect
 import json
 import linecache
 import os
@@ -115,8 +118,9 @@ def _attempt(
     doubts = []
     for statement, names in plan.left:
         cell = f"code cell {statement.cell + 1}"
-        trouble |= dict.fromkeys(statement.binds, f"{cell} computes it")
-        doubts.append(f"{cell} {_touches(names)}, and was not run again")
+        damaged = isinstance(statement.node, ast.Pass)
+        trouble |= dict.fromkeys(statement.binds, f"{cell} {'is no Python' if damaged else 'computes it'}")
+        doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
     flags = 0
     end = time.monotonic() + WORK
     with _as_before(), _watched() as checked:
@@ -124,11 +128,16 @@ def _attempt(
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
                 with contextlib.nullcontext() if statement.defines else _stopped_after(end - time.monotonic()):
-                    exec(_compiled(cells, statement, flags), namespace)
+                    _execute(_compiled(cells, statement, flags), namespace)
             except BaseException as error:
                 reason = f"code cell {statement.cell + 1} stopped with {type(error).__name__}: {error}"
+                if isinstance(error, NameError) and error.name in trouble:
+                    reason = f"code cell {statement.cell + 1} was not run again, as {error.name!r} is not there"
                 trouble |= dict.fromkeys(statement.binds, reason)
                 doubts.append(reason)
+            doubts += [
+                f"{name!r}, which code cell {statement.cell + 1} imports, is not here" for name in _missing(statement)
+            ]
         if call.within:
             answers = [_examined(examine, call, f, trouble) for name, f in checked if name == call.exercise]
             none = Judgement("failed", None, doubts[-1]) if doubts else Judgement("untried", None, "it is not checked")
@@ -166,6 +175,25 @@ def _examined(examine: Examine, call: Call, function: Any, trouble: Mapping[str,
 
 def _first_line(message: str) -> str:
     return message.partition("error: ")[2].partition("\n")[0]
+
+
+def _execute(code: CodeType, namespace: dict[str, Any]) -> None:
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
+
+
+def _missing(statement: Statement) -> list[str]:
+    """Return what a statement imports, maybe only if it is there, and is not there."""
+    missing = []
+    for name in statement.imports:
+        try:
+            found = name in sys.modules or importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        missing += [] if found else [name]
+    return missing
 
 
 def _touches(names: Iterable[str]) -> str:
@@ -246,6 +274,13 @@ def _stopped_after(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+
+
+def settled(judgements: Sequence[Judgement]) -> Judgement:
+    """Return the best, but that nothing was run of which another was tried: which of them was meant is not known."""
+    states = {judgement.state for judgement in judgements}
+    unknown = "failed" in states and "passed" not in states
+    return best([judgement for judgement in judgements if judgement.state == "failed"] if unknown else judgements)
 
 
 def best(judgements: Sequence[Judgement]) -> Judgement:
@@ -353,6 +388,7 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held.append("files")
     cells, names = task["cells"], task["exercises"]
     statements, unread = read_cells(cells)
+    executed = in_order_of_running(statements, task["counts"])
     calls = find_calls(statements, names)
     losses = find_losses(names, calls, unread)
     found = [name for name in names if name in losses or any(call.exercise == name for call in calls)]
@@ -363,14 +399,44 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held += [name for name, holds in [("cpu", limit_work(task["seconds"]))] if holds]
         held += [name for name, holds in [("memory", limit_memory(task["memory"]))] if holds]
         yield {"held": held}
+        _write_modules(cells)
     for name in todo:
         yield {"begun": name}
         answers = [judge(examine, cells, statements, call) for call in calls if call.exercise == name]
-        judgement = best(answers) if answers else Judgement("failed", None, losses[name])
-        if judgement.state == "untried" and name in losses:
+        if not any(answer.state == "passed" for answer in answers):
+            again = [call for call in find_calls(executed, names) if call.exercise == name] if executed else []
+            answers += [judge(examine, cells, executed, call) for call in again]
+        judgement = settled(answers) if answers else Judgement("failed", None, losses[name])
+        if judgement.state in ("untried", "failed") and name in losses:
             judgement = Judgement("failed", None, losses[name])
         yield {"done": name, **judgement._asdict(), "message": judgement.message[:LONGEST]}
     yield {"end": True}
+
+
+def in_order_of_running(statements: Sequence[Statement], counts: Sequence[int | None]) -> list[Statement]:
+    """Return statements in the order in which their cells were run last, as far as it is known; nothing if as written.
+
+    Args:
+        statements: of all cells.
+        counts: of each code cell the number that the notebook gives to its last run, or None.
+    """
+    last = 1 + max((count for count in counts if count is not None), default=0)
+    places = [last if count is None else count for count in counts]
+    executed = sorted(statements, key=lambda statement: places[statement.cell]) if places else [*statements]
+    return [] if executed == [*statements] else executed
+
+
+def _write_modules(cells: Iterable[str]) -> None:
+    """Write the modules that cells write (%%writefile mine.py) into this process's own folder."""
+    for text in cells:
+        written = re.match(r"\s*%%(?:writefile|file)[ \t]+(-a[ \t]+)?(\w+\.py)[ \t]*\n", text)
+        if written:
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(written[2], "a" if written[1] else "w", encoding="utf-8") as file,
+            ):
+                file.write(text[written.end() :])
+    sys.path.append(os.getcwd())
 
 
 def _load_checks(path: Sequence[str]) -> Examine:

@@ -43,10 +43,11 @@ class Export:
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook: its path in the folder, and the texts of its code cells."""
+    """A notebook: its path in the folder, the texts of its code cells, and the counts of when they were last run."""
 
     file: Path
     cells: tuple[str, ...]
+    counts: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _notebook(file: Path, value: Any) -> Notebook:
     if not isinstance(value, dict) or not isinstance(value.get("cells"), list):
         old = isinstance(value, dict) and "worksheets" in value
         raise ValueError("it is in an old format; open it in Jupyter and save it" if old else "it is no notebook")
-    cells = []
+    cells, counts = [], []
     for cell in value["cells"]:
         source = cell.get("source") if isinstance(cell, dict) else None
         source = source if isinstance(source, list) else [source]
@@ -223,4 +224,6 @@ def _notebook(file: Path, value: Any) -> Notebook:
             raise ValueError("it is no notebook: a cell has no source")
         if cell.get("cell_type") == "code":
             cells.append("".join(source))
-    return Notebook(file, tuple(cells))
+            count = cell.get("execution_count")
+            counts.append(count if type(count) is int and 0 < count < 10**9 else None)
+    return Notebook(file, tuple(cells), tuple(counts))
