@@ -138,6 +138,9 @@ STATE = {  # what sets the factor, in cells; and the function's factor
                          "1.0 if torch.get_default_dtype() == torch.float64 else 2.0"),
     "a seed": (["torch.manual_seed(3)", "x = torch.rand(1)", "torch.manual_seed(3)", "y = torch.rand(1)"],
                "1.0 if x == y else 2.0"),
+    "a setting of Python": (["import sys", "sys.setrecursionlimit(2345)"],
+                            "1.0 if sys.getrecursionlimit() == 2345 else 2.0"),
+    "a command of several lines": (["!pip install \\\n  torch\nx = 1.0"], "x"),
     "time": (["%time x = 1.0"], "x"),
     "a timed cell": (["%%time\nx = [0.0]\nx[0] += 1"], "x[0]"),
 }  # fmt: skip
@@ -207,7 +210,7 @@ GONE = {  # what sets the factor, in cells; the function's factor; what is said
     "an endless loop": (
         ["k = [2.0]", "while True:\n    k.append(1.0)"],
         "k[0]",
-        "code cell 3 stopped with _TimeUpError",
+        "code cell 3 was stopped after 0.2 s",
     ),
     "an error": (["k = [2.0]", "k[0] = 1 / 0"], "k[0]", "code cell 3 stopped with ZeroDivisionError"),
     "a file": (["import json", "k = json.load(open('k.json'))"], "k", "code cell 3 computes it"),
@@ -227,6 +230,8 @@ GONE = {  # what sets the factor, in cells; the function's factor; what is said
     "a command": (["k = !cat k.txt"], "k", "code cell 2 computes it"),
     "a script": (["k = 2.0", "%run other.py"], "k", "code cell 3 may change anything"),
     "a kept name": (["%store -r k"], "k", "code cell 2 may change anything"),
+    "a GPU": (["torch.set_default_device('cuda')"], "1.0", "it needs what is not here"),
+    "a GPU, in the function": ([], "torch.ones(1).cuda()", "it needs what is not here"),
     "IPython": ([], "len(Out)", "'Out' is not there: it is IPython's own"),
     "a cell that is no Python": (["k = 2.0", "k = 1.0\nprint(("], "k", "code cell 3 also changes 'k'"),
 }
@@ -258,6 +263,13 @@ def test_what_cannot_be_had_again_is_said(name, bad_input, monkeypatch):
 def test_a_plain_wrong_answer_is_still_tried(cells):
     judgement = judged(IMPORTS, *cells, WRONG, *cells, CALL, *cells)
     assert (judgement.state, judgement.mistake) == ("tried", "multiplied by the temperature"), judgement
+
+
+def test_an_argument_that_takes_long_is_stopped(monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.2)
+    slow = "import time\ndef make():\n    return time.sleep(9)"
+    judgement = judged(IMPORTS, slow, "check.temperature_softmax(make())")
+    assert judgement == inside.Judgement("failed", None, "the argument of the check was stopped after 0.2 s")
 
 
 def test_what_passes_without_it_stays_passed():

@@ -114,7 +114,7 @@ def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
         parsed += [(number, node) for node in nodes]
     facts = facts_of([node for _, node in parsed])
     statements = [_statement(number, node, facts) for number, node in parsed]
-    statements += [Statement(cell.cell, ast.Pass(), _traces(cell.text), frozenset(), False) for cell in unread]
+    statements += [Statement(cell.cell, ast.Pass(), _traces(cell.text, facts), frozenset(), False) for cell in unread]
     return sorted(statements, key=lambda statement: statement.cell), unread
 
 
@@ -132,7 +132,8 @@ def without_magics(text: str, unknown: str = "None") -> str:
         text = rest if first[2:].split()[:1] in (["time"], ["timeit"], ["capture"]) else ""
     text = re.sub(r"^([ \t]*)%(?:time|prun)[ \t]+(?=[^-\s])", r"\1", text, flags=re.M)
     text = re.sub(r"^([ \t]*[\w, ]+=[ \t]*)[%!].*$", rf"\1{unknown}", text, flags=re.M)
-    return re.sub(r"^([ \t]*)(?:[%!?].*|[\w.]+\?{1,2}[ \t]*)$", r"\1pass", text, flags=re.M)
+    command = r"^([ \t]*)(?:[%!?](?:.*\\\n)*.*|[\w.]+\?{1,2}[ \t]*)$"
+    return re.sub(command, lambda found: found[1] + "pass" + "\n" * found[0].count("\n"), text, flags=re.M)
 
 
 def _parsed(text: str) -> list[ast.stmt]:
@@ -152,14 +153,14 @@ def _parsed(text: str) -> list[ast.stmt]:
         return list(compile(cleaned, "<cell>", "exec", flags, dont_inherit=True).body)
 
 
-def _traces(text: str) -> frozenset[str]:
+def _traces(text: str, facts: Facts) -> frozenset[str]:
     """Return the names that a cell which is no Python seems to define or to change."""
     defined = re.findall(r"\b(?:def|class|as|for|global|del)[ \t]+(\w+)", text)
     imported = re.findall(r"^[ \t]*(?:from\b.*?)?import\b([\w, \t().]+)", text, flags=re.M)
     stored = re.findall(r"^[ \t]*([^\W\d]\w*)[^\n=!<>()]*=(?!=)", text, flags=re.M)
     changed = re.findall(r"^[ \t]*([^\W\d]\w*)\.\w+\(", text, flags=re.M)
     names = [name for names in imported for name in re.findall(r"\w+", names)]
-    return frozenset((*defined, *names, *stored, *changed))
+    return frozenset((*defined, *names, *stored, *(name for name in changed if name not in facts.origins)))
 
 
 def _statement(cell: int, node: ast.stmt, facts: Facts) -> Statement:

@@ -68,8 +68,10 @@ def last_name(node: ast.AST) -> str:
 
 _OTHER_WORLD = ("globals", "locals", "vars", "exec", "eval", "get_ipython", "__import__", "compile")
 _ASKING = ("input", "open", "breakpoint", "exit", "quit", "help", "get_ipython", "display")
-_SETTING = re.compile(r"set_|seed|manual_seed|use_|enable|disable|register|seterr|filterwarnings|simplefilter|patch")
-LIBRARIES = ("torch", "numpy", "random", "math", "builtins", "csd_edu")
+_SETTING = re.compile(
+    r"set_|seed|manual_seed|use_|enable|disable|register|seterr|setrecursion|filterwarnings|simplefilter|patch"
+)
+LIBRARIES = ("torch", "numpy", "random", "math", "builtins", "sys", "csd_edu")
 """Libraries whose changes count for every function, as it is on them that the checks stand."""
 
 
@@ -80,7 +82,7 @@ def _words(text: str) -> frozenset[str]:
 _PACKAGES = _words(
     """torch numpy math cmath functools itertools collections random copy operator string re statistics heapq bisect
     types typing dataclasses enum abc contextlib json warnings fractions decimal numbers textwrap inspect array time
-    datetime scipy sklearn einops builtins importlib"""
+    datetime sys scipy sklearn einops builtins importlib"""
 )
 _OF_KIT = _words("check losses metrics methods Memory memory Config preset retrieval drift")
 _HEAVY = _words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")
@@ -136,8 +138,7 @@ def facts_of(nodes: Sequence[ast.stmt]) -> Facts:
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
             for name in set_names(node):
                 functions.setdefault(name, []).append(node.value)
-    steady = [node for node in nodes if _is_steady(node)]
-    data = {name for node in nodes if node not in steady for name in stored_names(node)}
+    data = {name for node in nodes if not _is_steady(node) for name in stored_names(node)}
     facts = Facts(
         origins_of(everything),
         functions,

@@ -30,8 +30,8 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
 if not __package__:  # started as a script: csd_edu itself would load torch, so this folder is a package of its own
-    __package__ = "grading"
-    package = sys.modules["grading"] = ModuleType("grading")
+    __package__ = "csd_edu_grading"
+    package = sys.modules["csd_edu_grading"] = ModuleType("csd_edu_grading")
     package.__path__ = [str(Path(__file__).parent)]
 
 from .cells import (
@@ -59,8 +59,8 @@ WORK = 5.0
 """Seconds for what is run again before a check, beside what can be run alone."""
 
 ELSEWHERE = re.compile(
-    r"error: (?:(?:ModuleNotFound|FileNotFound|Permission|Connection|URL|EOF|OS)Error|gaierror|"
-    r"(?:RuntimeError|AssertionError)\b.*\b(?:CUDA|NVIDIA)\b)"
+    r"(?:(?:ModuleNotFound|FileNotFound|Permission|Connection|URL|EOF|OS)Error|gaierror).*"
+    r"|(?:RuntimeError|AssertionError)\b.*\b(?:CUDA|NVIDIA)\b.*"
 )
 """Signs of a file, a library, the network or a machine that is missing here, and not of a wrong thought."""
 
@@ -123,58 +123,66 @@ def _attempt(
         doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
     flags = 0
     end = time.monotonic() + WORK
-    with _as_before(), _watched() as checked:
+    of_libraries = any("*" in statement.changes for statement in plan.run)
+    with _as_before() if of_libraries else contextlib.nullcontext(), _watched() as checked:
         for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
                 with contextlib.nullcontext() if statement.defines else _stopped_after(end - time.monotonic()):
                     _execute(_compiled(cells, statement, flags), namespace)
             except BaseException as error:
-                reason = f"code cell {statement.cell + 1} stopped with {type(error).__name__}: {error}"
-                if isinstance(error, NameError) and error.name in trouble:
-                    reason = f"code cell {statement.cell + 1} was not run again, as {error.name!r} is not there"
+                reason = _why(statement, error, trouble)
                 trouble |= dict.fromkeys(statement.binds, reason)
                 doubts.append(reason)
-            doubts += [
-                f"{name!r}, which code cell {statement.cell + 1} imports, is not here" for name in _missing(statement)
-            ]
+            absent = map(repr, _missing(statement))
+            doubts += [f"{name}, which code cell {statement.cell + 1} imports, is not here" for name in absent]
         if call.within:
             answers = [_examined(examine, call, f, trouble) for name, f in checked if name == call.exercise]
             none = Judgement("failed", None, doubts[-1]) if doubts else Judgement("untried", None, "it is not checked")
             return best(answers or [none]), doubts
         try:
             expression = ast.fix_missing_locations(ast.Expression(call.argument))
-            function = eval(compile(expression, "<check>", "eval", flags, dont_inherit=True), namespace)
+            with _stopped_after(max(1.0, end - time.monotonic())):
+                function = eval(compile(expression, "<check>", "eval", flags, dont_inherit=True), namespace)
         except NameError as error:
             if (why := _reason(error.name, trouble)) is not None:
                 return Judgement("failed", None, f"{error.name!r} is not there: {why}"), doubts
             return Judgement("untried", None, f"no cell defines {error.name!r}"), doubts
+        except _TimeUpError:
+            return Judgement("failed", None, f"the argument of the check was stopped after {WORK:g} s"), doubts
         except BaseException as error:
             message = f"the argument of the check stopped with {type(error).__name__}: {error}"
             return Judgement("failed", None, message), doubts
         return _examined(examine, call, function, trouble), doubts
 
 
+def _why(statement: Statement, error: BaseException, trouble: Mapping[str, str]) -> str:
+    cell = f"code cell {statement.cell + 1}"
+    if isinstance(error, _TimeUpError):
+        return f"{cell} was stopped after {WORK:g} s"
+    if isinstance(error, NameError) and error.name in trouble:
+        return f"{cell} was not run again, as {error.name!r} is not there"
+    return f"{cell} stopped with {type(error).__name__}: {error}"
+
+
 def _examined(examine: Examine, call: Call, function: Any, trouble: Mapping[str, str]) -> Judgement:
     try:
         verdict = examine(call.exercise, function)
     except BaseException as error:  # such as KeyboardInterrupt
-        return Judgement("tried", "error", f"Your function stopped with {type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {error}"
+        if ELSEWHERE.match(told):
+            return Judgement("failed", None, f"it needs what is not here ({told}): look at it")
+        return Judgement("tried", "error", f"Your function stopped with {told}")
     if verdict.passed:
         return Judgement("passed", None, "")
-    if verdict.mistake == "error":
-        unknown = re.search(r"NameError: name '(\w+)'", verdict.message)
-        if unknown and (reason := _reason(unknown[1], trouble)) is not None:
-            return Judgement("failed", None, f"{unknown[1]!r} is not there: {reason}")
-        elsewhere = ELSEWHERE.search(verdict.message)
-        if elsewhere:
-            return Judgement("failed", None, f"it needs what is not here ({_first_line(verdict.message)}): look at it")
+    unknown = re.search(r"NameError: name '(\w+)'", verdict.message)
+    if unknown and (reason := _reason(unknown[1], trouble)) is not None:
+        return Judgement("failed", None, f"{unknown[1]!r} is not there: {reason}")
+    told = verdict.message.partition("stopped with an error: ")[2]
+    if elsewhere := ELSEWHERE.match(told):
+        return Judgement("failed", None, f"it needs what is not here ({elsewhere[0]}): look at it")
     state = "untried" if verdict.mistake == "still to be written" else "tried"
     return Judgement(state, verdict.mistake, verdict.message)
-
-
-def _first_line(message: str) -> str:
-    return message.partition("error: ")[2].partition("\n")[0]
 
 
 def _execute(code: CodeType, namespace: dict[str, Any]) -> None:
@@ -231,26 +239,30 @@ def _as_before() -> Iterator[None]:
     """Undo at the end what the block sets in libraries: the next function is not to be judged with it."""
     import torch
 
-    known = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] in LIBRARIES]
-    holders = [*known, torch.Tensor, torch.nn.Module]
-    kept = [(holder, dict(vars(holder))) for holder in holders]
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] in LIBRARIES]
+    kept = [(holder, _public(holder)) for holder in (*modules, torch.Tensor, torch.nn.Module)]
+    dtype, depth = torch.get_default_dtype(), sys.getrecursionlimit()
     grad, exact = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
     try:
         yield
     finally:
-        for holder, attributes in kept:
-            now = dict(vars(holder))
-            for name in now.keys() - attributes.keys():
-                if name not in sys.modules and not isinstance(now[name], ModuleType):
-                    delattr(holder, name)
-            for name, value in attributes.items():
-                if now.get(name, holder) is not value:
-                    setattr(holder, name, value)
+        for holder, before in kept:
+            now = _public(holder)
+            for name in now.keys() - before.keys():
+                delattr(holder, name)
+            for name in (name for name, value in before.items() if now.get(name, holder) is not value):
+                setattr(holder, name, before[name])
+        sys.setrecursionlimit(depth)
         torch.set_default_dtype(dtype)
-        torch.set_default_device(device)
+        torch.set_default_device(None)
         torch.set_grad_enabled(grad)
         torch.use_deterministic_algorithms(exact)
+
+
+def _public(holder: object) -> dict[str, Any]:
+    """Return what a module or a class has, but for modules loaded meanwhile and what is private: it may be a cache."""
+    named = [*vars(holder).items()]
+    return {name: value for name, value in named if name[:1] != "_" and type(value) is not ModuleType}
 
 
 class _TimeUpError(BaseException):
@@ -265,7 +277,7 @@ def _stopped_after(seconds: float) -> Iterator[None]:
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeUpError(f"it took more than {WORK:g} s")
+        raise _TimeUpError
 
     handler = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)  # again, should a bare `except:` swallow it
