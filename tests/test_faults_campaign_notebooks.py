@@ -125,6 +125,16 @@ def name_of(source: str) -> str:
     return re.findall(r"^(?:def|class) (\w+)", source, re.M)[0]
 
 
+def wrong_source(exercise: str, mistake: str) -> str:
+    how = WRONG[exercise][mistake]
+    if isinstance(how, str):
+        return how
+    source = RIGHT[exercise]
+    for old, new in zip(how[::2], how[1::2], strict=True):
+        source = source.replace(old, new)
+    return source
+
+
 def numbers(source: str) -> list[ast.Constant]:
     """Return the numbers in the bodies of a source's functions."""
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -208,7 +218,7 @@ def told(words: str, judgement: object, cells: Sequence[str]) -> str:
 @pytest.mark.usefixtures("in_here", "one_thread")
 def test_right_answers_are_passed_whatever_they_live_on():
     rng, states = random.Random(0), Counter()
-    for n in range(240):
+    for n in range(420):
         exercise = EXERCISES[n % len(EXERCISES)]
         cells, counts, words = notebook(rng, exercise, RIGHT[exercise])
         judgement = graded(cells, counts).get(exercise)
@@ -223,7 +233,7 @@ def test_right_answers_are_passed_whatever_they_live_on():
 @pytest.mark.usefixtures("in_here", "one_thread")
 def test_what_cannot_be_had_again_blames_nobody():
     rng, states = random.Random(1), Counter()
-    for n in range(60):
+    for n in range(72):
         exercise = EXERCISES[n % len(EXERCISES)]
         cells, counts, words = notebook(rng, exercise, RIGHT[exercise], GONE)
         judgement = graded(cells, counts).get(exercise)
@@ -237,12 +247,8 @@ def test_what_cannot_be_had_again_blames_nobody():
 def test_wrong_answers_are_never_passed():
     rng, states = random.Random(2), Counter()
     wrong = [(exercise, mistake) for exercise in EXERCISES for mistake in WRONG[exercise]]
-    for exercise, mistake in rng.sample(wrong, 80):
-        how = WRONG[exercise][mistake]
-        source = how if isinstance(how, str) else RIGHT[exercise]
-        for old, new in zip(*(how[k::2] if not isinstance(how, str) else () for k in (0, 1)), strict=True):
-            source = source.replace(old, new)
-        cells, counts, words = notebook(rng, exercise, source)
+    for exercise, mistake in rng.sample(wrong, 160):
+        cells, counts, words = notebook(rng, exercise, wrong_source(exercise, mistake))
         judgement = graded(cells, counts).get(exercise)
         assert judgement is not None, told(words, judgement, cells)
         assert judgement.state != "passed", told(words, judgement, cells)
@@ -250,6 +256,29 @@ def test_wrong_answers_are_never_passed():
         if judgement.state != "tried":
             print(told(words, judgement, cells))
     assert states["tried"] >= 0.95 * states.total(), states
+
+
+@pytest.mark.usefixtures("in_here", "one_thread")
+def test_wrong_answers_in_the_kits_notebooks_are_named():
+    """They stand where the stubs stood; nothing else in these notebooks makes an answer doubtful."""
+    seen = set()
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("0*.ipynb")):
+        cells = ["".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"] if is_code(cell)]
+        for exercise in EXERCISES:
+            checks = [n for n, text in enumerate(cells) if re.match(rf"check\.{exercise}\(\w", text)]
+            for n in checks:
+                mistake = next(iter(WRONG[exercise]))
+                source = wrong_source(exercise, mistake)
+                given = re.findall(r"\((\w+)", cells[n])[0]
+                answered = [*cells[:n], f"{IMPORTS}\n{source}\n{given} = {name_of(source)}", *cells[n:]]
+                judgement = graded(answered, [])[exercise]
+                assert (judgement.state, judgement.mistake) == ("tried", mistake), told(path.name, judgement, [source])
+                seen.add(exercise)
+    assert len(seen) >= 20
+
+
+def is_code(cell: dict[str, object]) -> bool:
+    return cell["cell_type"] == "code"
 
 
 def test_a_sample_in_processes_of_their_own():

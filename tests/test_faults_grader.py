@@ -140,6 +140,27 @@ STATE = {  # what sets the factor, in cells; and the function's factor
                "1.0 if x == y else 2.0"),
     "a setting of Python": (["import sys", "sys.setrecursionlimit(2345)"],
                             "1.0 if sys.getrecursionlimit() == 2345 else 2.0"),
+    "a closure's other half": (
+        ["def make():\n    x = [3.0]\n    return x.append, lambda: x[-1]", "put, get = make()", "put(1.0)"], "get()"
+    ),
+    "names of the same": (["a = b = {}", "a['k'] = 1.0"], "b['k']"),
+    "a default": (["box = [3.0]\ndef get(b=box):\n    return b[0]", "box[0] = 1.0"], "get()"),
+    "an attribute's object": (["box = [3.0]\nclass Box:\n    of = box", "box[0] = 1.0"], "Box.of[0]"),
+    "a hook": (
+        ["net, seen = torch.nn.Linear(1, 1), [3.0]", "net.register_forward_hook(lambda *_: seen.append(1.0))",
+         "_ = net(torch.ones(1, 1))"],
+        "seen[-1]",
+    ),
+    "a hook by name": (
+        ["net, seen = torch.nn.Linear(1, 1), [3.0]\ndef note(*_):\n    seen.append(1.0)",
+         "_ = net.register_forward_hook(note)", "_ = net(torch.ones(1, 1))"],
+        "seen[-1]",
+    ),
+    "NumPy in place": (["import numpy as np\na = np.zeros(1)", "np.add.at(a, [0], 1.0)"], "float(a[0])"),
+    "the environment": (["import os", "%env FACTOR_OF_MINE=1.0"], "float(os.environ.get('FACTOR_OF_MINE', 3))"),
+    "what is timed": (["xs = [3.0]", "%timeit -n 1 -r1 xs.append(1.0)"], "xs[-1]"),
+    "a loop with a bar": (["from tqdm import tqdm\nd = {}", "for k in tqdm(range(2)):\n    d[k] = 1.0"], "d[1]"),
+    "what is awaited": (["import asyncio\nasync def get():\n    return 1.0", "k = await get()"], "k"),
     "a command of several lines": (["!pip install \\\n  torch\nx = 1.0"], "x"),
     "time": (["%time x = 1.0"], "x"),
     "a timed cell": (["%%time\nx = [0.0]\nx[0] += 1"], "x[0]"),

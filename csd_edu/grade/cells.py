@@ -130,7 +130,7 @@ def without_magics(text: str, unknown: str = "None") -> str:
     first, _, rest = text.lstrip().partition("\n")
     if first.startswith("%%"):
         text = rest if first[2:].split()[:1] in (["time"], ["timeit"], ["capture"]) else ""
-    text = re.sub(r"^([ \t]*)%(?:time|prun)[ \t]+(?=[^-\s])", r"\1", text, flags=re.M)
+    text = re.sub(r"^([ \t]*)%(?:time|timeit|prun)[ \t]+(?:-\w+[ \t]*\d*[ \t]+)*(?=[^-\s])", r"\1", text, flags=re.M)
     text = re.sub(r"^([ \t]*[\w, ]+=[ \t]*)[%!].*$", rf"\1{unknown}", text, flags=re.M)
     command = r"^([ \t]*)(?:[%!?](?:.*\\\n)*.*|[\w.]+\?{1,2}[ \t]*)$"
     return re.sub(command, lambda found: found[1] + "pass" + "\n" * found[0].count("\n"), text, flags=re.M)
@@ -138,17 +138,19 @@ def without_magics(text: str, unknown: str = "None") -> str:
 
 def _parsed(text: str) -> list[ast.stmt]:
     flags = ast.PyCF_ONLY_AST | FLAGS
-    text = text.removeprefix("\ufeff")
+    given = text = text.removeprefix("\ufeff")
     try:
         return list(compile(text, "<cell>", "exec", flags, dont_inherit=True).body)
     except SyntaxError:
+        environment = r"^([ \t]*)%(?:env|set_env)[ \t]+(\w+)[ =]([^\r\n]*)"
+        text = re.sub(environment, r"\1__import__('os').environ['\2'] = '''\3'''", text, flags=re.M)
         # Magics that define names: those of a file, a kept session, or a language that is compiled.
         defining = re.sub(
             r"^([ \t]*)%(?:run|store|pylab|reset|macro|rerun|recall)\b.*$", rf"\1{UNKNOWN}", text, flags=re.M
         )
         defining = re.sub(r"\A\s*%%(?:cython|px|run|cache|autopx)\b[\s\S]*", UNKNOWN, defining)
         cleaned = without_magics(defining, UNKNOWN)
-        if cleaned == text:
+        if cleaned == given:
             raise
         return list(compile(cleaned, "<cell>", "exec", flags, dont_inherit=True).body)
 

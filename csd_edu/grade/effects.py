@@ -82,7 +82,7 @@ def _words(text: str) -> frozenset[str]:
 _PACKAGES = _words(
     """torch numpy math cmath functools itertools collections random copy operator string re statistics heapq bisect
     types typing dataclasses enum abc contextlib json warnings fractions decimal numbers textwrap inspect array time
-    datetime sys scipy sklearn einops builtins importlib"""
+    datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib"""
 )
 _OF_KIT = _words("check losses metrics methods Memory memory Config preset retrieval drift")
 _HEAVY = _words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")
@@ -201,7 +201,7 @@ def _shares(node: ast.AST | None) -> Iterator[str]:
             yield from (() if isinstance(node.func, ast.Name) else _shares(node.func))
             for argument in (*node.args, *node.keywords):
                 yield from _shares(argument)
-    elif isinstance(node, ast.AST) and not isinstance(node, ast.Compare | ast.Constant | ast.JoinedStr | ast.Lambda):
+    elif isinstance(node, ast.AST) and not isinstance(node, ast.Compare | ast.Constant | ast.JoinedStr):
         for inner in ast.iter_child_nodes(node):
             yield from _shares(inner)
 
@@ -223,6 +223,12 @@ def _groups(nodes: Iterable[ast.AST], facts: Facts) -> dict[str, frozenset[str]]
             targets = [node.target]
         elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
             targets, value = [node.target], node.iter
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):  # which holds its defaults
+            held = [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.decorator_list]
+            targets, value = [ast.Name(node.name, ast.Load())], ast.Tuple(held, ast.Load())
+        elif isinstance(node, ast.ClassDef):
+            held = [inner.value for inner in node.body if isinstance(inner, ast.Assign)]
+            targets, value = [ast.Name(node.name, ast.Load())], ast.Tuple(held, ast.Load())
         elif isinstance(node, ast.withitem) and node.optional_vars is not None:
             targets, value = [node.optional_vars], node.context_expr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in _FRESH:
@@ -231,7 +237,7 @@ def _groups(nodes: Iterable[ast.AST], facts: Facts) -> dict[str, frozenset[str]]
                 targets, value = [root], ast.Tuple([*node.args, *(k.value for k in node.keywords)], ast.Load())
         names = [name for target in targets for name in _shares(target)]
         shared = [name for name in _shares(value) if name in facts.data or name in facts.functions] if targets else []
-        if names and shared:
+        if len(names) + len(shared) > 1 and names:
             join(*names, *shared)
     return {name: frozenset(together) for name, together in groups.items()}
 
@@ -292,7 +298,8 @@ def changed_names(
             changed |= facts.effects.get(node.name, frozenset()) if node.decorator_list else frozenset()
             for caller in callers:
                 changed |= _of_root(caller, facts) & facts.bound - facts.origins.keys()
-    return frozenset(changed).union(*(groups.get(name, frozenset()) for name in changed))
+    shared = frozenset(changed).union(*(groups.get(name, frozenset()) for name in changed))
+    return shared.union(*(facts.effects.get(name, frozenset()) for name in shared))  # such as those of a hook
 
 
 def _of_root(node: ast.AST, facts: Facts) -> set[str]:
@@ -317,7 +324,7 @@ def _changed_by_call(node: ast.Call, facts: Facts, *, runs: bool) -> set[str]:
         changed.add(name)
     in_place = name.endswith("_") or any(keyword.arg == "out" for keyword in node.keywords)
     known = origin is not None and origin.partition(".")[0] in ("torch", "numpy", "math", "plotly", "matplotlib")
-    alters = known and (in_place or _SETTING.match(name) or name in ("fill_diagonal", "copyto", "put", "shuffle"))
+    alters = known and (in_place or _SETTING.match(name) or name in ("fill_diagonal", "copyto", "put", "at", "shuffle"))
     if alters or (not known and name not in _FRESH | _SHARING):
         shared = {n for argument in (*node.args, *node.keywords) for n in _shares(argument)}
         changed |= shared & facts.data

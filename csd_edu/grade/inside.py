@@ -241,7 +241,7 @@ def _as_before() -> Iterator[None]:
 
     modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] in LIBRARIES]
     kept = [(holder, _public(holder)) for holder in (*modules, torch.Tensor, torch.nn.Module)]
-    dtype, depth = torch.get_default_dtype(), sys.getrecursionlimit()
+    dtype, depth, environment = torch.get_default_dtype(), sys.getrecursionlimit(), dict(os.environ)
     grad, exact = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
     try:
         yield
@@ -253,6 +253,8 @@ def _as_before() -> Iterator[None]:
             for name in (name for name, value in before.items() if now.get(name, holder) is not value):
                 setattr(holder, name, before[name])
         sys.setrecursionlimit(depth)
+        os.environ.clear()
+        os.environ.update(environment)
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         torch.set_grad_enabled(grad)
@@ -441,7 +443,7 @@ def in_order_of_running(statements: Sequence[Statement], counts: Sequence[int | 
 def _write_modules(cells: Iterable[str]) -> None:
     """Write the modules that cells write (%%writefile mine.py) into this process's own folder."""
     for text in cells:
-        written = re.match(r"\s*%%(?:writefile|file)[ \t]+(-a[ \t]+)?(\w+\.py)[ \t]*\n", text)
+        written = re.match(r"\s*%%(?:writefile|file)[ \t]+(-a[ \t]+)?(\w+\.py)[ \t]*\r?\n", text)
         if written:
             with (
                 contextlib.suppress(OSError, ValueError),
