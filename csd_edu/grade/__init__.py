@@ -8,10 +8,12 @@ tables.write(table, "class.html")  # or class.csv
 
 An export (`check.export`) is what a student claims. A notebook is run: not all of it, but the functions that it gives
 to a check and what they need, each notebook in a process of its own, as `csd_edu.grade.isolation` says. That is no
-sandbox against a determined attacker.
+sandbox against a determined attacker. Where something that a function needs cannot be run again, such as training, the
+function is passed if it passes all the same, and else it "could not be run": nobody is blamed for what was left out.
 
     found (files, also in archives) ──> submissions (what they are, and whose) ──> tables
                                               └──> isolation (a process each) ── inside (what runs there)
+                                                                                   └ cells, effects (what needs what)
 """
 
 from __future__ import annotations

@@ -9,19 +9,45 @@ from __future__ import annotations
 import __future__
 
 import ast
+import asyncio
 import builtins
 import contextlib
 import ctypes
+import importlib.util
+import inspect
 import json
 import linecache
 import os
 import re
+import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
+
+if not __package__:  # started as a script: csd_edu itself would load torch, so this folder is a package of its own
+    __package__ = "csd_edu_grading"
+    package = sys.modules["csd_edu_grading"] = ModuleType("csd_edu_grading")
+    package.__path__ = [str(Path(__file__).parent)]
+
+from .cells import (
+    Call,
+    Plan,
+    Statement,
+    find_calls,
+    find_losses,
+    is_future,
+    needed,
+    read_cells,
+    without_magics,
+)
+from .effects import LIBRARIES
+
+__all__ = ["Judgement", "best", "find_calls", "find_losses", "judge", "read_cells", "without_magics"]
 
 LONGEST = 1000
 """Characters of a verdict's message that are passed on."""
@@ -29,227 +55,16 @@ LONGEST = 1000
 FILE_SIZE, WORK_SIZE = 32 * 2**20, 64 * 2**20
 """Bytes of a file that may be written, and of all of them where the folder is one of its own."""
 
-# --- what is in the cells ---------------------------------------------------------------------------------------------
+WORK = 5.0
+"""Seconds for what is run again before a check, beside what can be run alone."""
 
-
-class Statement(NamedTuple):
-    """A statement at the top of a cell.
-
-    Attributes:
-        cell: its place among the code cells, from 0.
-        node: as parsed.
-        binds: the names that it gives a value to; "*" for all of a module.
-        uses: the names that it reads, also inside of functions.
-        defines: whether it can be run alone: it imports, defines, or names something that needs no work.
-    """
-
-    cell: int
-    node: ast.stmt
-    binds: frozenset[str]
-    uses: frozenset[str]
-    defines: bool
-
-
-class Unread(NamedTuple):
-    """A cell that is no Python."""
-
-    cell: int
-    text: str
-    reason: str
-
-
-class Call(NamedTuple):
-    """A call of a check: the exercise, the cell it stands in, and the expression that gives the function or object."""
-
-    exercise: str
-    cell: int
-    argument: ast.expr
-
-
-def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
-    """Parse code cells, without those lines that only IPython understands."""
-    parsed, unread = [], []
-    for number, text in enumerate(cells):
-        try:
-            nodes = _parsed(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-            reason = error.msg if isinstance(error, SyntaxError) else "it is too deep or holds a null byte"
-            unread.append(Unread(number, text, f"{line}{reason}"))
-            continue
-        parsed += [(number, node) for node in nodes]
-    own = frozenset(node.name for _, node in parsed if isinstance(node, ast.ClassDef))
-    return [Statement(number, n, _binds(n), _uses(n), _defines(n, own)) for number, n in parsed], unread
-
-
-def without_magics(text: str) -> str:
-    """Return the text of a cell with nothing in the place of magics (%pip …), shell commands (!ls) and questions (f?).
-
-    A cell magic that times its cell or takes its output goes alone; with any other the cell is no Python, and goes too.
-    """
-    first, _, rest = text.lstrip().partition("\n")
-    if first.startswith("%%"):
-        text = rest if first[2:].split()[:1] in (["time"], ["timeit"], ["capture"]) else ""
-    text = re.sub(r"^([ \t]*[\w, ]+=[ \t]*)[%!].*$", r"\1None", text, flags=re.M)
-    return re.sub(r"^([ \t]*)(?:[%!?].*|[\w.]+\?{1,2}[ \t]*)$", r"\1pass", text, flags=re.M)
-
-
-def find_calls(statements: Iterable[Statement], exercises: Mapping[str, Sequence[str]]) -> list[Call]:
-    """Return what is checked, check.NAME(f), in the order of the cells.
-
-    Args:
-        statements: of all cells.
-        exercises: the parameters of each exercise, by name. Where an exercise is never checked, a function with its
-            name and parameters counts, as if the call had been removed.
-
-    Returns:
-        The calls, each expression once for an exercise.
-    """
-    calls: dict[tuple[str, str], Call] = {}
-    for statement in statements:
-        for node in ast.walk(statement.node):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                name, owner = node.func.attr, node.func.value
-                of_check = "check" in (getattr(owner, "id", None), getattr(owner, "attr", None))
-                given = [*node.args, *(keyword.value for keyword in node.keywords)]
-                if of_check and name in exercises and given:
-                    calls[name, ast.unparse(given[0])] = Call(name, statement.cell, given[0])
-    checked = {call.exercise for call in calls.values()}
-    for statement in statements:
-        node, name = statement.node, getattr(statement.node, "name", "")
-        if isinstance(node, ast.FunctionDef) and name in exercises and name not in checked:
-            parameters = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-            if parameters == list(exercises[name]):
-                calls[name, name] = Call(name, statement.cell, ast.Name(name, ast.Load(), lineno=1, col_offset=0))
-    return list(calls.values())
-
-
-def needed(statements: Sequence[Statement], call: Call) -> list[Statement]:
-    """Return the statements that the checked function needs, and what they need in turn, in the order of the cells.
-
-    Of a name's definitions all up to the cell of the call count, so that the last one wins as in the notebook; without
-    any, those after it.
-    """
-    wanted = [*_uses(call.argument)]
-    chosen = {n for n, s in enumerate(statements) if s.defines and ("*" in s.binds or _is_future(s.node))}
-    seen: set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        of_name = [n for n, statement in enumerate(statements) if statement.defines and name in statement.binds]
-        for n in [n for n in of_name if statements[n].cell <= call.cell] or of_name:
-            chosen.add(n)
-            wanted += statements[n].uses
-    return [statements[n] for n in sorted(chosen)]
-
-
-def find_losses(exercises: Iterable[str], calls: Sequence[Call], unread: Sequence[Unread]) -> dict[str, str]:
-    """Return for each exercise of which something stands in a cell that is no Python what is wrong there."""
-    functions = {call.exercise: name for call in calls if (name := _name_in(call.argument))}
-    losses = {}
-    for name in exercises:
-        traces = (
-            rf"\b(?:def|class)\s+(?:{re.escape(functions.get(name, name))})\s*[(:]"
-            + rf"|\bcheck\.{re.escape(name)}\s*\(" * (name not in functions)
-        )
-        for cell in unread:
-            if re.search(traces, cell.text):
-                losses[name] = f"code cell {cell.cell + 1} is no Python ({cell.reason})"
-    return losses
-
-
-def _name_in(argument: ast.expr) -> str | None:
-    """Return the name of a checked function, or of the class of a checked object, if it is made in the call."""
-    argument = argument.func if isinstance(argument, ast.Call) else argument
-    return argument.id if isinstance(argument, ast.Name) else None
-
-
-def _parsed(text: str) -> list[ast.stmt]:
-    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    try:
-        return list(compile(text, "<cell>", "exec", flags, dont_inherit=True).body)
-    except SyntaxError:
-        cleaned = without_magics(text)
-        if cleaned == text:
-            raise
-        return list(compile(cleaned, "<cell>", "exec", flags, dont_inherit=True).body)
-
-
-def _binds(node: ast.stmt) -> frozenset[str]:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return frozenset(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return frozenset((node.name,))
-    blocks = _blocks(node)
-    if blocks:
-        return frozenset().union(*(_binds(inner) for inner in blocks))
-    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-
-
-def _uses(node: ast.AST) -> frozenset[str]:
-    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
-
-
-def _blocks(node: ast.stmt) -> list[ast.stmt]:
-    """Return the statements inside of an `if` or a `try`."""
-    if isinstance(node, ast.If):
-        return [*node.body, *node.orelse]
-    if isinstance(node, ast.Try):
-        handled = [inner for handler in node.handlers for inner in handler.body]
-        return [*node.body, *handled, *node.orelse, *node.finalbody]
-    return []
-
-
-def _defines(node: ast.stmt, classes: frozenset[str]) -> bool:
-    """Return whether a statement can be run alone; objects of these classes, the notebook's own, are made at once."""
-    if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Pass):
-        return True
-    if isinstance(node, ast.Assign):
-        return _needs_no_work(node.value, classes)
-    if isinstance(node, ast.AnnAssign):
-        return node.value is not None and _needs_no_work(node.value, classes)
-    blocks = _blocks(node)
-    quick = not isinstance(node, ast.If) or _needs_no_work(node.test, classes)
-    return bool(blocks) and quick and all(_defines(inner, classes) for inner in blocks)
-
-
-_MODULES = frozenset(("torch", "np", "numpy", "math", "F", "functools", "check"))
-_FUNCTIONS = frozenset(
-    ("partial", "float", "int", "bool", "str", "len", "range", "list", "tuple", "dict", "set", "slice")
+ELSEWHERE = re.compile(
+    r"(?:(?:ModuleNotFound|FileNotFound|Permission|Connection|URL|EOF|OS)Error|gaierror).*"
+    r"|(?:RuntimeError|AssertionError)\b.*\b(?:CUDA|NVIDIA)\b.*"
 )
-QUICK = _MODULES | _FUNCTIONS | frozenset(("frozenset", "min", "max", "sum", "abs", "round", "sorted"))
-"""Names whose calls make constants, small tensors and verdicts, such as torch.tensor(…)."""
+"""Signs of a file, a library, the network or a machine that is missing here, and not of a wrong thought."""
 
-
-def _needs_no_work(value: ast.expr, classes: frozenset[str]) -> bool:
-    """Return whether a value is computed at once: constants, names, lambdas; no call but of what is quick, or a class.
-
-    Args:
-        value: an expression.
-        classes: those that the notebook itself defines.
-    """
-    pending: list[ast.AST] = [value]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Lambda):
-            continue
-        if isinstance(node, ast.Call):
-            owner: ast.expr = node.func
-            if isinstance(owner, ast.Name) and owner.id in classes:
-                pending += [*node.args, *node.keywords]
-                continue
-            quick_method = isinstance(owner, ast.Attribute) and owner.attr == "get"
-            while isinstance(owner, ast.Attribute):
-                owner = owner.value
-            if not isinstance(owner, ast.Name) or not (owner.id in QUICK or quick_method):
-                return False
-        if isinstance(node, ast.Await | ast.NamedExpr | ast.Yield | ast.YieldFrom):
-            return False
-        pending += ast.iter_child_nodes(node)
-    return True
-
+IPYTHON = ("get_ipython", "In", "Out", "_", "__", "___", "exit", "quit")
 
 # --- running what was found -------------------------------------------------------------------------------------------
 
@@ -267,38 +82,219 @@ Examine = Callable[[str, Any], Any]
 
 
 def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
-    """Run what a checked function needs, and check it."""
+    """Run what a checked function needs, and check it.
+
+    A function that does not pass is to blame only if all was run that it needs: if something could not be, it is tried
+    once more with what can be run alone, and then nothing is known of it. The same holds if it would pass with what
+    stands below the check, as cells are run in any order.
+    """
+    plan = needed(statements, call)
+    judgement, doubts = _attempt(examine, cells, statements, call, plan)
+    if judgement.state == "passed":
+        return judgement
+    if doubts:
+        alone = needed(statements, call, alone=True)
+        if alone.run != plan.run:
+            again, _ = _attempt(examine, cells, statements, call, alone)
+            if again.state == "passed":
+                return again
+        return judgement if judgement.state == "failed" else Judgement("failed", None, f"{doubts[-1]}: look at it")
+    below = needed(statements, call, all_cells=True)
+    more = [statement for statement in below.run if statement not in plan.run]
+    if more and not below.left and judgement.state != "failed":
+        again, _ = _attempt(examine, cells, statements, call, below)
+        if again.state == "passed":
+            where = f"code cell {more[-1].cell + 1}, below the check, has been run before it"
+            return Judgement("failed", None, f"it is right only if {where}: look at it")
+    return judgement
+
+
+def _attempt(
+    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan
+) -> tuple[Judgement, list[str]]:
+    """Run the statements of a plan and check the function; return also what is in doubt, in sentences."""
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *_, **__: None}
-    missing = {name: s.cell for s in statements if not s.defines for name in s.binds}
-    trouble: dict[str, str] = {name: f"code cell {cell + 1} computes it" for name, cell in missing.items()}
+    trouble: dict[str, str] = {}
+    doubts = []
+    for statement, names in plan.left:
+        cell = f"code cell {statement.cell + 1}"
+        damaged = isinstance(statement.node, ast.Pass)
+        trouble |= dict.fromkeys(statement.binds, f"{cell} {'is no Python' if damaged else 'computes it'}")
+        doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
     flags = 0
-    for statement in needed(statements, call):
-        flags |= _flags(statement.node) if _is_future(statement.node) else 0
+    end = time.monotonic() + WORK
+    of_libraries = any("*" in statement.changes for statement in plan.run)
+    with _as_before() if of_libraries else contextlib.nullcontext(), _watched() as checked:
+        for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
+            flags |= _flags(statement.node) if is_future(statement.node) else 0
+            try:
+                with contextlib.nullcontext() if statement.defines else _stopped_after(end - time.monotonic()):
+                    _execute(_compiled(cells, statement, flags), namespace)
+            except BaseException as error:
+                reason = _why(statement, error, trouble)
+                trouble |= dict.fromkeys(statement.binds, reason)
+                doubts.append(reason)
+            absent = map(repr, _missing(statement))
+            doubts += [f"{name}, which code cell {statement.cell + 1} imports, is not here" for name in absent]
+        if call.within:
+            answers = [_examined(examine, call, f, trouble) for name, f in checked if name == call.exercise]
+            none = Judgement("failed", None, doubts[-1]) if doubts else Judgement("untried", None, "it is not checked")
+            return best(answers or [none]), doubts
         try:
-            exec(_compiled(cells, statement, flags), namespace)
+            expression = ast.fix_missing_locations(ast.Expression(call.argument))
+            with _stopped_after(max(1.0, end - time.monotonic())):
+                function = eval(compile(expression, "<check>", "eval", flags, dont_inherit=True), namespace)
+        except NameError as error:
+            if (why := _reason(error.name, trouble)) is not None:
+                return Judgement("failed", None, f"{error.name!r} is not there: {why}"), doubts
+            return Judgement("untried", None, f"no cell defines {error.name!r}"), doubts
+        except _TimeUpError:
+            return Judgement("failed", None, f"the argument of the check was stopped after {WORK:g} s"), doubts
         except BaseException as error:
-            reason = f"code cell {statement.cell + 1} stopped with {type(error).__name__}: {error}"
-            trouble |= dict.fromkeys(statement.binds, reason)
-    try:
-        expression = ast.fix_missing_locations(ast.Expression(call.argument))
-        function = eval(compile(expression, "<check>", "eval", flags, dont_inherit=True), namespace)
-    except NameError as error:
-        if error.name in trouble:
-            return Judgement("failed", None, f"{error.name!r} is not there: {trouble[error.name]}")
-        return Judgement("untried", None, f"no cell defines {error.name!r}")
-    except BaseException as error:
-        return Judgement("failed", None, f"the argument of the check stopped with {type(error).__name__}: {error}")
+            message = f"the argument of the check stopped with {type(error).__name__}: {error}"
+            return Judgement("failed", None, message), doubts
+        return _examined(examine, call, function, trouble), doubts
+
+
+def _why(statement: Statement, error: BaseException, trouble: Mapping[str, str]) -> str:
+    cell = f"code cell {statement.cell + 1}"
+    if isinstance(error, _TimeUpError):
+        return f"{cell} was stopped after {WORK:g} s"
+    if isinstance(error, NameError) and error.name in trouble:
+        return f"{cell} was not run again, as {error.name!r} is not there"
+    return f"{cell} stopped with {type(error).__name__}: {error}"
+
+
+def _examined(examine: Examine, call: Call, function: Any, trouble: Mapping[str, str]) -> Judgement:
     try:
         verdict = examine(call.exercise, function)
     except BaseException as error:  # such as KeyboardInterrupt
-        return Judgement("tried", "error", f"Your function stopped with {type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {error}"
+        if ELSEWHERE.match(told):
+            return Judgement("failed", None, f"it needs what is not here ({told}): look at it")
+        return Judgement("tried", "error", f"Your function stopped with {told}")
     if verdict.passed:
         return Judgement("passed", None, "")
-    unknown = re.search(r"NameError: name '(\w+)'", verdict.message) if verdict.mistake == "error" else None
-    if unknown and unknown[1] in trouble:
-        return Judgement("failed", None, f"{unknown[1]!r} is not there: {trouble[unknown[1]]}")
+    unknown = re.search(r"NameError: name '(\w+)'", verdict.message)
+    if unknown and (reason := _reason(unknown[1], trouble)) is not None:
+        return Judgement("failed", None, f"{unknown[1]!r} is not there: {reason}")
+    told = verdict.message.partition("stopped with an error: ")[2]
+    if elsewhere := ELSEWHERE.match(told):
+        return Judgement("failed", None, f"it needs what is not here ({elsewhere[0]}): look at it")
     state = "untried" if verdict.mistake == "still to be written" else "tried"
     return Judgement(state, verdict.mistake, verdict.message)
+
+
+def _execute(code: CodeType, namespace: dict[str, Any]) -> None:
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
+
+
+def _missing(statement: Statement) -> list[str]:
+    """Return what a statement imports, maybe only if it is there, and is not there."""
+    missing = []
+    for name in statement.imports:
+        try:
+            found = name in sys.modules or importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        missing += [] if found else [name]
+    return missing
+
+
+def _touches(names: Iterable[str]) -> str:
+    known = sorted(repr(name) for name in names if name != "*")
+    return f"also changes {', '.join(known[:3])}" if known else "may change anything"
+
+
+def _reason(name: str | None, trouble: Mapping[str, str]) -> str | None:
+    """Return why a name is not there, or None if no cell should have bound it."""
+    return trouble.get(name or "*") or trouble.get("*") or ("it is IPython's own" if name in IPYTHON else None)
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[list[tuple[str, Any]]]:
+    """Let calls of checks do nothing in the block but put the exercise's name and the function into a list."""
+    from csd_edu.check.running import Exercise
+    from csd_edu.check.verdict import Verdict
+
+    checked = []
+
+    def note(exercise: Exercise, f: Any) -> Verdict:
+        checked.append((exercise.name, f))
+        return Verdict(exercise.name, True, "It is checked by its grader.")
+
+    before = Exercise.__call__
+    Exercise.__call__ = note  # type: ignore[method-assign, assignment]
+    try:
+        yield checked
+    finally:
+        Exercise.__call__ = before  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Undo at the end what the block sets in libraries: the next function is not to be judged with it."""
+    import torch
+
+    modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] in LIBRARIES]
+    kept = [(holder, _public(holder)) for holder in (*modules, torch.Tensor, torch.nn.Module)]
+    dtype, depth, environment = torch.get_default_dtype(), sys.getrecursionlimit(), dict(os.environ)
+    grad, exact = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        for holder, before in kept:
+            now = _public(holder)
+            for name in now.keys() - before.keys():
+                delattr(holder, name)
+            for name in (name for name, value in before.items() if now.get(name, holder) is not value):
+                setattr(holder, name, before[name])
+        sys.setrecursionlimit(depth)
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(grad)
+        torch.use_deterministic_algorithms(exact)
+
+
+def _public(holder: object) -> dict[str, Any]:
+    """Return what a module or a class has, but for modules loaded meanwhile and what is private: it may be a cache."""
+    named = [*vars(holder).items()]
+    return {name: value for name, value in named if name[:1] != "_" and type(value) is not ModuleType}
+
+
+class _TimeUpError(BaseException):
+    """No Exception, so that a student's `except Exception` does not swallow it."""
+
+
+@contextlib.contextmanager
+def _stopped_after(seconds: float) -> Iterator[None]:
+    """Raise _TimeUpError in the block after so long, where the system and the thread allow it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _TimeUpError
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)  # again, should a bare `except:` swallow it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def settled(judgements: Sequence[Judgement]) -> Judgement:
+    """Return the best, but that nothing was run of which another was tried: which of them was meant is not known."""
+    states = {judgement.state for judgement in judgements}
+    unknown = "failed" in states and "passed" not in states
+    return best([judgement for judgement in judgements if judgement.state == "failed"] if unknown else judgements)
 
 
 def best(judgements: Sequence[Judgement]) -> Judgement:
@@ -317,10 +313,6 @@ def _compiled(cells: Sequence[str], statement: Statement, flags: int) -> CodeTyp
     flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code: CodeType = compile(ast.Module([statement.node], type_ignores=[]), file, "exec", flags, dont_inherit=True)
     return code
-
-
-def _is_future(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
 def _flags(node: ast.stmt) -> int:
@@ -410,6 +402,7 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held.append("files")
     cells, names = task["cells"], task["exercises"]
     statements, unread = read_cells(cells)
+    executed = in_order_of_running(statements, task["counts"])
     calls = find_calls(statements, names)
     losses = find_losses(names, calls, unread)
     found = [name for name in names if name in losses or any(call.exercise == name for call in calls)]
@@ -420,14 +413,44 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held += [name for name, holds in [("cpu", limit_work(task["seconds"]))] if holds]
         held += [name for name, holds in [("memory", limit_memory(task["memory"]))] if holds]
         yield {"held": held}
+        _write_modules(cells)
     for name in todo:
         yield {"begun": name}
         answers = [judge(examine, cells, statements, call) for call in calls if call.exercise == name]
-        judgement = best(answers) if answers else Judgement("failed", None, losses[name])
-        if judgement.state == "untried" and name in losses:
+        if not any(answer.state == "passed" for answer in answers):
+            again = [call for call in find_calls(executed, names) if call.exercise == name] if executed else []
+            answers += [judge(examine, cells, executed, call) for call in again]
+        judgement = settled(answers) if answers else Judgement("failed", None, losses[name])
+        if judgement.state in ("untried", "failed") and name in losses:
             judgement = Judgement("failed", None, losses[name])
         yield {"done": name, **judgement._asdict(), "message": judgement.message[:LONGEST]}
     yield {"end": True}
+
+
+def in_order_of_running(statements: Sequence[Statement], counts: Sequence[int | None]) -> list[Statement]:
+    """Return statements in the order in which their cells were run last, as far as it is known; nothing if as written.
+
+    Args:
+        statements: of all cells.
+        counts: of each code cell the number that the notebook gives to its last run, or None.
+    """
+    last = 1 + max((count for count in counts if count is not None), default=0)
+    places = [last if count is None else count for count in counts]
+    executed = sorted(statements, key=lambda statement: places[statement.cell]) if places else [*statements]
+    return [] if executed == [*statements] else executed
+
+
+def _write_modules(cells: Iterable[str]) -> None:
+    """Write the modules that cells write (%%writefile mine.py) into this process's own folder."""
+    for text in cells:
+        written = re.match(r"\s*%%(?:writefile|file)[ \t]+(-a[ \t]+)?(\w+\.py)[ \t]*\r?\n", text)
+        if written:
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(written[2], "a" if written[1] else "w", encoding="utf-8") as file,
+            ):
+                file.write(text[written.end() :])
+    sys.path.append(os.getcwd())
 
 
 def _load_checks(path: Sequence[str]) -> Examine:

@@ -99,7 +99,7 @@ def run_notebook(notebook: Notebook, *, seconds: float = SECONDS) -> Outcome:
     results: dict[str, Result] = {}
     held: frozenset[str] | None = None
     while True:
-        session = _run(notebook.cells, tuple(results), seconds)
+        session = _run(notebook, tuple(results), seconds)
         held = session.held if held is None or session.held is None else held & session.held
         results |= session.results
         if session.found is None:
@@ -138,13 +138,14 @@ class _Session:
     ended: str = ""
 
 
-def _run(cells: Sequence[str], settled: Sequence[str], seconds: float) -> _Session:
+def _run(notebook: Notebook, settled: Sequence[str], seconds: float) -> _Session:
     session, nonce = _Session(), secrets.token_hex(16)
     options = _namespaces()
     with tempfile.TemporaryDirectory(prefix="csd_edu-grade-", ignore_cleanup_errors=True) as folder:
         task = {
             "nonce": nonce,
-            "cells": list(cells),
+            "cells": list(notebook.cells),
+            "counts": list(notebook.counts),
             "exercises": {name: exercise.parameters for name, exercise in EXERCISES.items()},
             "settled": list(settled),
             "path": _path(),

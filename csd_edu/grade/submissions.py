@@ -63,10 +63,11 @@ class Export:
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook: its path in the folder, and the texts of its code cells."""
+    """A notebook: its path in the folder, the texts of its code cells, and the counts of when they were last run."""
 
     file: Path
     cells: tuple[str, ...]
+    counts: tuple[int | None, ...] = ()
     owner: Owner | None = None  # by the folder that it lies in
 
 
@@ -312,7 +313,7 @@ def _read(found: Found) -> Given:
             if known is not None:
                 return known
         if ending(found.file) == ".py":
-            return Notebook(found.file, _cells(found.content()), found.owner)
+            return Notebook(found.file, _cells(found.content()), owner=found.owner)
     except ValueError as error:
         return Unread(found.file, str(error), found.owner)
     if f"<title>{TABLE_TITLE}</title>".encode() in head or head.removeprefix(codecs.BOM_UTF8).startswith(
@@ -475,7 +476,7 @@ def _notebook(found: Found, value: Any) -> Notebook:
     if not isinstance(value, dict) or not isinstance(value.get("cells"), list):
         old = isinstance(value, dict) and "worksheets" in value
         raise ValueError("it is in an old format; open it in Jupyter and save it" if old else "it is no notebook")
-    cells = []
+    cells, counts = [], []
     for cell in value["cells"]:
         source = cell.get("source") if isinstance(cell, dict) else None
         source = source if isinstance(source, list) else [source]
@@ -483,4 +484,6 @@ def _notebook(found: Found, value: Any) -> Notebook:
             raise ValueError("it is no notebook: a cell has no source")
         if cell.get("cell_type") == "code":
             cells.append("".join(source))
-    return Notebook(found.file, tuple(cells), found.owner)
+            count = cell.get("execution_count")
+            counts.append(count if type(count) is int and 0 < count < 10**9 else None)
+    return Notebook(found.file, tuple(cells), tuple(counts), found.owner)

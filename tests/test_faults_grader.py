@@ -1,0 +1,479 @@
+"""B. The grader runs what an answer needs, and says when it can't.
+
+A right answer is passed, or could not be run; it is never "tried" because of what the grader left out.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from csd_edu import check
+from csd_edu.check.running import examine
+from csd_edu.grade import inside, isolation
+from csd_edu.grade.submissions import Notebook, read_all
+
+IMPORTS = "import torch\nimport torch.nn.functional as F\nfrom csd_edu import check"
+CALL = "check.temperature_softmax(softmax)"
+PLAIN = "def softmax(logits, temperature):\n    return torch.softmax(logits / temperature, dim=1)"
+WRONG = PLAIN.replace(" / ", " * ")
+
+
+def scaled(factor: str, operation: str = "*") -> str:
+    """Return a cell with a function that is right if a factor is 1."""
+    return (
+        "def softmax(logits, temperature):\n"
+        f"    return torch.softmax(logits {operation} ({factor}) / temperature, dim=1)"
+    )
+
+
+def judged(*cells: str, exercise: str = "temperature_softmax") -> inside.Judgement:
+    """Judge cells here, for code of which is known what it does."""
+    names = {name: known.parameters for name, known in check.EXERCISES.items()}
+    statements, _ = inside.read_cells(cells)
+    calls = [call for call in inside.find_calls(statements, names) if call.exercise == exercise]
+    answers = [inside.judge(lambda name, f: examine(check.EXERCISES[name], f), cells, statements, c) for c in calls]
+    return inside.settled(answers) if answers else inside.Judgement("absent", None, "")
+
+
+# --- state that comes from another cell -------------------------------------------------------------------------------
+
+STATE = {  # what sets the factor, in cells; and the function's factor
+    "an item": (["d = {}", "d['k'] = 1.0"], "d['k']"),
+    "an augmented assignment": (["x = 2.0", "x /= 2"], "x"),
+    "an append": (["values = []", "values.append(1.0)"], "values[-1]"),
+    "a deleted item": (["values = [1.0, 3.0]", "del values[1]"], "values[-1]"),
+    "a deleted name": (["sum = 3", "del sum"], "sum([1.0])"),
+    "an attribute": (["class Box:\n    k = 3", "box = Box()", "box.k = 1.0"], "box.k"),
+    "an attribute of a class": (["class Box:\n    k = 3", "Box.k = 1.0"], "Box().k"),
+    "an attribute of a function": (["def helper():\n    return helper.k", "helper.k = 1.0"], "helper()"),
+    "setattr": (["class Box:\n    k = 3", "setattr(Box, 'k', 1.0)"], "Box.k"),
+    "update": (["d = {'k': 2}", "d.update(k=1.0)"], "d['k']"),
+    "setdefault": (["d = {}", "d.setdefault('k', 1.0)"], "d['k']"),
+    "a set": (["s = set()", "s.add(1.0)"], "max(s)"),
+    "a sort": (["values = [3.0, 1.0]", "values.sort()"], "values[0]"),
+    "a sort by its class": (["values = [3.0, 1.0]", "list.sort(values)"], "values[0]"),
+    "clear": (["values = [3.0]", "values.clear()"], "1 + len(values)"),
+    "pop": (["values = [1.0, 3.0]", "last = values.pop()"], "values[-1]"),
+    "in place": (["t = torch.zeros(1)", "t.fill_(1.0)"], "t"),
+    "in place, of a view": (["t = torch.zeros(2)", "v = t[1:]", "v.add_(1.0)"], "t[1]"),
+    "in place, by a function": (["t = torch.zeros(1)", "torch.nn.init.ones_(t)"], "t"),
+    "in place, by out": (["t = torch.zeros(1)", "torch.add(torch.zeros(1), 1, out=t)"], "t"),
+    "a whole slice": (["t = torch.zeros(2)", "t[:] = 1"], "t[0]"),
+    "weights": (
+        ["net = torch.nn.Linear(1, 1, bias=False)", "net.load_state_dict({'weight': torch.ones(1, 1)})"],
+        "net.weight.detach().item()",
+    ),
+    "an optimiser's step": (
+        ["w = torch.nn.Parameter(torch.tensor(2.0))", "opt = torch.optim.SGD([w], lr=1.0)", "w.sum().backward()",
+         "opt.step()"],
+        "w.detach()",
+    ),
+    "a loop": (["d = {}", "for i in range(3):\n    d[i] = 1.0"], "d[2]"),
+    "a loop that binds": (["for x in (3.0, 2.0, 1.0):\n    pass"], "x"),
+    "a loop over parts": (["rows = [[3.0], [2.0]]", "for row in rows:\n    row[0] = 1.0"], "rows[1][0]"),
+    "a while": (["x = 4.0", "while x > 1:\n    x -= 1"], "x"),
+    "a with": (["w = torch.zeros(1)", "with torch.no_grad():\n    w += 1"], "w"),
+    "a with that defines": (["with torch.no_grad():\n    def one():\n        return 1.0"], "one()"),
+    "a try": (["d = {}", "try:\n    d['k'] = 1.0\nexcept KeyError:\n    pass"], "d['k']"),
+    "a match": (["match 3:\n    case 3:\n        x = 1.0"], "x"),
+    "an if with a call": (["d = {}", "if len(d) == 0:\n    d['k'] = 1.0"], "d['k']"),
+    "a comprehension": (["d = {}", "[d.update({k: 1.0}) for k in 'abc']"], "d['c']"),
+    "a bound method": (["values = []", "add = values.append", "add(1.0)"], "values[0]"),
+    "map": (["values = []", "list(map(values.append, [1.0]))"], "values[0]"),
+    "another name": (["a = {}", "b = a", "b['k'] = 1.0"], "a['k']"),
+    "the first name": (["a = {}", "b = a", "a['k'] = 1.0"], "b['k']"),
+    "a container of it": (["a = {}", "all_of = [a]", "all_of[0]['k'] = 1.0"], "a['k']"),
+    "a container it is put into": (["a = {}", "box = []", "box.append(a)", "box[0]['k'] = 1.0"], "a['k']"),
+    "global": (["x = 3.0", "def fill():\n    global x\n    x = 1.0", "fill()"], "x"),
+    "a global object": (["d = {}", "def fill():\n    d['k'] = 1.0", "fill()"], "d['k']"),
+    "a global object by another name": (["d = {}", "def fill():\n    e = d\n    e['k'] = 1.0", "fill()"], "d['k']"),
+    "a function of a function": (
+        ["d = {}", "def fill():\n    d['k'] = 1.0", "def all_of():\n    fill()", "_ = all_of()"], "d['k']"
+    ),
+    "a function of its argument": (["d = {}", "def fill(e):\n    e['k'] = 1.0", "fill(d)"], "d['k']"),
+    "a method of its own class": (
+        ["class Box:\n    k = 3.0\n    def fill(self):\n        self.k = 1.0", "box = Box()", "box.fill()"], "box.k"
+    ),
+    "a method that fills another": (
+        ["d = {}", "class Box:\n    def fill(self):\n        d['k'] = 1.0", "box = Box()", "box.fill()"], "d['k']"
+    ),
+    "a registry": (
+        ["known = {}", "def register(f):\n    known[f.__name__] = f\n    return f",
+         "@register\ndef one():\n    return 1.0"],
+        "known['one']()",
+    ),
+    "a registry of classes": (
+        ["known = {}\nclass Base:\n    def __init_subclass__(cls):\n        known[cls.__name__] = cls",
+         "class One(Base):\n    k = 1.0"],
+        "known['One'].k",
+    ),
+    "a dispatch": (
+        ["import functools", "@functools.singledispatch\ndef one(x):\n    return 3.0",
+         "@one.register\ndef _(x: int):\n    return 1.0"],
+        "one(3)",
+    ),
+    "globals": (["globals()['x'] = 1.0"], "x"),
+    "globals, updated": (["globals().update(x=1.0)"], "x"),
+    "exec": (["exec('x = 1.0')"], "x"),
+    "tuple unpacking": (["def two():\n    return 3.0, 1.0", "_, x = two()"], "x"),
+    "a star": (["*_, x = [3.0, 1.0]"], "x"),
+    "a walrus": (["print(x := 1.0)"], "x"),
+    "a call": (["def make():\n    return 1.0", "x = make()"], "x"),
+    "a method": (["x = torch.ones(1).double().mean().item()"], "x"),
+    "another name of a module": (["import torch as th", "x = th.ones(1)"], "x"),
+    "another module": (["import random", "x = 1.0 + 0 * random.random()"], "x"),
+    "a part of a module": (["from torch import ones", "x = ones(1)"], "x"),
+    "a later helper": (["def factor():\n    return helper()", "def helper():\n    return 3.0", "d = {}",
+                        "def helper():\n    return d['k']", "d['k'] = 1.0"], "factor()"),
+    "a patched class": (["torch.Tensor.one = lambda self: 1.0"], "logits.one()"),
+    "a patched module": (["F.one = lambda: 1.0"], "F.one()"),
+    "a patched library": (["import csd_edu as csd", "csd.losses.one = 1.0"], "csd.losses.one"),
+    "the default type": (["torch.set_default_dtype(torch.float64)"],
+                         "1.0 if torch.get_default_dtype() == torch.float64 else 2.0"),
+    "a seed": (["torch.manual_seed(3)", "x = torch.rand(1)", "torch.manual_seed(3)", "y = torch.rand(1)"],
+               "1.0 if x == y else 2.0"),
+    "a setting of Python": (["import sys", "sys.setrecursionlimit(2345)"],
+                            "1.0 if sys.getrecursionlimit() == 2345 else 2.0"),
+    "a closure's other half": (
+        ["def make():\n    x = [3.0]\n    return x.append, lambda: x[-1]", "put, get = make()", "put(1.0)"], "get()"
+    ),
+    "names of the same": (["a = b = {}", "a['k'] = 1.0"], "b['k']"),
+    "a default": (["box = [3.0]\ndef get(b=box):\n    return b[0]", "box[0] = 1.0"], "get()"),
+    "an attribute's object": (["box = [3.0]\nclass Box:\n    of = box", "box[0] = 1.0"], "Box.of[0]"),
+    "a hook": (
+        ["net, seen = torch.nn.Linear(1, 1), [3.0]", "net.register_forward_hook(lambda *_: seen.append(1.0))",
+         "_ = net(torch.ones(1, 1))"],
+        "seen[-1]",
+    ),
+    "a hook by name": (
+        ["net, seen = torch.nn.Linear(1, 1), [3.0]\ndef note(*_):\n    seen.append(1.0)",
+         "_ = net.register_forward_hook(note)", "_ = net(torch.ones(1, 1))"],
+        "seen[-1]",
+    ),
+    "NumPy in place": (["import numpy as np\na = np.zeros(1)", "np.add.at(a, [0], 1.0)"], "float(a[0])"),
+    "the environment": (["import os", "%env FACTOR_OF_MINE=1.0"], "float(os.environ.get('FACTOR_OF_MINE', 3))"),
+    "what is timed": (["xs = [3.0]", "%timeit -n 1 -r1 xs.append(1.0)"], "xs[-1]"),
+    "a loop with a bar": (["from tqdm import tqdm\nd = {}", "for k in tqdm(range(2)):\n    d[k] = 1.0"], "d[1]"),
+    "what is awaited": (["import asyncio\nasync def get():\n    return 1.0", "k = await get()"], "k"),
+    "a command of several lines": (["!pip install \\\n  torch\nx = 1.0"], "x"),
+    "time": (["%time x = 1.0"], "x"),
+    "a timed cell": (["%%time\nx = [0.0]\nx[0] += 1"], "x[0]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_state_from_another_cell_is_there(name):
+    cells, factor = STATE[name]
+    assert judged(IMPORTS, *cells, scaled(factor), CALL) == inside.Judgement("passed", None, "")
+    assert judged(IMPORTS, scaled(factor), *cells, CALL).state == "passed"  # filled after it was defined
+    wrong = judged(IMPORTS, *cells, scaled(factor).replace(") / temp", ") * temp"), CALL)
+    assert wrong.state == "tried", wrong
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_what_the_state_spoils_is_not_passed(name):
+    """Without its last cell the factor is another one, or not there."""
+    cells, factor = STATE[name]
+    assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL).state != "passed"
+
+
+def test_libraries_are_as_before():
+    one = judged(IMPORTS, "F.normalize = None\ntorch.set_default_dtype(torch.float64)\nsum = 3", PLAIN, CALL)
+    assert one.state == "passed"
+    assert callable(F.normalize)
+    assert torch.get_default_dtype() == torch.float32
+    assert callable(builtins.sum)
+
+
+# --- state that cannot be had again -----------------------------------------------------------------------------------
+
+GONE = {  # what sets the factor, in cells; the function's factor; what is said
+    "training": (
+        ["import csd_edu as csd", "run = csd.train(stream)"],
+        "run",
+        "'run' is not there: code cell 3 computes it",
+    ),
+    "training, of an item": (
+        ["d = {}", "import csd_edu as csd\nd['k'] = csd.train(1)"],
+        "d['k']",
+        "code cell 3 also changes 'd'",
+    ),
+    "training, in a function": (
+        ["import csd_edu as csd", "def make():\n    return csd.train(1)", "run = make()"],
+        "run",
+        "code cell 4 computes it",
+    ),
+    "a value with a default": (
+        ["d = {}", "d['k'] = input()"],
+        "d.get('k', 2.0)",
+        "code cell 3 also changes 'd', and was not run again: look at it",
+    ),
+    "a caught error": (
+        ["x = 2.0", "x = float(input())"],
+        "3.0 if 'x' not in globals() else x",
+        "code cell 3 also changes 'x'",
+    ),
+    "a callback": (
+        [
+            "import ipywidgets",
+            "k = 2.0\ndef choose(_):\n    global k\n    k = 1.0",
+            "button = ipywidgets.Button()\nbutton.on_click(choose)",
+        ],
+        "k",
+        "code cell 4 was not run again, as 'button' is not there",
+    ),
+    "an endless loop": (
+        ["k = [2.0]", "while True:\n    k.append(1.0)"],
+        "k[0]",
+        "code cell 3 was stopped after 0.2 s",
+    ),
+    "an error": (["k = [2.0]", "k[0] = 1 / 0"], "k[0]", "code cell 3 stopped with ZeroDivisionError"),
+    "a file": (["import json", "k = json.load(open('k.json'))"], "k", "code cell 3 computes it"),
+    "a file, in the function": ([], "float(open('k.txt').read())", "it needs what is not here (FileNotFoundError"),
+    "a module beside the notebook": (
+        ["from my_helpers_beside import k"],
+        "k",
+        "code cell 2 stopped with ModuleNotFound",
+    ),
+    "a module's names": (["from my_helpers_beside import *"], "k", "code cell 2 stopped with ModuleNotFoundError"),
+    "a module that need not be": (
+        ["try:\n    import my_helpers_beside\n    k = 1.0\nexcept ImportError:\n    k = 2.0"],
+        "k",
+        "my_helpers_beside",
+    ),
+    "a module, in the function": ([], "__import__('my_helpers_beside').k", "ModuleNotFoundError"),
+    "a command": (["k = !cat k.txt"], "k", "code cell 2 computes it"),
+    "a script": (["k = 2.0", "%run other.py"], "k", "code cell 3 may change anything"),
+    "a kept name": (["%store -r k"], "k", "code cell 2 may change anything"),
+    "a GPU": (["torch.set_default_device('cuda')"], "1.0", "it needs what is not here"),
+    "a GPU, in the function": ([], "torch.ones(1).cuda()", "it needs what is not here"),
+    "IPython": ([], "len(Out)", "'Out' is not there: it is IPython's own"),
+    "a cell that is no Python": (["k = 2.0", "k = 1.0\nprint(("], "k", "code cell 3 also changes 'k'"),
+}
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_what_cannot_be_had_again_is_said(name, bad_input, monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.2)
+    cells, factor, says = GONE[name]
+    judgement = judged(IMPORTS, *cells, scaled(factor), CALL)
+    assert (judgement.state, says in judgement.message) == ("failed", True), judgement
+    if name in ("training, of an item", "a script", "a file, in the function", "a callback", "a command"):
+        bad_input(f"a notebook to grade, whose answer needs {name}", judgement.message)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["import csd_edu as csd\nrun = csd.train(stream)\ntasks = run.tasks"],  # of no use for the function
+        ["logits = input()", "logits.sort()"],  # its parameter's name
+        ["softmax(torch.ones(1, 1), 1.0)\nprint(softmax)"],
+        ["import matplotlib.pyplot as plt\nplt.plot(torch.ones(3))\nplt.rcParams['a'] = 3"],
+        ["import ipywidgets\nipywidgets.interact(print, x=3)"],
+        ["for seed in range(3):\n    torch.manual_seed(seed)\n    csd.train(softmax)"],
+        ["print((", "%matplotlib inline\n!ls\n%load_ext autoreload"],
+        ["d = {}\nd['k'] = input()"],
+    ],
+)
+def test_a_plain_wrong_answer_is_still_tried(cells):
+    judgement = judged(IMPORTS, *cells, WRONG, *cells, CALL, *cells)
+    assert (judgement.state, judgement.mistake) == ("tried", "multiplied by the temperature"), judgement
+
+
+def test_an_argument_that_takes_long_is_stopped(monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.2)
+    slow = "import time\ndef make():\n    return time.sleep(9)"
+    judgement = judged(IMPORTS, slow, "check.temperature_softmax(make())")
+    assert judgement == inside.Judgement("failed", None, "the argument of the check was stopped after 0.2 s")
+
+
+def test_what_passes_without_it_stays_passed():
+    cells = ["d = {'k': 1.0}", "d['k'] = float(input())"]
+    assert judged(IMPORTS, *cells, scaled("d['k']"), CALL).state == "passed"
+
+
+# --- the order of cells -----------------------------------------------------------------------------------------------
+
+
+def test_what_stands_below_its_check_may_have_been_run_before(bad_input):
+    helper = "def helper():\n    return {}"
+    cells = (IMPORTS, scaled("helper()"), helper.format(2.0), CALL, helper.format(1.0))
+    judgement = judged(*cells)
+    assert judgement.state == "failed"
+    assert judgement.message == "it is right only if code cell 5, below the check, has been run before it: look at it"
+    bad_input("a notebook to grade, whose helper is mended below the check", judgement.message)
+    assert judged(IMPORTS, CALL, scaled("helper()"), helper.format(1.0)).state == "passed"  # nothing stands above
+    assert judged(*cells[:4], "helper = print").state == "tried"
+
+
+def test_a_built_in_name_bound_later_is_not_meant():
+    assert judged(IMPORTS, scaled("sum([1.0])"), CALL, "sum = 0").state == "passed"
+    assert judged(IMPORTS, "sum = 0", scaled("sum([1.0])"), CALL).state == "tried"  # as in the notebook
+
+
+def test_a_function_that_has_passed_once_has_passed():
+    assert judged(IMPORTS, PLAIN, CALL, WRONG, CALL).state == "passed"
+    assert judged(IMPORTS, WRONG, CALL, PLAIN, CALL).state == "passed"
+    assert judged(IMPORTS, WRONG, CALL, WRONG, CALL).state == "tried"
+
+
+# --- how a check is called --------------------------------------------------------------------------------------------
+
+CALLS = {
+    "another name": ["from csd_edu import check as c", "c.temperature_softmax(softmax)"],
+    "a name of its own": ["from csd_edu.check import temperature_softmax as verify", "verify(softmax)"],
+    "the module": ["import csd_edu.check as ck", "ck.temperature_softmax(softmax)"],
+    "the package": ["import csd_edu", "csd_edu.check.temperature_softmax(softmax)"],
+    "the package's other name": ["import csd_edu as kit", "kit.check.temperature_softmax(softmax)"],
+    "the whole module": ["import csd_edu.check", "csd_edu.check.temperature_softmax(softmax)"],
+    "all names": ["from csd_edu.check import *", "temperature_softmax(softmax)"],
+    "renamed": ["chk = check", "chk.temperature_softmax(softmax)"],
+    "renamed twice": ["chk = check\nk2 = chk", "k2.temperature_softmax(softmax)"],
+    "renamed at once": ["a, b = check, 3", "a.temperature_softmax(softmax)"],
+    "taken": ["f = check.temperature_softmax", "f(softmax)"],
+    "taken on the way": ["(f := check.temperature_softmax)(softmax)"],
+    "getattr": ["getattr(check, 'temperature_softmax')(softmax)"],
+    "getattr by a name": ["name = 'temperature_softmax'", "getattr(check, name)(softmax)"],
+    "of all": ["check.EXERCISES['temperature_softmax'](softmax)"],
+    "of all, by a loop": [
+        "mine = {'temperature_softmax': softmax}",
+        "for name, exercise in check.EXERCISES.items():\n    if name in mine:\n        exercise(mine[name])",
+    ],
+    "imported by name": ["import importlib", "importlib.import_module('csd_edu.check').temperature_softmax(softmax)"],
+    "as a keyword": ["check.temperature_softmax(f=softmax)"],
+    "as a list": ["check.temperature_softmax(*[softmax])"],
+    "called by name": ["check.temperature_softmax.__call__(softmax)"],
+    "in a loop": ["for f in [softmax]:\n    check.temperature_softmax(f)"],
+    "in a comprehension": ["verdicts = [check.temperature_softmax(f) for f in (softmax,)]"],
+    "in an if": ["if 1 < 2:\n    check.temperature_softmax(softmax)"],
+    "in a with": ["import contextlib", "with contextlib.suppress(Exception):\n    check.temperature_softmax(softmax)"],
+    "in a try": ["try:\n    check.temperature_softmax(softmax)\nexcept Exception:\n    pass"],
+    "with a def": ["if True:\n    def mine(l, t):\n        return softmax(l, t)\n    check.temperature_softmax(mine)"],
+    "in an assert": ["assert check.temperature_softmax(softmax).passed"],
+    "printed": ["print(check.temperature_softmax(softmax))"],
+    "in a function": ["def test():\n    return check.temperature_softmax(softmax)", "test()"],
+    "in a function of it": ["def test(f):\n    return check.temperature_softmax(f)", "test(softmax)"],
+    "in a function of a function": [
+        "def test(f):\n    return check.temperature_softmax(f)",
+        "def both(f):\n    return test(f)",
+        "both(softmax)",
+    ],
+    "in a function not called": ["def test():\n    return check.temperature_softmax(softmax)"],
+    "in a lambda": ["test = lambda f: check.temperature_softmax(f)", "test(softmax)"],
+    "in a class": ["class Tests:\n    def test(self):\n        check.temperature_softmax(softmax)", "Tests().test()"],
+    "given to a function": ["def test(c, f):\n    return c(f)", "test(check.temperature_softmax, softmax)"],
+    "the module given to a function": ["def test(c, f):\n    c.temperature_softmax(f)", "test(check, softmax)"],
+    "partial": ["from functools import partial", "test = partial(check.temperature_softmax, softmax)", "test()"],
+    "map": ["list(map(check.temperature_softmax, [softmax]))"],
+    "in a dict": ["tests = {'a': check.temperature_softmax}", "tests['a'](softmax)"],
+    "in a dict, by a loop": ["tests = {check.temperature_softmax: softmax}", "for c, f in tests.items():\n    c(f)"],
+    "a lambda": ["check.temperature_softmax(lambda l, t: softmax(l, t))"],
+    "a partial": ["from functools import partial", "check.temperature_softmax(partial(softmax))"],
+    "a method": [
+        "class Mine:\n    def f(self, logits, temperature):\n        return softmax(logits, temperature)",
+        "mine = Mine()",
+        "check.temperature_softmax(mine.f)",
+    ],
+    "a static method": ["class Mine:\n    f = staticmethod(softmax)", "check.temperature_softmax(Mine.f)"],
+    "an object": [
+        "class Mine:\n    def __call__(self, logits, temperature):\n        return softmax(logits, temperature)",
+        "check.temperature_softmax(Mine())",
+    ],
+    "a closure": [
+        "def make(k):\n    return lambda l, t: softmax(k * l, t)",
+        "mine = make(1.0)",
+        "check.temperature_softmax(mine)",
+    ],
+    "a closure at once": [
+        "def make(k):\n    return lambda l, t: softmax(k * l, t)",
+        "check.temperature_softmax(make(1.0))",
+    ],
+    "one of several": ["mine = [softmax, print]", "check.temperature_softmax(mine[0])"],
+    "a decorated one": [
+        "@torch.no_grad()\ndef mine(l, t):\n    return softmax(l, t)",
+        "check.temperature_softmax(mine)",
+    ],
+    "with a verdict of its name": ["verdict = check.temperature_softmax(softmax)", "check = verdict"],
+    "awaited": ["async def test():\n    return check.temperature_softmax(softmax)", "await test()"],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_check_by_whatever_name_counts(name):
+    assert judged(IMPORTS, PLAIN, *CALLS[name]).state == "passed"
+    wrong = judged(IMPORTS, WRONG, *CALLS[name])
+    assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["class check:\n    def temperature_softmax(f):\n        return f", CALL],
+        ["from my_own import check", CALL],
+        ["check = print", CALL],
+        ["from csd_edu import check\ncheck.hint('temperature_softmax')\ncheck.board('temperature_softmax')"],
+        ["from csd_edu import check\ncheck.EXERCISES['temperature_softmax'].solution(1, 2)"],
+        ["from csd_edu import check\nhelp(check.temperature_softmax)"],
+    ],
+)
+def test_what_is_no_check_of_csd_edu_does_not_count(cells):
+    assert judged("import torch", PLAIN, *cells).state == "absent"
+
+
+# --- in a process of its own ------------------------------------------------------------------------------------------
+
+
+def test_cells_count_in_the_order_of_running():
+    cells = (IMPORTS, "def helper():\n    return 2.0", "def helper():\n    return 1.0", scaled("helper()"), CALL)
+    names = {name: known.parameters for name, known in check.EXERCISES.items()}
+    statements, _ = inside.read_cells((cells[0], cells[2], cells[1], *cells[3:]))
+    assert inside.in_order_of_running(statements, []) == []
+    assert inside.in_order_of_running(statements, [None] * 5) == []
+    assert inside.in_order_of_running(statements, [1, 2, 3, 4, 5]) == []
+    executed = inside.in_order_of_running(statements, [1, 7, 3, 4, 9])
+    (call,) = inside.find_calls(executed, names)
+    examined = inside.judge(lambda name, f: examine(check.EXERCISES[name], f), cells, executed, call)
+    assert examined.state == "passed"
+
+
+@pytest.mark.slow
+def test_a_real_process_runs_it_as_well():
+    """State, a module that a cell writes, cells in the order of running, and what cannot be had again."""
+    search = "def search(q, g, k):\n    return (F.normalize(q) @ F.normalize(g).T).topk({}, dim=1).indices"
+    triplet = "from csd_edu.losses import batch_hard_triplet as triplet"
+    cells = (
+        IMPORTS,
+        "%%writefile mine.py\nONE = 1.0",
+        "import mine\nd = {}\nd['k'] = mine.ONE",
+        scaled("d['k']"),
+        CALL,
+        "def n(k):\n    return k",
+        "def n(k):\n    return 1",
+        search.format("n(k)"),
+        "check.search(search)",
+        "m = [3.0]\nm[0] = input()",
+        "def t(features, labels, margin):\n    return margin * m[0]",
+        "check.triplet(t)",
+        triplet,
+    )
+    counts = (1, 2, 3, 4, 5, 8, 7, 9, 10, 11, 12, 13, 14)
+    outcome = isolation.run_notebook(Notebook(Path("a.ipynb"), cells, counts))
+    assert {name: result.state for name, result in outcome.results.items()} == {
+        "temperature_softmax": "passed",
+        "search": "passed",
+        "triplet": "failed",
+    }
+    assert "code cell 10 also changes 'm', and was not run again: look at it" in outcome.results["triplet"].message
+
+
+def test_counts_are_read_from_a_notebook(tmp_path):
+    made = [{"cell_type": "code", "source": "1", "execution_count": n} for n in (3, None, "4", True, -1, 2.5)]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": made}), encoding="utf-8")
+    (notebook,) = read_all(tmp_path).notebooks
+    assert notebook.counts == (3, None, None, None, None, None)
