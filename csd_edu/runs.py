@@ -11,6 +11,7 @@ checkpoint.safetensors            where training goes on, with the method's stat
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ import torch
 from torch import Tensor
 
 from csd_edu.config import Config
-from csd_edu.files import check_writable, read_tensors, write_json, write_tensors
+from csd_edu.files import make_folder, read_tensors, replace, worded, write_json, write_tensors
 from csd_edu.identity import differences
 from csd_edu.learner import Record
 from csd_edu.methods import NAMED
 from csd_edu.methods.method import card_of
 from csd_edu.models import Network, rebuild
+from csd_edu.output import say
 from csd_edu.state import plain
 from csd_edu.tasks import Stream
 
@@ -48,6 +50,7 @@ class Run:
         self.description = description
 
     @classmethod
+    @worded()
     def load(cls, path: str | Path) -> Run:
         """Open a run folder for reading.
 
@@ -214,6 +217,7 @@ class Run:
         write_tensors(self.task_file(task, "features"), {"features": features, "predictions": predictions})
 
 
+@worded()
 def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
     """Return the run of that folder, begun now or continued.
 
@@ -224,11 +228,10 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
 
     Raises:
         ValueError: if the folder holds a run of another configuration, method or stream, and which; or other files.
-        NotADirectoryError, PermissionError: if it can't be written.
+        OSError: if it can't be written.
     """
     wanted = {"format": FORMAT, **description}
-    check_writable(path)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     if (path / "config.json").exists():
         run = Run.load(path)
         different, unknown = _differences(run.description, wanted)
@@ -238,7 +241,7 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
                 "Choose another folder, or give the same settings to continue that run"
             )
         for reason in unknown:
-            print(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")
+            say(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")
         return run
     foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if foreign and foreign != ["test.safetensors"]:  # killed before config.json: only the test images may be there
@@ -288,15 +291,17 @@ class Journal:
     def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and state of the newest checkpoint that is whole, or None to start from the beginning."""
         for unfinished in self.current.parent.glob(".*.tmp"):  # left by a process that was killed while writing
-            unfinished.unlink()
+            with contextlib.suppress(OSError):  # another user's perhaps; it harms nothing
+                unfinished.unlink()
         for path in (self.current, self.previous):
             try:
                 tensors, about = read_tensors(path)
             except FileNotFoundError:
                 continue
             except ValueError as error:
-                print(f"csd_edu: {error}. Going on from the checkpoint before it.")
-                path.unlink()
+                say(f"csd_edu: {error}. Going on from the checkpoint before it.")
+                with contextlib.suppress(OSError):  # where nothing can be deleted, nothing can be saved: told then
+                    path.unlink()
                 continue
             self._keep_records(about["n_records"])
             return tensors, about["state"]
@@ -310,19 +315,21 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Append a record; it counts once a checkpoint follows."""
-        with open(self.records, "ab") as file:
+        with worded(self.records), open(self.records, "ab") as file:
             file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         self.n_records += 1
 
     def checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Save a checkpoint that counts all records so far, and keep the one before it."""
-        if self.current.exists():
-            self.current.replace(self.previous)
+        with worded(self.current):
+            if self.current.exists():
+                replace(self.current, self.previous)
         write_tensors(self.current, tensors, {"n_records": self.n_records, "state": state})
 
     def _keep_records(self, n: int) -> None:
         """Cut off the records after the first n, which no checkpoint counts."""
-        lines = self.records.read_bytes().splitlines(keepends=True)[:n] if self.records.exists() else []
-        with open(self.records, "ab") as file:
-            file.truncate(sum(map(len, lines)))
+        with worded(self.records):
+            lines = self.records.read_bytes().splitlines(keepends=True)[:n] if self.records.exists() else []
+            with open(self.records, "ab") as file:
+                file.truncate(sum(map(len, lines)))
         self.n_records = n
