@@ -146,7 +146,7 @@ def _decode_all(paths: list[Path], size: int, skip: bool, progress: bool) -> tup
     if not readable.all():
         first = paths[int(readable.argmin())]
         found = f"{(~readable).sum()} of {len(paths)} images cannot be decoded, the first of them {first}"
-        warnings.warn(f"{found}; they are left out", stacklevel=4)
+        warnings.warn(f"{found}; they are left out", stacklevel=5)
     return torch.from_numpy(x), torch.from_numpy(readable)
 
 

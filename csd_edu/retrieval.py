@@ -12,6 +12,7 @@ from torch import Tensor
 from csd_edu.features import normalize
 from csd_edu.files import read_tensors, write_tensors
 from csd_edu.metrics import TIE, checked_queries, searches
+from csd_edu.optional import imported
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists
 CHUNK = 256  # queries searched at once
@@ -298,11 +299,5 @@ def _integers(name: str, values: Tensor | Sequence[int], n: int | None = None) -
 
 def _import_faiss() -> Any:
     """Return the module; only here is it imported."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            f"this index needs faiss, which is not here ({error}): pip install faiss-cpu, or use index='torch', which "
-            "searches exactly without it"
-        ) from None
-    return faiss
+    without = "pip install faiss-cpu, or use index='torch', which searches exactly without it"
+    return imported("faiss", "this index", without)

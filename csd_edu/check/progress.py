@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from csd_edu.files import write_json
+from csd_edu.files import worded, write_json
 from csd_edu.version import __version__
 
 VERSION = 1
@@ -21,7 +22,10 @@ _unsaved: dict[Path, dict[str, Any]] = {}
 
 def progress_file() -> Path:
     """Return where the progress is kept: the file that CSD_EDU_PROGRESS names, or one in the working folder."""
-    return Path(os.environ.get("CSD_EDU_PROGRESS") or FILE).absolute()
+    path = Path(os.environ.get("CSD_EDU_PROGRESS") or FILE)
+    with contextlib.suppress(OSError):  # the working folder was deleted: nothing is saved then, which is said
+        path = path.absolute()
+    return path
 
 
 def untried() -> dict[str, Any]:
@@ -41,8 +45,8 @@ def load() -> tuple[dict[str, dict[str, Any]], str]:
         entries = _checked(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else "it is damaged"
         trouble = f"The progress is not saved: {path.name} cannot be read ({reason}); delete or rename it."
     return (_copy(_unsaved[path]) if path in _unsaved else entries), trouble
 
@@ -67,6 +71,7 @@ def record_hint(exercise: str, rung: int) -> str:
     return _save(exercise, entries, trouble)
 
 
+@worded()
 def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> Path:
     """Write the progress as `check.export` says; of all known exercises, also those that were not tried."""
     path = Path(path)
@@ -99,10 +104,14 @@ def _save(exercise: str, entries: dict[str, dict[str, Any]], trouble: str) -> st
         write_json(path, {"version": VERSION, "exercises": entries})
         _unsaved.pop(path, None)
         return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _unsaved[path] = _copy(entries)
-        reason = str(error.strerror or "").partition(";")[0]
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
         return trouble or f"The progress is not saved in {path.name}: {reason}. All else works."
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
 
 
 def _checked(value: Any) -> dict[str, dict[str, Any]]:
@@ -114,6 +123,8 @@ def _checked(value: Any) -> dict[str, dict[str, Any]]:
         if not isinstance(entry, dict) or any(
             not isinstance(entry.get(key), type(model[key])) for key in ("passed", "attempts", "hints", "mistakes")
         ):
+            raise ValueError("no progress file")
+        if not all(type(count) is int for count in (entry["attempts"], entry["hints"], *entry["mistakes"].values())):
             raise ValueError("no progress file")
     return dict(value["exercises"])
 
