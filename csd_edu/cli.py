@@ -15,12 +15,15 @@ import torch
 
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
+from csd_edu.files import words
+from csd_edu.output import unfailing
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
 
 
+@unfailing
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 a mistake in the call, 130 interrupted."""
     options = _parser().parse_args(arguments)
@@ -31,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.command(options)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"csd-edu: error: {error}", file=sys.stderr)
+            print(f"csd-edu: error: {words(error)}", file=sys.stderr)
         mistakes = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
         return EXIT_MISTAKE if isinstance(error, mistakes) else EXIT_FAILED
     return 0

@@ -56,15 +56,15 @@ ADVICE = {getattr(errno, name): advice for name, advice in _MEND.items() if hasa
 OUT_OF_ROOM = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
 
 
-def words(error: OSError, path: str | Path | None = None) -> str:
-    """Return in words what the system refused: which file, why, and what to do. What is in words already stays.
+def words(error: BaseException, path: str | Path | None = None) -> str:
+    """Return in words what the system refused: which file, why, and what to do. All other errors have their own.
 
     Args:
         error: as Python raised it.
         path: which file it is about, if the error names none.
     """
-    if error.strerror is None:
-        return str(error)
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
     names = [name for name in (error.filename, error.filename2) if name is not None] or [path] * (path is not None)
     where = " and ".join(str(os.fsdecode(name) if isinstance(name, bytes) else name) for name in names)
     return "".join([f"{where}: " * bool(where), str(error.strerror), f"; {mend}" if (mend := advice(error)) else ""])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from csd_edu.output import stderr
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "validation", "valid")
@@ -93,6 +97,8 @@ def _scan(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
 
     def visit(folder: Path, name: str) -> None:
+        if any(os.path.samefile(folder, above) for above in folder.parents if root in (above, *above.parents)):
+            raise ValueError(f"{folder} is a link back to a folder that it is in; expected images: remove it")
         entries = _visible(folder)
         folders = [path for path in entries if path.is_dir()]
         images = [path for path in entries if path.suffix.lower() in extensions and path not in folders]
@@ -138,8 +144,12 @@ def _decode_all(paths: list[Path], size: int, skip: bool, progress: bool) -> tup
     x = np.zeros((len(paths), 3, size, size), np.uint8)
     readable = np.zeros(len(paths), bool)
     with ThreadPoolExecutor(4) as pool:  # Pillow decodes outside the interpreter's lock
-        decoded = pool.map(decode, paths)
-        bar = tqdm(decoded, "Reading images", len(paths), disable=not progress, unit=" images")
+        decoded: Iterable[np.ndarray | None]
+        try:
+            decoded = pool.map(decode, paths)
+        except RuntimeError:  # the machine starts no more threads: one image after the other
+            decoded = map(decode, paths)
+        bar = tqdm(decoded, "Reading images", len(paths), disable=not progress, unit=" images", file=stderr())
         for i, image in enumerate(bar):
             if image is not None:
                 x[i], readable[i] = image, True

@@ -55,6 +55,11 @@ def stdout() -> Unfailing:
     return sys.stdout if isinstance(sys.stdout, Unfailing) else Unfailing(sys.stdout)
 
 
+def stderr() -> Unfailing:
+    """Return where warnings go, made unfailing."""
+    return Unfailing(sys.stderr)
+
+
 def say(*parts: object, end: str = "\n") -> None:
     """Print at once, where that can be."""
     print(*parts, end=end, file=stdout(), flush=True)
