@@ -212,7 +212,7 @@ def data_folders() -> list[Path]:
             raise NotADirectoryError(f"CSD_EDU_DATA is {named!r}, a file; expected the folder of datasets")
         folders.append(folder)
     checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
+    if os.path.isfile(checkout / "pyproject.toml") and os.path.isdir(checkout / "data"):
         folders.append(checkout / "data")
     places = {"win32": ("LOCALAPPDATA", "~/AppData/Local"), "darwin": ("XDG_CACHE_HOME", "~/Library/Caches")}
     variable, default = places.get(sys.platform, ("XDG_CACHE_HOME", "~/.cache"))

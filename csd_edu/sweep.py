@@ -143,7 +143,9 @@ def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After], n_jobs: in
         if not callable(other.work):
             raise ValueError(f"the other work {name!r} is {other.work!r}; expected a function of a list of runs")
     if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
-        raise ValueError(f"n_jobs is {n_jobs!r}; expected at least 1, or None for one process for each core")
+        raise ValueError(
+            f"n_jobs is {n_jobs!r}; expected at least 1, a whole number, or None for one process for each core"
+        )
 
 
 def _check_apart(folders: Sequence[Path]) -> None:
