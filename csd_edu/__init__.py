@@ -14,6 +14,11 @@ import os
 # long (benchmarks/threads.py). This is read once, when torch is loaded, so it comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+try:
+    os.getcwd()
+except FileNotFoundError:  # there torch's MKL ends the process, with words that do not help
+    raise FileNotFoundError("the working folder was deleted; change to another one, as with  cd ~") from None
+
 from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval
 from csd_edu.config import Config, Preset, preset
 from csd_edu.data import Dataset, load

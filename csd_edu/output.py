@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from csd_edu.files import words
+
 P = ParamSpec("P")
 
 
@@ -86,7 +88,7 @@ def unfailing(main: Callable[P, int]) -> Callable[P, int]:
                 _let_go(told)
         if told.error is None or isinstance(told.error, BrokenPipeError):
             return code
-        print(f"csd-edu: error: what was to be read here could not be written ({told.error})", file=sys.stderr)
+        print(f"csd-edu: error: what was to be read here could not be written ({words(told.error)})", file=sys.stderr)
         return code or 1
 
     return heard

@@ -317,7 +317,7 @@ def _starting() -> Iterator[None]:
     except BrokenProcessPool:
         raise
     except (OSError, RuntimeError, ImportError, NotImplementedError) as error:
-        raise _NoProcessesError(str(error)) from error
+        raise _NoProcessesError(getattr(error, "strerror", None) or str(error)) from error
 
 
 def _side_by_side(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -> dict[str, BaseException]:
@@ -374,7 +374,7 @@ def _side_by_side(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | Non
                 screen.show(set(running.values()), done, errors)
     finally:
         with contextlib.suppress(OSError, RuntimeError):  # of a pool that never came to life
-            pool.shutdown(kill_workers=bool(running))  # a run that is killed goes on from its last epoch
+            pool.shutdown(kill_workers=bool(running or waiting))  # a run that is killed goes on from its last epoch
     return errors
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -258,6 +259,14 @@ def test_a_working_folder_that_was_deleted(stream, tmp_path, monkeypatch, bad_in
         data.data_folders()
     monkeypatch.chdir(tmp_path)
     bad_input("the working folder was deleted, and `out` is below it", caught.value)
+
+
+@pytest.mark.usefixtures("deleted")
+def test_a_program_that_begins_in_a_folder_that_was_deleted():
+    program = [sys.executable, "-c", "import csd_edu"]
+    environment = os.environ | {"PYTHONPATH": str(Path(csd.__file__).parents[1])}
+    done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stderr.splitlines()[-1].startswith("FileNotFoundError: the working folder was deleted; change to")
 
 
 def test_no_folder_for_what_is_temporary(stream, monkeypatch, bad_input):
