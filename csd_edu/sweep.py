@@ -351,6 +351,8 @@ def _side_by_side(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | Non
                     running[future] = name
                     del waiting[name]
             finished, _ = wait(running, timeout=0.3, return_when=FIRST_COMPLETED)
+            if running and not finished and not broken and _is_dead(pool):
+                raise _NoProcessesError("what watches over them has ended")
             broken |= any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
             for future in wait(running).done if broken else finished:
                 name = running.pop(future)
@@ -372,10 +374,21 @@ def _side_by_side(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | Non
                     pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
             if screen is not None:
                 screen.show(set(running.values()), done, errors)
+    except _NoProcessesError:
+        for worker in list((getattr(pool, "_processes", None) or {}).values()):  # those that could be started
+            with contextlib.suppress(OSError):
+                worker.terminate()
+        raise
     finally:
         with contextlib.suppress(OSError, RuntimeError):  # of a pool that never came to life
             pool.shutdown(kill_workers=bool(running or waiting))  # a run that is killed goes on from its last epoch
     return errors
+
+
+def _is_dead(pool: ProcessPoolExecutor) -> bool:
+    """Return whether the thread that brings a pool's results has ended, as where it could start no other thread."""
+    manager = getattr(pool, "_executor_manager_thread", None)
+    return manager is not None and not manager.is_alive()
 
 
 class _Screen:

@@ -17,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import nbformat
 import numpy as np
@@ -623,6 +625,28 @@ def test_a_sweep_that_may_start_no_thread(stream, tmp_path, monkeypatch, capsys)
         sweep.sweep(jobs_of(stream, tmp_path, "csd"), after={"maps": After(("csd",), failing)})
     assert csd.Run.load(tmp_path / "csd").finished
     assert "(can't start new thread)" in capsys.readouterr().out
+
+
+def test_a_sweep_whose_watch_has_ended_waits_no_longer(stream, tmp_path, monkeypatch, capsys):
+    ended = []
+
+    class Pool:
+        _executor_manager_thread = SimpleNamespace(is_alive=lambda: False)
+        _processes: ClassVar = {1: SimpleNamespace(terminate=lambda: ended.append(1))}
+
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, *_):
+            return Future()
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(sweep, "ProcessPoolExecutor", Pool)
+    assert sweep.sweep(jobs_of(stream, tmp_path, "csd"))["csd"].finished
+    assert ended == [1]
+    assert "This machine starts no processes" in capsys.readouterr().out
 
 
 def test_a_first_task_that_cannot_be_copied_is_learnt_again(stream, learnt, tmp_path, monkeypatch):
