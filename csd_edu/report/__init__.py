@@ -354,7 +354,7 @@ def _preview(runs: Sequence[Run], png: Path, address: str) -> str:
         make_folder(png.parent)
         write_atomically(png, stills.as_png(stills.draw([figure], browser)))
     except Exception as error:  # whatever a browser does: the page is more than its picture
-        warnings.warn(f"a link to the page will show no picture: {error}", stacklevel=3)
+        warnings.warn(f"a link to the page will show no picture: {error}", stacklevel=4)
         return ""
     return f'<meta property="og:image" content="{_text(urljoin(address, png.name))}">\n'
 
