@@ -74,6 +74,10 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for the first time: torch takes seconds, and `csd-edu --help` doesn't need it."""
     if name.startswith("_") or (name not in _FROM and importlib.util.find_spec(f"{__name__}.{name}") is None):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # there torch's MKL ends the process, with words that do not help
+        raise FileNotFoundError("the working folder was deleted; change to another one, as with  cd ~") from None
     module = importlib.import_module(f"{__name__}.{_FROM.get(name, name)}")
     value = getattr(module, name) if name in _FROM else module
     setattr(sys.modules[__name__], name, value)

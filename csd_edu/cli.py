@@ -14,24 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
-from csd_edu import streams
+from csd_edu.output import unfailing
+from csd_edu.system import words
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
 
 
+@unfailing
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 a mistake in the call, 130 interrupted."""
-    with streams.safe_output() as out:
-        code = _run(_parser().parse_args(arguments))
-    if out.error is None or isinstance(out.error, BrokenPipeError):  # such as in csd-edu report … | head -1
-        return code
-    print(f"csd-edu: error: what was printed could not all be written ({out.error}); the work is done", file=sys.stderr)
-    return code or EXIT_FAILED
-
-
-def _run(options: argparse.Namespace) -> int:
+    options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             if not options.debug:
@@ -39,11 +33,11 @@ def _run(options: argparse.Namespace) -> int:
             options.command(options)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"csd-edu: error: {error}", file=sys.stderr)
+            print(f"csd-edu: error: {words(error)}", file=sys.stderr)
         mistakes = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
         return EXIT_MISTAKE if isinstance(error, mistakes) else EXIT_FAILED
     return 0

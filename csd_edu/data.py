@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from csd_edu import arguments, doubts
-from csd_edu.files import given_path, is_writable, replacing
+from csd_edu.files import given_path, is_writable, make_folder, replacing, working_folder
 from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
+from csd_edu.optional import imported
+from csd_edu.system import OUT_OF_ROOM, in_words, worded, words
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
 GLYPHS_VERSION = 1  # part of the cache's name: raise it when glyphs.py draws other images
@@ -96,6 +99,7 @@ class Dataset:
         return f"{crc:08x}"
 
 
+@worded()
 def load(
     source: str | Path,
     *,
@@ -191,7 +195,7 @@ def save(dataset: Dataset, path: str | Path) -> Path:
         OSError: if the file cannot be written; nothing is left behind then.
     """
     path = given_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as file:
         np.savez(  # not compressed: photographs hardly shrink, and load three times faster as they are
             file,
@@ -209,19 +213,22 @@ def data_folders() -> list[Path]:
 
     Raises:
         NotADirectoryError: if the environment's CSD_EDU_DATA names a file.
+        FileNotFoundError: if it begins with ~, and there is no home folder.
     """
     folders = []
     if named := os.environ.get("CSD_EDU_DATA"):
-        folder = given_path(named, what="CSD_EDU_DATA").absolute()
-        if folder.exists() and not folder.is_dir():
+        folder = given_path(named, what="CSD_EDU_DATA")
+        folder = folder if folder.is_absolute() else working_folder() / folder
+        if os.path.lexists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"CSD_EDU_DATA is {named!r}, a file; expected the folder of datasets")
         folders.append(folder)
     checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
+    if os.path.isfile(checkout / "pyproject.toml") and os.path.isdir(checkout / "data"):
         folders.append(checkout / "data")
     places = {"win32": ("LOCALAPPDATA", "~/AppData/Local"), "darwin": ("XDG_CACHE_HOME", "~/Library/Caches")}
     variable, default = places.get(sys.platform, ("XDG_CACHE_HOME", "~/.cache"))
-    return [*folders, Path(os.environ.get(variable) or default).expanduser() / "csd_edu"]
+    cache = os.path.expanduser(os.environ.get(variable) or default)
+    return folders if cache.startswith("~") else [*folders, Path(cache) / "csd_edu"]  # some users have no home
 
 
 # ---- checks
@@ -334,7 +341,7 @@ def _existing(source: str | Path) -> Path:
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder.{hint}")
-    raise FileNotFoundError(f"there is no file or folder {str(path)!r}, seen from {Path.cwd()}")
+    raise FileNotFoundError(f"there is no file or folder {str(path)!r}, seen from {working_folder()}")
 
 
 def _draw_glyphs(n_train: int, size: int, seed: int) -> Dataset:
@@ -348,9 +355,8 @@ def _draw_glyphs(n_train: int, size: int, seed: int) -> Dataset:
 
 
 def _digits(size: int, seed: int) -> Dataset:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    get = "pip install scikit-learn, or use 'glyphs'"
+    digits = imported("sklearn.datasets", "'digits'", get).load_digits()
     order = np.random.RandomState(seed).permutation(len(digits.target))  # its stream is frozen
     y = torch.from_numpy(digits.target[order]).long()  # (1797,)
     x = torch.from_numpy(digits.images[order])[:, None]  # (1797, 1, 8, 8) float64, 0 to 16
@@ -362,8 +368,7 @@ def _digits(size: int, seed: int) -> Dataset:
 
 
 def _download_cifar100() -> Dataset:
-    from torchvision import datasets
-
+    datasets = _torchvision("cifar100")
     tensors = []
     with _downloading("cifar100") as folder:
         for train in (True, False):
@@ -377,7 +382,8 @@ def _download_cifar100() -> Dataset:
 
 def _download_omniglot() -> Dataset:
     from PIL import Image
-    from torchvision import datasets
+
+    datasets = _torchvision("omniglot")
 
     def ink(path: Path) -> np.ndarray:  # (28, 28) uint8
         with Image.open(path) as page:  # 105×105, black ink on white; each pixel becomes the mean of those it covers
@@ -397,15 +403,24 @@ def _download_omniglot() -> Dataset:
     return Dataset("omniglot", x_train, y_train, x_test, y_test, classes)
 
 
+def _torchvision(name: str) -> Any:
+    get = f"pip install torchvision as fits torch, or put {name}.npz into the folder that CSD_EDU_DATA names"
+    return imported("torchvision", f"the download of {name!r}", get).datasets
+
+
 @contextmanager
 def _downloading(name: str) -> Iterator[str]:
     """Lend a folder to download into; if that fails, say in plain words what to do."""
+    tempfile.gettempdir()  # where there is none, no network is to blame
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(60)  # seconds without a byte: a network that swallows packets would hang forever
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             yield folder
     except (OSError, RuntimeError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+            told = f"{name} could not be unpacked for want of room: {words(error)}, by the variable TMPDIR"
+            raise in_words(error, told) from None
         tried = f"there is no {name}.npz in {_some(data_folders())}, and the download failed"
         advice = f"Put {name}.npz into the folder that the environment variable CSD_EDU_DATA names, or use"
         raise ConnectionError(
@@ -422,20 +437,21 @@ def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -
     """Read the first of these files that some data folder holds whole; without one, build it and keep it."""
     folders = data_folders()
     for path in (folder / filename for filename in filenames for folder in folders):
-        if path.is_file():
+        if os.path.isfile(path):
             try:
                 return _read_npz(path, name)
             except ValueError as error:
-                warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=3)
+                warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=4)
     dataset = build()
     for folder in filter(is_writable, folders):
         try:
             save(dataset, folder / filenames[0])
             return dataset
         except OSError as error:
-            warnings.warn(f"{folder / filenames[0]} could not be written: {error}", stacklevel=3)
-    advice = f"no data folder is writable ({_some(folders)}): set CSD_EDU_DATA to one of yours"
-    warnings.warn(f"{name} is not cached and will be made again each time, for {advice}", stacklevel=3)
+            warnings.warn(f"{folder / filenames[0]} could not be written: {error}", stacklevel=4)
+    tried = f" ({_some(folders)})" if folders else ", and there is no home folder"
+    advice = f"no data folder is writable{tried}: set CSD_EDU_DATA to one of yours"
+    warnings.warn(f"{name} is not cached and will be made again each time, for {advice}", stacklevel=4)
     return dataset
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from csd_edu.output import stderr
 
 # How files begin. What is marked is read as an image whatever the file is called.
 BEGINNINGS = (
@@ -234,8 +236,12 @@ def read(
     with ThreadPoolExecutor(4) as pool, warnings.catch_warnings():
         # Odd metadata and large photographs, which are decoded all the same: Pillow would tell of every file.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        decoded = pool.map(attempt, range(len(paths)))  # Pillow decodes outside the interpreter's lock
-        bar = tqdm(decoded, "Reading images", len(paths), disable=not progress, unit=" images")
+        decoded: Iterable[Decoded | None]
+        try:
+            decoded = pool.map(attempt, range(len(paths)))  # Pillow decodes outside the interpreter's lock
+        except RuntimeError:  # the machine starts no more threads: one image after the other
+            decoded = map(attempt, range(len(paths)))
+        bar = tqdm(decoded, "Reading images", len(paths), disable=not progress, unit=" images", file=stderr())
         for i, image in enumerate(bar):
             if image is not None:
                 found[i] = image if image.pixels.ndim == 2 else image._replace(pixels=np.empty(0))

@@ -13,6 +13,7 @@ from csd_edu import arguments
 from csd_edu.features import features_of, integers_of, labels_of, normalize
 from csd_edu.files import given_path, read_tensors, write_tensors
 from csd_edu.metrics import TIE, checked_queries, searches
+from csd_edu.optional import imported
 from csd_edu.runtime import usual_torch
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists
@@ -296,11 +297,5 @@ def _unit(features: Tensor) -> Tensor:
 
 def _import_faiss() -> Any:
     """Return the module; only here is it imported."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            f"this index needs faiss, which is not here ({error}): pip install faiss-cpu, or use index='torch', which "
-            "searches exactly without it"
-        ) from None
-    return faiss
+    without = "pip install faiss-cpu, or use index='torch', which searches exactly without it"
+    return imported("faiss", "this index", without)

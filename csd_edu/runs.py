@@ -14,6 +14,7 @@ held is made anew from others where that can be: metrics.json from the records, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -28,12 +29,13 @@ from torch import Tensor
 from csd_edu import metrics
 from csd_edu.config import Config
 from csd_edu.files import (
-    check_writable,
     given_path,
+    make_folder,
     parse_json,
     read_about,
     read_json,
     read_tensors,
+    replace,
     write_atomically,
     write_json,
     write_tensors,
@@ -43,7 +45,9 @@ from csd_edu.learner import Record
 from csd_edu.methods import NAMED, Card
 from csd_edu.methods.method import card_of
 from csd_edu.models import Network, rebuild
+from csd_edu.output import say
 from csd_edu.state import plain
+from csd_edu.system import worded
 from csd_edu.tasks import Stream
 
 FORMAT = 1
@@ -66,6 +70,7 @@ class Run:
         self.description = description
 
     @classmethod
+    @worded()
     def load(cls, path: str | os.PathLike[str]) -> Run:
         """Open a run folder for reading.
 
@@ -448,6 +453,7 @@ def _in_a_line(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
+@worded()
 def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
     """Return the run of that folder, begun now or continued.
 
@@ -458,11 +464,10 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
 
     Raises:
         ValueError: if the folder holds a run of another configuration, method or stream, and which; or other files.
-        NotADirectoryError, PermissionError: if it can't be written.
+        OSError: if it can't be written.
     """
     wanted = {"format": FORMAT, "id": identity_of(description), **description}
-    check_writable(path)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     if (path / "config.json").exists():
         run = Run.load(path)
         different, unknown = _differences(run.description, wanted)
@@ -472,7 +477,7 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
                 "Choose another folder, or give the same settings to continue that run"
             )
         for reason in unknown:
-            print(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")
+            say(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")
         return run
     foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if foreign and foreign != ["test.safetensors"]:  # killed before config.json: only the test images may be there
@@ -539,7 +544,8 @@ class Journal:
     def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and state of the newest checkpoint that is whole, or None to start from the beginning."""
         for unfinished in self.current.parent.glob(".*.tmp"):  # left by a process that was killed while writing
-            unfinished.unlink()
+            with contextlib.suppress(OSError):  # another user's perhaps; it harms nothing
+                unfinished.unlink()
         for path, rest in (
             (self.current, "the checkpoint before it, if it is whole"),
             (self.previous, "the beginning"),
@@ -551,8 +557,9 @@ class Journal:
             except ValueError as error:
                 if path.is_dir():
                     raise
-                print(f"csd_edu: {error}. Going on from {rest}.")
-                path.unlink()
+                say(f"csd_edu: {error}. Going on from {rest}.")
+                with contextlib.suppress(OSError):  # where nothing can be deleted, nothing can be saved: told then
+                    path.unlink()
                 continue
             self._keep_records(about["n_records"])
             return tensors, about["state"]
@@ -566,24 +573,26 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Append a record; it counts once a checkpoint follows."""
-        with open(self.records, "ab") as file:
+        with worded(self.records), open(self.records, "ab") as file:
             file.write(_as_line(record))
         self.n_records += 1
 
     def checkpoint(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Save a checkpoint that counts all records so far, and keep the one before it."""
-        if self.current.exists():
-            self.current.replace(self.previous)
+        with worded(self.current):
+            if self.current.exists():
+                replace(self.current, self.previous)
         about = self.run.about(what="checkpoint")
         write_tensors(self.current, tensors, {**about, "n_records": self.n_records, "state": state})
 
     def _keep_records(self, n: int) -> None:
         """Cut off the records after the first n, which no checkpoint counts."""
         read_records(self.records, self.run.description, most=n)
-        content = self.records.read_bytes() if self.records.exists() else b""
-        lines = [line + b"\n" for line in content.split(b"\n")[:-1]][:n]
-        if len(lines) < n:
-            print(f"csd_edu: {self.records} has {len(lines)} of {n} records; it goes on without what the others said.")
-        with open(self.records, "ab") as file:
-            file.truncate(sum(map(len, lines)))
+        with worded(self.records):
+            content = self.records.read_bytes() if self.records.exists() else b""
+            lines = [line + b"\n" for line in content.split(b"\n")[:-1]][:n]
+            if len(lines) < n:
+                say(f"csd_edu: {self.records} has {len(lines)} of {n} records; it goes on without the others.")
+            with open(self.records, "ab") as file:
+                file.truncate(sum(map(len, lines)))
         self.n_records = len(lines)

@@ -9,7 +9,9 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -23,7 +25,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" takes the GPU if there is one that torch can use.
+    """Return the device of that name; "auto" takes the GPU if there is one that answers.
 
     Args:
         name: "auto", "cpu", "cuda", "cuda:1", "mps", ….
@@ -32,7 +34,7 @@ def pick_device(name: str = "auto") -> torch.device:
         ValueError: if the name is no device, or the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if _gpu_answers() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -45,6 +47,32 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device is {name!r}, but this torch sees no Apple GPU; use device='auto' or 'cpu'")
     return device
+
+
+def _gpu_answers() -> bool:
+    """Return whether there is a GPU that torch can use; one that only seems to be there is told."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        torch.cuda.get_device_properties(0)
+    except (RuntimeError, AssertionError) as error:  # a driver that fits neither the card nor torch
+        warnings.warn(f"the GPU does not answer ({_first_line(error)}): the CPU computes", stacklevel=4)
+        return False
+    return True
+
+
+def gpu_name() -> str | None:
+    """Return what the GPU is called, or None without one; of one that does not answer, that it does not."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        return torch.cuda.get_device_name()
+    except (RuntimeError, AssertionError) as error:
+        return f"does not answer ({_first_line(error)})"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
@@ -83,12 +111,38 @@ def keep_freed_memory() -> None:
     in the next step. What that costs depends on the machine and its load; benchmarks/step.py times a step before
     and after. Elsewhere than on Linux with glibc this does nothing.
     """
-    if sys.platform != "linux" or not platform.libc_ver()[0].startswith("glibc"):
+    if sys.platform != "linux":
         return
-    libc = ctypes.CDLL("libc.so.6")
     m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
-    libc.mallopt(m_mmap_threshold, 2**30)
-    libc.mallopt(m_trim_threshold, 2**30)
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # another C library, or Python can't tell
+        if platform.libc_ver()[0].startswith("glibc"):
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(m_mmap_threshold, 2**30)
+            libc.mallopt(m_trim_threshold, 2**30)
+
+
+@contextlib.contextmanager
+def memory_worded(batch_size: int, saved: Path) -> Iterator[None]:
+    """Say what to do if memory gets full while training in a block.
+
+    Args:
+        batch_size: of the training.
+        saved: the run folder.
+
+    Raises:
+        MemoryError, torch.cuda.OutOfMemoryError, RuntimeError: as it was, with a text that says what to do.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+        kind = next(k for k in (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) if isinstance(error, k))
+        raise kind(
+            f"memory is full with batches of {batch_size} images ({_first_line(error)}); choose a smaller batch_size, "
+            f"smaller images or another device, and a new folder. What was learnt so far is saved in {saved}"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -162,12 +216,11 @@ def on_colab() -> bool:
 
 def environment() -> dict[str, str | int]:
     """Return what a reader of a run needs to know about the machine that made it."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "csd_edu": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
-        "gpu": gpu,
+        "gpu": gpu_name() or "none",
         "cpu_threads": torch.get_num_threads(),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from csd_edu.runtime import on_colab
+from csd_edu.runtime import gpu_name, on_colab
 from csd_edu.version import __version__
 
 REPOSITORY = ""
@@ -36,7 +36,7 @@ def check_set_up() -> None:
 
 def describe(misfits: dict[str, str]) -> str:
     """Return in one line the versions, the GPU, and whether widgets can be shown."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, the CPU will do"
+    gpu = gpu_name() or "none, the CPU will do"
     widgets = "not ready" if {"ipywidgets", "anywidget"} & misfits.keys() else "ready"
     return f"csd_edu {__version__} · torch {torch.__version__.split('+')[0]} · GPU: {gpu} · widgets: {widgets}"
 

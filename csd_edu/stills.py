@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import html
 import io
 import itertools
@@ -28,7 +29,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from PIL import Image
 
-from csd_edu.files import given_path
+from csd_edu.files import given_path, write_atomically
+from csd_edu.optional import imported
+from csd_edu.system import worded, words
 
 PLOTLY = "application/vnd.plotly.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -40,9 +43,10 @@ def find_browser() -> str | None:
     """Return the path of Chromium or one of its kin: `BROWSER_PATH`, or one on the PATH."""
     named = os.environ.get("BROWSER_PATH")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return named if named and Path(named).is_file() else next(filter(None, map(shutil.which, names)), None)
+    return named if named and os.path.isfile(named) else next(filter(None, map(shutil.which, names)), None)
 
 
+@worded()
 def export(path: Path, out: Path, browser: str | None) -> int:
     """Write a notebook that was run as a page or as a notebook that shows its figures and widgets without scripts.
 
@@ -55,33 +59,43 @@ def export(path: Path, out: Path, browser: str | None) -> int:
         The number of outputs that show a picture.
 
     Raises:
-        ValueError: if `path` is no notebook, `out` ends otherwise or is `path`, or the notebook has no outputs.
+        ValueError: if `path` is no notebook or a damaged one, `out` ends otherwise or is `path`, or the notebook has no
+            outputs.
+        OSError: if one can't be read, or the other not written.
     """
     path, out = given_path(path), given_path(out, what="out")
     if out.suffix not in (".html", ".ipynb") or out.resolve() == path.resolve():
         raise ValueError(f"{out} can't be written; expected another name that ends with .html or .ipynb")
+    content = path.read_bytes()
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
         nbformat.validate(notebook)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError):
+    except Exception:  # of what is no notebook nbformat raises nearly anything
         raise ValueError(
             f"{path} is no notebook; expected a file that JupyterLab has saved, such as 02.ipynb"
         ) from None
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise ValueError(f"{path} has no outputs; run all its cells and save it, then export it")
-    states = notebook.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    widgets = {model: {"_model_name": of.get("model_name"), **of.get("state", {})} for model, of in states.items()}
+    saved = notebook.metadata.pop("widgets", {})
     try:
+        states = saved.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+        widgets = {name: {"_model_name": of.get("model_name"), **of.get("state", {})} for name, of in states.items()}
         illustrate(notebook, widgets, browser)
-    except RuntimeError as error:  # the page is more than its pictures
-        warnings.warn(f"the figures are not drawn, only named: {error}", stacklevel=2)
+    except BrowserError as error:  # the page is more than its pictures
+        warnings.warn(f"the figures are not drawn, only named: {error}", stacklevel=3)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{path} is damaged: a figure or a widget in it is none that plotly or ipywidgets wrote ({what}); run its "
+            "cells again and save it"
+        ) from error
     if out.suffix == ".html":
         from nbconvert import HTMLExporter  # comes with JupyterLab
 
         text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
     else:
         text = nbformat.writes(notebook)
-    out.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    write_atomically(out, text.encode("utf-8", "replace"))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
@@ -95,7 +109,7 @@ def illustrate(notebook: NotebookNode, widgets: Mapping[str, Mapping[str, Any]],
         browser: the path of Chromium.
 
     Raises:
-        RuntimeError: if the browser fails; figures are then only named.
+        BrowserError: if the browser fails; figures are then only named.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
@@ -117,7 +131,7 @@ def without_kernel(outputs: Sequence[NotebookNode], widgets: Mapping[str, Mappin
     for output, following in itertools.zip_longest(outputs, outputs[1:]):
         data = output.get("data", {})
         if output.output_type == "stream":
-            for folder in (str(ROOT), tempfile.gettempdir()):  # those of this machine
+            for folder in _folders():
                 output.text = output.text.replace(folder, "…")
             found += [output] * bool(output.text.strip())
         elif PLOTLY in data:
@@ -131,6 +145,14 @@ def without_kernel(outputs: Sequence[NotebookNode], widgets: Mapping[str, Mappin
             found += of_widget(data[VIEW]["model_id"], widgets) or [plain]
         else:
             found.append(output)
+    return found
+
+
+def _folders() -> list[str]:
+    """Return folders of this machine, which nobody else needs to read of."""
+    found = [str(ROOT)]
+    with contextlib.suppress(OSError):  # some machines have none for what is temporary
+        found.append(tempfile.gettempdir())
     return found
 
 
@@ -157,14 +179,15 @@ def of_widget(model: str, widgets: Mapping[str, Mapping[str, Any]]) -> list[Note
     """Return what a widget without a twin shows: figures, captured outputs, HTML, and how its controls are set."""
     state = widgets.get(model, {})
     if "children" in state:
-        children = (child.removeprefix("IPY_MODEL_") for child in state["children"])
-        return [output for child in children for output in of_widget(child, widgets)]
+        children = [child.removeprefix("IPY_MODEL_") for child in state["children"]]
+        inside = {name: widget for name, widget in widgets.items() if name != model}  # no box holds itself
+        return [output for child in children for output in of_widget(child, inside)]
     if "outputs" in state:
         return without_kernel([nbformat.from_dict(output) for output in state["outputs"]], widgets)
     if isinstance(state.get("figure"), str):
         return [_drawing([json.loads(state["figure"])])]
     if state.get("_model_name") in ("HTMLModel", "HTMLMathModel"):
-        return [_page(state["value"])] if state["value"] else []
+        return [_page(str(state["value"]))] if state.get("value") else []
     value, labels, index = state.get("value"), state.get("_options_labels"), state.get("index")
     if labels and index is not None:
         value = labels[index]
@@ -173,7 +196,7 @@ def of_widget(model: str, widgets: Mapping[str, Mapping[str, Any]]) -> list[Note
 
 
 def _drawing(figures: list[Any]) -> NotebookNode:
-    titles = [(figure.get("layout", {}).get("title") or {}).get("text") or "no title" for figure in figures]
+    titles = [_title(figure.get("layout", {})).get("text") or "no title" for figure in figures]
     names = "; ".join(html.unescape(re.sub(r"<[^>]+>", "", title)) for title in titles)
     output: NotebookNode = new_output("display_data", {PLOTLY: figures, "text/plain": f"<figure: {names}>"})
     return output
@@ -185,26 +208,37 @@ def _page(content: str) -> NotebookNode:
     return output
 
 
+def _title(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the title of a figure, which older notebooks have as a mere text."""
+    title = layout.get("title") or {}
+    return {"text": title} if isinstance(title, str) else dict(title)
+
+
+class BrowserError(RuntimeError):
+    """The browser, or what speaks to it, fails; says how."""
+
+
 def draw(figures: Sequence[Mapping[str, Any]], browser: str) -> list[Image.Image]:
     """Return figures as pictures, all drawn by one browser without a network.
 
     Raises:
-        RuntimeError: if the browser fails, in whatever way.
+        BrowserError: if the browser fails, in whatever way.
     """
-    import kaleido
 
     async def drawn() -> list[bytes]:
+        kaleido = imported("kaleido", "a picture", "pip install kaleido")
         async with kaleido.Kaleido(path=browser, mathjax=False) as page:
-            sizes = [figure.get("layout", {}).get("height") or 450 for figure in figures]
+            given = [figure.get("layout", {}).get("height") for figure in figures]
+            sizes = [height if isinstance(height, int | float) and height >= 10 else 450 for height in given]
             options = [{"format": "png", "width": WIDTH, "height": height, "scale": SCALE} for height in sizes]
             return [await page.calc_fig(at_rest(f), opts=o) for f, o in zip(figures, options, strict=True)]
 
     with ThreadPoolExecutor(1) as pool:  # there may be a running event loop in this thread
         try:
-            pngs = pool.submit(asyncio.run, drawn()).result()
+            pngs = pool.submit(lambda: asyncio.run(drawn())).result()
         except Exception as error:
-            why = " ".join(map(str, error.args)) or type(error).__name__
-            raise RuntimeError(f"{browser} fails: {why}") from error
+            why = words(error) if isinstance(error, OSError) else " ".join(map(str, error.args))
+            raise BrowserError(f"{browser} fails: {why or type(error).__name__}") from error
     pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
     return [closed_up(p) if _controls(f) else p for p, f in zip(pictures, figures, strict=True)]
 
@@ -217,10 +251,10 @@ def at_rest(figure: Mapping[str, Any]) -> dict[str, Any]:
         for slider in _controls(figure)
         if slider.get("steps")
     ]
-    title = layout.get("title") or {}
+    title = _title(layout)
     if told and title.get("text"):
         layout["title"] = {**title, "text": f"{title['text']} ({', '.join(told)})"}
-    return {"data": figure["data"], "layout": layout}
+    return {"data": figure.get("data", []), "layout": layout}
 
 
 def _controls(figure: Mapping[str, Any]) -> list[Any]:

@@ -6,15 +6,17 @@ alike learn the first task of a stream once, and go on from copies.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
 import signal
 import sys
 import time
+import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -30,6 +32,7 @@ from csd_edu.config import Config
 from csd_edu.files import given_path, is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
+from csd_edu.output import say, stdout
 from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
@@ -70,7 +73,10 @@ class SweepError(RuntimeError):
 
     def __init__(self, errors: Mapping[str, BaseException]) -> None:
         self.errors = dict(errors)
-        told = "; ".join(f"{name}: {error}" for name, error in errors.items())
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name, error in errors.items():
+            alike[str(error)].append(name)
+        told = "; ".join(f"{', '.join(names)}: {error}" for error, names in alike.items())
         super().__init__(f"{len(errors)} failed, and the others are done: {told}")
 
 
@@ -98,6 +104,7 @@ def sweep(
         SweepError: if some failed, once the others are done.
         KeyboardInterrupt: if interrupted; the same call goes on.
     """
+    _check_kinds(jobs, after or {}, n_jobs)
     for name, other in (after or {}).items():
         missing = [need for need in other.needs if need not in jobs]
         if name in jobs or missing or not other.needs or isinstance(other.needs, str):
@@ -106,12 +113,9 @@ def sweep(
             )
     if not jobs:
         return {}
+    n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs, least=1)
     jobs = {name: replace(job, out=given_path(job.out, what="out")) for name, job in jobs.items()}
-    if len({job.out.resolve() for job in jobs.values()}) < len(jobs):
-        raise ValueError("two jobs have the same folder; expected one of its own for each")
-    n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs)
-    if n_jobs is not None and n_jobs < 1:
-        raise ValueError(f"n_jobs is {n_jobs}; expected at least 1, or None for one process for each core")
+    _check_apart([job.out.resolve() for job in jobs.values()])
     common = _in_common(jobs)
     queue, watched = _planned(jobs, common, taken={*jobs, *(after or {})})
     for name, other in (after or {}).items():
@@ -125,6 +129,34 @@ def sweep(
     if errors:
         raise SweepError(errors)
     return {name: Run.load(job.out) for name, job in jobs.items()}
+
+
+def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After], n_jobs: int | None) -> None:
+    for what, kind, given in ("jobs", Job, jobs), ("after", After, after):
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{what} is {given!r}; expected a dictionary from names to {kind.__name__}(...)")
+        for name, one in given.items():
+            if not isinstance(name, str) or not isinstance(one, kind):
+                raise ValueError(f"{what} has {name!r}: {one!r}; expected a name and {kind.__name__}(...)")
+    for name, job in jobs.items():
+        if not isinstance(job.out, str | Path):
+            raise ValueError(f"{name}: out is {job.out!r}; expected a folder")
+    for name, other in after.items():
+        if not callable(other.work):
+            raise ValueError(f"the other work {name!r} is {other.work!r}; expected a function of a list of runs")
+    if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
+        raise ValueError(
+            f"n_jobs is {n_jobs!r}; expected at least 1, a whole number, or None for one process for each core"
+        )
+
+
+def _check_apart(folders: Sequence[Path]) -> None:
+    if len(set(folders)) < len(folders):
+        raise ValueError("two jobs have the same folder; expected one of its own for each")
+    for folder in folders:
+        for other in folders:
+            if other in folder.parents:
+                raise ValueError(f"the folder of a job, {folder}, is in that of another, {other}; expected them apart")
 
 
 # ---------------------------------------------------------------------- what is to be done
@@ -200,7 +232,10 @@ class _File:
 def _train(_file: object, job: Job, first_task_only: bool, source: Path | None) -> None:
     """Train a run, beginning with a copy if there is a source, in this process."""
     if source is not None and not job.out.exists():
-        begin_with(Run.load(source), job.stream, job.method, job.config, out=job.out)
+        try:
+            begin_with(Run.load(source), job.stream, job.method, job.config, out=job.out)
+        except OSError as error:  # some disks can't rename a folder; the same numbers take longer
+            warnings.warn(f"{job.out} learns its first task itself, as it could not be copied: {error}", stacklevel=2)
     if first_task_only and job.out.exists() and Run.load(job.out).tasks_learnt:
         return
     records = training(job.stream, job.method, job.config, out=job.out)
@@ -233,7 +268,61 @@ def _attempt(function: Callable[..., object], arguments: Sequence[Any]) -> None:
 # ---------------------------------------------------------------------- doing it
 
 
+class _NoProcessesError(RuntimeError):
+    """The machine starts no more processes; says why."""
+
+
 def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -> dict[str, BaseException]:
+    """Do all the work, side by side or, where no processes can be started, here; and return the errors by name."""
+    try:
+        try:
+            return _side_by_side(queue, n_jobs, screen)
+        except _NoProcessesError as error:
+            say(f"This machine starts no processes to train side by side ({error}): one run follows another.")
+            return _one_by_one(queue, screen)
+    except KeyboardInterrupt:
+        say("\nInterrupted. What was learnt so far is saved: the same call goes on from there.")
+        raise
+
+
+def _one_by_one(queue: Mapping[str, _Work], screen: _Screen | None) -> dict[str, BaseException]:
+    """Do all the work in this process, with one thread; what is done already takes no time."""
+    done, errors = set[str](), dict[str, BaseException]()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name, work in queue.items():  # what is needed comes first
+            if work.needs & errors.keys():
+                errors[name] = _unmet(work, errors)
+                continue
+            try:
+                work.function(*work.arguments)
+                done.add(name)
+            except Exception as error:
+                errors[name] = error
+            if screen is not None:
+                screen.show(set(), done, errors)
+    finally:
+        torch.set_num_threads(before)
+    return errors
+
+
+def _unmet(work: _Work, errors: Mapping[str, BaseException]) -> RuntimeError:
+    return RuntimeError(f"it needs {', '.join(sorted(work.needs & errors.keys()))}, which failed")
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Tell that no process, or none of the threads and locks that lead to it, can be had."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise
+    except (OSError, RuntimeError, ImportError, NotImplementedError) as error:
+        raise _NoProcessesError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _side_by_side(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -> dict[str, BaseException]:
     """Do all the work, as much at a time as there are processes, and return the errors by name.
 
     When a process is killed, the pool can't say which, and all that ran is lost. So each of these is tried once more,
@@ -244,20 +333,29 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
     suspects: set[str] = set()
     running: dict[Future[object], str] = {}
     n_jobs = min(n_jobs, len(queue))
-    pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
+    with _starting():
+        pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
     try:
         while waiting or running:
             for name in [name for name, work in waiting.items() if work.needs & errors.keys()]:
-                missing = ", ".join(sorted(waiting.pop(name).needs & errors.keys()))
-                errors[name] = RuntimeError(f"it needs {missing}, which failed")
+                errors[name] = _unmet(waiting.pop(name), errors)
             ready = [name for name, work in waiting.items() if work.needs <= done]
             beside = [name for name in ready if name not in suspects][: n_jobs - len(running)]
+            broken = False
             if suspects.isdisjoint(running.values()):
                 for name in beside or ready[: not running]:
-                    work = waiting.pop(name)
-                    running[pool.submit(_attempt, work.function, work.arguments)] = name
+                    try:
+                        with _starting():
+                            future = pool.submit(_attempt, waiting[name].function, waiting[name].arguments)
+                    except BrokenProcessPool:  # it has broken since the last look
+                        broken = True
+                        break
+                    running[future] = name
+                    del waiting[name]
             finished, _ = wait(running, timeout=0.3, return_when=FIRST_COMPLETED)
-            broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
+            if running and not finished and not broken and _is_dead(pool):
+                raise _NoProcessesError("what watches over them has ended")
+            broken |= any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
             for future in wait(running).done if broken else finished:
                 name = running.pop(future)
                 error = future.exception()
@@ -274,22 +372,32 @@ def _work_off(queue: Mapping[str, _Work], n_jobs: int, screen: _Screen | None) -
                     waiting[name] = queue[name]
             if broken:
                 pool.shutdown(kill_workers=True)
-                pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
+                with _starting():
+                    pool = ProcessPoolExecutor(n_jobs, timeout=IDLE)
             if screen is not None:
                 screen.show(set(running.values()), done, errors)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was learnt so far is saved: the same call goes on from there.")
+    except _NoProcessesError:
+        for worker in list((getattr(pool, "_processes", None) or {}).values()):  # those that could be started
+            with contextlib.suppress(OSError):
+                worker.terminate()
         raise
     finally:
-        pool.shutdown(kill_workers=bool(running))  # a run that is killed goes on from its last epoch
+        with contextlib.suppress(OSError, RuntimeError):  # of a pool that never came to life
+            pool.shutdown(kill_workers=bool(running or waiting))  # a run that is killed goes on from its last epoch
     return errors
+
+
+def _is_dead(pool: ProcessPoolExecutor) -> bool:
+    """Return whether the thread that brings a pool's results has ended, as where it could start no other thread."""
+    manager = getattr(pool, "_executor_manager_thread", None)
+    return manager is not None and not manager.is_alive()
 
 
 class _Screen:
     """One line for each training, read from what the runs have written; redrawn in a terminal, else said once."""
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
-        self.jobs, self.alive = jobs, sys.stdout.isatty()
+        self.jobs, self.alive = jobs, stdout().isatty()
         self.totals: dict[str, Progress] = {}
         self.begun = time.monotonic()
         self.said: set[str] = set()
@@ -302,21 +410,27 @@ class _Screen:
             lines = [self._line(name, running, done, errors) for name in self.jobs]
             wide = shutil.get_terminal_size().columns - 1
             up = f"\x1b[{self.height}A" * bool(self.height)
-            print(up + "".join(f"\x1b[2K{line[:wide]}\n" for line in lines), end="", flush=True)
+            say(up + "".join(f"\x1b[2K{line[:wide]}\n" for line in lines), end="")
             self.height = len(lines)
             return
         for name in self.jobs:
             if name in done | errors.keys() and name not in self.said:
                 self.said.add(name)
-                print(f"{self._line(name, running, done, errors)}  {self._elapsed()}", flush=True)
+                say(f"{self._line(name, running, done, errors)}  {self._elapsed()}")
 
     def _line(self, name: str, running: set[str], done: set[str], errors: Mapping[str, BaseException]) -> str:
         head = f"  {name:{self.width}} "
         if name in errors:
             return f"{head} failed: {errors[name]}"
+        try:
+            return f"{head} {self._standing(name, running, done)}"
+        except (OSError, ValueError) as error:  # a network disk, or a file that is being replaced: the next look tells
+            return f"{head} can't be read now ({error})"
+
+    def _standing(self, name: str, running: set[str], done: set[str]) -> str:
         job = self.jobs[name]
         if name not in running | done or not (job.out / "config.json").exists():
-            return f"{head} {'done' if name in done else 'begins' if name in running else 'waits'}"
+            return "done" if name in done else "begins" if name in running else "waits"
         run = Run.load(job.out)
         progress = Progress(job.stream, job.method, job.config, run)
         share = 1.0 if name in done else progress.done / max(1, progress.total)
@@ -324,7 +438,7 @@ class _Screen:
         learnt = run.tasks_learnt
         recall = run.metrics["summary"]["recall_at_1"] if learnt else None
         found = "" if recall is None else f"  R@1 {recall:.3f}"
-        return f"{head} {100 * share:3.0f}% {bar:12}  {learnt}/{run.n_tasks} tasks{found}"
+        return f"{100 * share:3.0f}% {bar:12}  {learnt}/{run.n_tasks} tasks{found}"
 
     def _elapsed(self) -> str:
         minutes, seconds = divmod(round(time.monotonic() - self.begun), 60)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from csd_edu import metrics, models
 from csd_edu.config import Config
-from csd_edu.files import copied, given_path, locked, write_json
+from csd_edu.files import copied, given_path, locked, temporary_folder, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
@@ -33,18 +31,21 @@ from csd_edu.methods.method import (
     training_tasks,
 )
 from csd_edu.models import SMALLEST_IMAGE, Network
+from csd_edu.output import say, stdout
 from csd_edu.runs import Journal, Run, hand_over, identity_of, open_run
 from csd_edu.runtime import (
     derive_seed,
     each_in_usual_torch,
     environment,
     keep_freed_memory,
+    memory_worded,
     pick_device,
     pick_precision,
     reproducible_kernels,
     usual_torch,
 )
 from csd_edu.state import Packer
+from csd_edu.system import worded
 from csd_edu.tasks import Images, Stream
 
 
@@ -79,7 +80,7 @@ def train(
         KeyboardInterrupt: if interrupted; the same call continues the run.
     """
     config = Config() if config is None else config
-    out = Path(tempfile.mkdtemp(prefix="csd_edu-run-")) if out is None else given_path(out, what="out")
+    out = temporary_folder() if out is None else given_path(out, what="out")
     place = out.absolute()
     records = training(stream, method, config, out=out, teacher=teacher)
     watch = _bar if progress is True else progress
@@ -89,7 +90,7 @@ def train(
             for _ in watched:
                 pass
     except KeyboardInterrupt:
-        print(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
+        say(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
         raise
     return Run.load(out if out.absolute() == place else place)  # a method may have changed the working folder
 
@@ -190,7 +191,8 @@ def _training(
     _mend(run, stream)  # without a lock: what is made anew is the same for all, and a whole run stays untouched
     if run.finished:
         return
-    with locked(run.path), reproducible_kernels(), _attributes_restored(method):
+    in_memory = memory_worded(config.batch_size, run.path)
+    with worded(), locked(run.path), in_memory, reproducible_kernels(), _attributes_restored(method):
         journal = Journal(run)
         checkpoint = journal.resume()
         if checkpoint is None:
@@ -328,14 +330,14 @@ def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
 
     form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
     terms = recall = ""
-    with tqdm(total=progress.total, initial=progress.done, file=sys.stdout, bar_format=form) as bar:
+    with tqdm(total=progress.total, initial=progress.done, file=(told := stdout()), bar_format=form) as bar:
         bar.set_description_str(progress.name)
         for record in records:
             if record["kind"] == "task":
                 value = record["overall"]["recall_at_1"]
                 recall = "" if value is None else f" R@1 {value:.3f}"
                 if record["collapsed"]:
-                    bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)")
+                    bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)", told)
             elif record["kind"] == "epoch":
                 bar.update(progress.count(record))
                 terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())

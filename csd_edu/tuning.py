@@ -23,6 +23,7 @@ from csd_edu.files import given_path, parse_json, write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
 from csd_edu.sweep import Job, sweep
+from csd_edu.system import words
 from csd_edu.tasks import Stream, split
 
 NAME = "tuning.json"
@@ -204,15 +205,18 @@ def read_tuning(folder: Path) -> Tuning | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ValueError(f"{path} can't be read ({error}); expected JSON") from None
+        raise ValueError(f"{path} can't be read ({words(error)}); expected JSON") from None
     try:
+        seeds = tuple(map(_seed, saved["seeds"]))
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds are {list(seeds)}, not each once")
         return Tuning(
             dataset=_text(saved["dataset"]),
             preset=_text(saved["preset"]),
-            validation=_number(saved["validation"]),
+            validation=_share(saved["validation"]),
             metric=_text(saved["metric"]),
-            seeds=tuple(int(_number(seed)) for seed in saved["seeds"]),
-            methods={_text(name): _search(name, about) for name, about in saved["methods"].items()},
+            seeds=seeds,
+            methods={_text(name): _search(name, about, len(seeds)) for name, about in saved["methods"].items()},
         )
     except KeyError as error:
         raise ValueError(f"{path} has no {error}; expected what csd_edu.tuning describes") from None
@@ -220,11 +224,13 @@ def read_tuning(folder: Path) -> Tuning | None:
         raise ValueError(f"{path} is damaged: {error}; expected what csd_edu.tuning describes") from None
 
 
-def _search(name: str, about: Mapping[str, Any]) -> Search:
-    grid = {float(value): tuple(map(_number, scores)) for value, scores in about["grid"].items()}
+def _search(name: str, about: Mapping[str, Any], n_seeds: int) -> Search:
+    grid = {_number(float(value)): tuple(map(_share, scores)) for value, scores in about["grid"].items()}
     chosen = _number(about["chosen"])
     if chosen not in grid or not all(grid.values()):
         raise ValueError(f"the grid of {name} has no scores for the chosen value {chosen:g}, or for another")
+    if any(len(scores) != n_seeds for scores in grid.values()):
+        raise ValueError(f"the grid of {name} has other than {n_seeds} scores for a value, one for each seed")
     return Search(_text(about["setting"]), dict(sorted(grid.items())), chosen)
 
 
@@ -235,6 +241,21 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is no finite number")
+    except OverflowError:
+        raise ValueError("a whole number is far too large") from None
     return float(value)
+
+
+def _share(value: Any) -> float:
+    if not 0 <= _number(value) <= 1:
+        raise ValueError(f"{value!r} is no number from 0 to 1")
+    return float(value)
+
+
+def _seed(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no seed, which is a whole number")
+    return value

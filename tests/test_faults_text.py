@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import csd_edu as csd
-from csd_edu import cli, models, streams
+from csd_edu import cli, models
 from csd_edu.files import write_json
+from csd_edu.output import Unfailing, say
 from tests.conftest import TINY, striped
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ def output(monkeypatch):
 @pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1251", "cp1252", "latin-1", "utf-8", "utf-16"])
 def test_everything_can_be_printed(encoding):
     written = io.BytesIO()
-    output = streams.Output(io.TextIOWrapper(written, encoding, errors="strict", write_through=True))
+    output = Unfailing(io.TextIOWrapper(written, encoding, errors="strict", write_through=True))
     text = f"3×16×16 – .5 ± .1 … → Привет José 日本 \U0001f600 {ODD}\n"
     assert output.write(text) == len(text)
     assert output.error is None
@@ -69,7 +70,7 @@ def test_a_stream_that_takes_nothing_stops_nothing(error):
         def write(self, text: str) -> int:
             raise error
 
-    output = streams.Output(Full())
+    output = Unfailing(Full())
     print("one", "two", file=output, flush=True)
     assert output.error is error
     assert output.write("three") == 5
@@ -78,8 +79,8 @@ def test_a_stream_that_takes_nothing_stops_nothing(error):
 
 def test_no_stream_at_all(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    streams.say("into nothing", flush=True)
-    assert not streams.Output(None).isatty()
+    say("into nothing")
+    assert not Unfailing(None).isatty()
 
 
 # ---------------------------------------------------------------------- the command line

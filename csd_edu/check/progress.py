@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from csd_edu.files import given_path, write_json
+from csd_edu.system import worded
 from csd_edu.version import __version__
 
 VERSION = 1
@@ -23,9 +24,12 @@ _unsaved: dict[Path, dict[str, Any]] = {}
 def progress_file() -> Path:
     """Return where the progress is kept: the file that CSD_EDU_PROGRESS names, or one in the working folder."""
     named = os.environ.get("CSD_EDU_PROGRESS") or FILE
-    with contextlib.suppress(ValueError):  # of an unknown home folder: that it can't be saved there is told by a note
-        return given_path(named).absolute()
-    return Path(named).absolute()
+    path = Path(named)
+    with contextlib.suppress(ValueError):  # of an unknown home folder: that nothing is saved there is told by a note
+        path = given_path(named)
+    with contextlib.suppress(OSError):  # the working folder was deleted: that is told, too
+        path = path.absolute()
+    return path
 
 
 def untried() -> dict[str, Any]:
@@ -46,7 +50,7 @@ def load() -> tuple[dict[str, dict[str, Any]], str]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        reason = _reason(error) if isinstance(error, OSError) else "it is damaged"
         trouble = f"The progress is not saved: {path.name} cannot be read ({reason}); delete or rename it."
     return (_copy(_unsaved[path]) if path in _unsaved else entries), trouble
 
@@ -71,6 +75,7 @@ def record_hint(exercise: str, rung: int) -> str:
     return _save(exercise, entries, trouble)
 
 
+@worded()
 def export(path: str | os.PathLike[str], student: str, known: Sequence[str]) -> Path:
     """Write the progress as `check.export` says; of all known exercises, also those that were not tried."""
     path = given_path(path)
@@ -103,10 +108,14 @@ def _save(exercise: str, entries: dict[str, dict[str, Any]], trouble: str) -> st
         write_json(path, {"version": VERSION, "exercises": entries})
         _unsaved.pop(path, None)
         return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _unsaved[path] = _copy(entries)
-        reason = str(error.strerror or "").partition(";")[0]
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
         return trouble or f"The progress is not saved in {path.name}: {reason}. All else works."
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
 
 
 def _checked(value: Any) -> dict[str, dict[str, Any]]:
@@ -118,6 +127,8 @@ def _checked(value: Any) -> dict[str, dict[str, Any]]:
         if not isinstance(entry, dict) or any(
             not isinstance(entry.get(key), type(model[key])) for key in ("passed", "attempts", "hints", "mistakes")
         ):
+            raise ValueError("no progress file")
+        if not all(type(count) is int for count in (entry["attempts"], entry["hints"], *entry["mistakes"].values())):
             raise ValueError("no progress file")
     return dict(value["exercises"])
 

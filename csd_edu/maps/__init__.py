@@ -14,13 +14,14 @@ from csd_edu.maps.kept import cached_maps
 from csd_edu.maps.pca import pca_map
 from csd_edu.maps.planes import Plane, best_separated, first_plane, halves
 from csd_edu.maps.quality import FORMULAS, LIMITS, Map, trustworthiness
-from csd_edu.maps.umaps import turned_onto, umap_chain, umap_map
+from csd_edu.maps.umaps import UmapError, turned_onto, umap_chain, umap_map
 
 __all__ = [
     "FORMULAS",
     "LIMITS",
     "Map",
     "Plane",
+    "UmapError",
     "best_separated",
     "cached_maps",
     "first_plane",

@@ -61,6 +61,7 @@ def cached_maps(
     Raises:
         ValueError: if there is no run, the kind is unknown, no task is learnt, runs have other test images, features
             are not finite, or as `umap_map` does.
+        UmapError: if UMAP can't be computed on this machine, and no map is kept.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected {', '.join(map(repr, KINDS))}")
@@ -190,7 +191,7 @@ def _parameters(kind: str, indices: Tensor, sample: str, seed: int, snapshots: S
 
 def _read(path: Path, wanted: dict[str, Any]) -> Map | None:
     """Return the map in a file if it is whole and made of what is wanted."""
-    with contextlib.suppress(FileNotFoundError, ValueError):  # none yet, or damaged: make it again
+    with contextlib.suppress(OSError, ValueError):  # none yet, damaged, or not to be read: make it again
         tensors, about = read_tensors(path)
         if about.get("parameters") == wanted:
             return Map(kind=wanted["kind"], note=about["note"], plane=about["plane"], **tensors)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +19,15 @@ from csd_edu import arguments
 from csd_edu.features import SAME, checked_snapshots, nearest, normalize
 from csd_edu.maps.pca import principal
 from csd_edu.maps.quality import Map, plane_of, rated
+from csd_edu.optional import imported
+from csd_edu.output import say
 from csd_edu.runtime import usual_torch
 
 GENTLY = 0.3  # UMAP's learning rate from the second snapshot on: what need not move stays, and maps are no worse
+
+
+class UmapError(RuntimeError):
+    """UMAP can't be computed on this machine; says why. All other maps can."""
 
 
 @usual_torch()
@@ -49,6 +58,7 @@ def umap_chain(
 
     Raises:
         ValueError: if shapes differ, there are fewer than 3 images, features are not finite, or n_neighbors is below 2.
+        UmapError: if UMAP can't be computed on this machine.
 
     Source: McInnes et al., "UMAP: Uniform Manifold Approximation and Projection", arXiv 1802.03426; for the turn,
     Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 1966.
@@ -98,6 +108,7 @@ def umap_map(
     Raises:
         ValueError: if shapes differ, there are fewer than 2 images or 3 points, features are not finite, or
             n_neighbors is below 2.
+        UmapError: if UMAP can't be computed on this machine.
 
     Source: McInnes et al., "UMAP: Uniform Manifold Approximation and Projection", arXiv 1802.03426.
     """
@@ -137,10 +148,6 @@ def turned_onto(points: Tensor, target: Tensor) -> Tensor:
 
 def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, rate: float = 1.0) -> Tensor:
     """Return where UMAP puts features of length 1 (N, D) that start at points (N, 2), as (N, 2) float64."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses TensorFlow, for a part that is not used
-        import umap
-
     others, similarity = nearest(units, k - 1)
     distance = torch.where(1 - similarity > SAME, 1 - similarity, 0.0)  # (N, k − 1)
     itself = torch.arange(len(units))[:, None]  # (N, 1); UMAP wants it first, also before its duplicates
@@ -149,24 +156,49 @@ def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, ra
     # UMAP's own start fails on duplicates and collapsed features; a given one also keeps the map's large shape.
     start = 10 * start / start.abs().max().clamp(min=SAME)
     start = start + 1e-3 * torch.randn(start.shape, generator=torch.Generator().manual_seed(seed))
-    fit = umap.UMAP(
-        n_neighbors=k,
-        min_dist=min_dist,
-        metric="cosine",
-        n_epochs=200,  # umap's 500 for few points are no more trustworthy, and push what is apart even further
-        disconnection_distance=torch.inf,  # opposite features, distance 2, may be neighbours too
-        precomputed_knn=tuple(part.numpy() for part in knn),
-        init=start.float().numpy(),
-        learning_rate=rate,
-        random_state=seed,
-        n_jobs=1,
-    )
+    settings = {
+        "n_neighbors": k,
+        "min_dist": min_dist,
+        "metric": "cosine",
+        "n_epochs": 200,  # umap's 500 for few points are no more trustworthy, and push what is apart even further
+        "disconnection_distance": torch.inf,  # opposite features, distance 2, may be neighbours too
+        "precomputed_knn": tuple(part.numpy() for part in knn),
+        "init": start.float().numpy(),
+        "learning_rate": rate,
+        "random_state": seed,
+        "n_jobs": 1,
+    }
     threads = torch.get_num_threads()
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # such as that a part of precomputed_knn is missing: it places new points
-        points = fit.fit_transform(units.float().numpy())
-    torch.set_num_threads(threads)  # numba's threads are torch's, and it takes all; more threads round otherwise
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # it misses TensorFlow, and a part of precomputed_knn: neither is needed
+            points = _umap().UMAP(**settings).fit_transform(units.float().numpy())
+    except Exception as error:  # all was checked before: what fails here is the machine, or what is installed on it
+        why = " ".join(str(error).split()) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise UmapError(f"UMAP can't be computed here: {why}. A PCA map needs nothing of it") from error
+    finally:
+        torch.set_num_threads(threads)  # numba's threads are torch's, and it takes all; more threads round otherwise
     return torch.as_tensor(points, dtype=torch.float64)
+
+
+def _umap() -> Any:
+    """Return the module, compiled for this process alone where it can't be kept for the next one."""
+    get = "pip install --upgrade umap-learn numba"
+    try:
+        return imported("umap", "the map", get)
+    except ImportError as error:
+        if "no locator available" not in str(error):  # numba finds no folder for what it compiles
+            raise
+        numba = imported("numba", "the map", get)
+
+        numba.config.CACHE_DIR = _folder_to_compile_in().name
+        return imported("umap", "the map", get)
+
+
+@cache
+def _folder_to_compile_in() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="csd_edu-numba-", ignore_cleanup_errors=True)
 
 
 def _reduced(k: int, n_neighbors: int, n: int) -> str:
@@ -179,8 +211,10 @@ def _told(what: str, progress: bool) -> Iterator[None]:
     start = time.perf_counter()
     if progress:
         if "umap" not in sys.modules:
-            print("UMAP is compiled first: that happens once in a process, and takes longer than the maps.", flush=True)
-        print(f"fitting UMAP on {what} …", end="", flush=True)
-    yield
-    if progress:
-        print(f" {time.perf_counter() - start:.1f} s")
+            say("UMAP is compiled first: that happens once in a process, and takes longer than the maps.")
+        say(f"fitting UMAP on {what} …", end="")
+    try:
+        yield
+    finally:
+        if progress:
+            say(f" {time.perf_counter() - start:.1f} s")

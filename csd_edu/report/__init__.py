@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib.resources
 import json
@@ -20,12 +21,13 @@ from torch import Tensor
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, cards_of, check_comparable, falls_of, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
-from csd_edu.files import given_path, write_atomically
-from csd_edu.maps import FORMULAS, LIMITS
+from csd_edu.files import given_path, make_folder, write_atomically
+from csd_edu.maps import FORMULAS, LIMITS, UmapError
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_fall
 from csd_edu.plots.style import number
 from csd_edu.runs import Run
+from csd_edu.system import worded
 from csd_edu.tuning import Tuning, read_tuning
 
 MAPS = (
@@ -44,6 +46,7 @@ AS_RELEASED = {"csd": "as released: all weights 1"}
 RESULTS, FEWER = 8, 3  # in a row of a strip, in a wide and in a narrow place
 
 
+@worded()
 def write_report(
     runs: Sequence[Run],
     path: str | Path,
@@ -82,7 +85,7 @@ def write_report(
     path = given_path(path)
     preview = "" if shared_at is None else _preview(runs, path.with_suffix(".png"), shared_at)
     page = _filled("page.html", preview=preview, **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
 
@@ -90,7 +93,8 @@ def write_report(
 def fit_maps(runs: Sequence[Run]) -> None:
     """Fit the maps of a report that take a while, and keep them in the folders of the runs."""
     comparison = Comparison(runs)
-    comparison.maps("umap", comparison.few_classes() if comparison.separable() else (), progress=False)
+    with contextlib.suppress(UmapError):  # the report says so
+        comparison.maps("umap", comparison.few_classes() if comparison.separable() else (), progress=False)
 
 
 def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
@@ -348,10 +352,10 @@ def _preview(runs: Sequence[Run], png: Path, address: str) -> str:
         names = _rivals(list(comparison.runs))
         shown = Comparison([comparison.runs[name] for name in dict.fromkeys((names[0], names[-1]))])
         figure = pictures.first_plane(shown, after=[0, last]).to_plotly_json()
-        png.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(png.parent)
         write_atomically(png, stills.as_png(stills.draw([figure], browser)))
     except Exception as error:  # whatever a browser does: the page is more than its picture
-        warnings.warn(f"a link to the page will show no picture: {error}", stacklevel=3)
+        warnings.warn(f"a link to the page will show no picture: {error}", stacklevel=4)
         return ""
     return f'<meta property="og:image" content="{_text(urljoin(address, png.name))}">\n'
 
@@ -382,11 +386,17 @@ def _drift(comparison: Comparison, few: Comparison, maps: Sequence[str]) -> str:
 
 
 def _map(comparison: Comparison, kind: str) -> str:
-    """Return a map of all classes; on that of each snapshot by itself, a few classes are followed."""
+    """Return a map of all classes; on that of each snapshot by itself, a few classes are followed.
+
+    In the place of a UMAP that can't be computed stands why.
+    """
     classes = comparison.few_classes() if kind == "umap" and comparison.separable() else None
-    wide, small = (
-        pictures.drift_map(comparison, kind, classes=classes, columns=k) for k in (min(2, len(comparison.runs)), 1)
-    )
+    try:
+        wide, small = (
+            pictures.drift_map(comparison, kind, classes=classes, columns=k) for k in (min(2, len(comparison.runs)), 1)
+        )
+    except UmapError as error:
+        return f"<h3>{TITLES[kind]}</h3><p>{_text(error)}.</p>"
     below = wide.layout.title.subtitle
     below.text = below.text.replace("<br>", " ")  # one text, in lines for a figure by itself
     return _drawn(wide, small, title=TITLES[kind])

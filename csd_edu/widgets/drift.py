@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from csd_edu import drift, pictures
 from csd_edu.comparison import Comparison
-from csd_edu.maps import Map, Plane
+from csd_edu.maps import Map, Plane, UmapError
 from csd_edu.runs import Run
 from csd_edu.widgets.panel import Film, Panel, Picture
 from csd_edu.widgets.twin import table
@@ -34,8 +34,9 @@ class DriftExplorer(Panel):
     Args:
         runs: of the same tasks and test images, or one `Comparison` of such runs; two or three fit side by side.
         maps: which kinds to offer, the first one at first: "pca", "umap" (snapshot by snapshot), "umap together" and
-            "plane", see `csd_edu.maps`. A UMAP takes a while the first time, and is then kept. Default: PCA, UMAP and,
-            if the first task has two classes of at least two images, the plane.
+            "plane", see `csd_edu.maps`. A UMAP takes a while the first time, and is then kept; if it can't be computed
+            on this machine the panel says so, and offers the others. Default: PCA, UMAP and, if the first task has two
+            classes of at least two images, the plane.
         k: neighbours shown.
         table: show the numbers below the map at first; a box hides and shows them.
 
@@ -56,6 +57,7 @@ class DriftExplorer(Panel):
         unknown = [kind for kind in self.maps if kind not in MAPS]
         if unknown or not self.maps:
             raise ValueError(f"maps are {self.maps!r}; expected some of {', '.join(map(repr, MAPS))}")
+        self.maps, self._without = self._possible(self.maps)
         self._names = list(self.comparison.runs)
         self._few = self.comparison.few_classes() if separable else []
         self._first = pictures.drift_map(self.comparison, self.maps[0])
@@ -151,6 +153,18 @@ class DriftExplorer(Panel):
         """Return the maps of the runs that are to be seen."""
         return self.comparison.planes(few or None) if kind == "plane" else self.comparison.maps(kind, few)
 
+    def _possible(self, kinds: Sequence[str]) -> tuple[tuple[str, ...], str]:
+        """Return those kinds of map that can be made here, at least PCA, and as HTML what can't and why."""
+        possible, why = [], ""
+        for kind in kinds:
+            try:
+                if kind.startswith("umap"):
+                    self.comparison.maps(kind)
+                possible.append(kind)
+            except UmapError as error:
+                why = f"<p><small>{html.escape(str(error))}.</small></p>"
+        return tuple(possible or ["pca"]), why
+
     def _shown(self, kind: str, few: tuple[int, ...]) -> list[int]:
         """Return which test images are on the map."""
         maps = self._of_kind(kind, few)
@@ -239,4 +253,4 @@ class DriftExplorer(Panel):
 
     def _note(self, kind: str, few: tuple[int, ...] = ()) -> str:
         notes = dict.fromkeys(of_run.note for of_run in self._of_kind(kind, few).values())
-        return "".join(f"<p><small>{html.escape(note)}</small></p>" for note in notes)
+        return "".join(f"<p><small>{html.escape(note)}</small></p>" for note in notes) + self._without

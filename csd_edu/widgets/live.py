@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import plotly.graph_objects as go
 
 from csd_edu import plots
 from csd_edu.config import Config
-from csd_edu.files import given_path
+from csd_edu.files import given_path, temporary_folder
 from csd_edu.identity import describe_method
 from csd_edu.learner import Record
 from csd_edu.methods import AnyMethod, card_of, name_of
@@ -46,7 +45,7 @@ class LiveTraining(Panel):
     ) -> None:
         self.stream, self.method = stream, method
         self.config = Config() if config is None else config
-        self.out = Path(tempfile.mkdtemp(prefix="csd_edu-run-")) if out is None else given_path(out, what="out")
+        self.out = temporary_folder() if out is None else given_path(out, what="out")
         self.records: list[Record] = []
         super().__init__()
 
