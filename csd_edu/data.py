@@ -176,8 +176,8 @@ def load(
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
     for doubt in [] if source in SOURCES else doubts.of(dataset):
-        warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=2)
-    doubts.say_sizes(dataset, stacklevel=2)
+        warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=3)
+    doubts.say_sizes(dataset, stacklevel=3)
     return dataset
 
 

@@ -57,14 +57,14 @@ def read(
         paths += [path for name in classes for path in test_images[name]]
         labels += [label for label, name in enumerate(classes) for _ in test_images[name]]
     for remark in layout.remarks:
-        warnings.warn(f"{printable(root)}: {remark}", stacklevel=3)
+        warnings.warn(f"{printable(root)}: {remark}", stacklevel=4)
 
     x, readable, remarks, why = images.read(paths, size, skip=on_error == "skip", progress=progress)
     y = torch.tensor(labels, device="cpu")  # (N,)
     if not readable.all():
-        warnings.warn(_undecoded(paths, y, readable, classes, why), stacklevel=3)
+        warnings.warn(_undecoded(paths, y, readable, classes, why), stacklevel=4)
     for remark in remarks:
-        warnings.warn(remark, Doubt, stacklevel=3)
+        warnings.warn(remark, Doubt, stacklevel=4)
     in_test = torch.arange(len(y), device="cpu") >= n_train  # (N,)
     if test_images is None:
         in_test = _split(y, readable, classes, seed)

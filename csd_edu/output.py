@@ -63,8 +63,9 @@ class Unfailing:
     def _write(self, text: str) -> None:
         try:
             self.stream.write(text)
-        except UnicodeEncodeError as error:
-            self.stream.write(text.encode(error.encoding, "csd_edu.alike").decode(error.encoding))
+        except UnicodeEncodeError:
+            encoding = self.stream.encoding
+            self.stream.write(text.encode(encoding, "csd_edu.alike").decode(encoding))
 
     def _try(self, act: Callable[[], object]) -> None:
         if self.stream is None or self.error is not None:

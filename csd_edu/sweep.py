@@ -104,7 +104,8 @@ def sweep(
         SweepError: if some failed, once the others are done.
         KeyboardInterrupt: if interrupted; the same call goes on.
     """
-    _check_kinds(jobs, after or {}, n_jobs)
+    _check_kinds(jobs, after or {})
+    n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs, least=1)
     for name, other in (after or {}).items():
         missing = [need for need in other.needs if need not in jobs]
         if name in jobs or missing or not other.needs or isinstance(other.needs, str):
@@ -113,7 +114,6 @@ def sweep(
             )
     if not jobs:
         return {}
-    n_jobs = None if n_jobs is None else arguments.whole("n_jobs", n_jobs, least=1)
     jobs = {name: replace(job, out=given_path(job.out, what="out")) for name, job in jobs.items()}
     _check_apart([job.out.resolve() for job in jobs.values()])
     common = _in_common(jobs)
@@ -131,7 +131,7 @@ def sweep(
     return {name: Run.load(job.out) for name, job in jobs.items()}
 
 
-def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After], n_jobs: int | None) -> None:
+def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After]) -> None:
     for what, kind, given in ("jobs", Job, jobs), ("after", After, after):
         if not isinstance(given, Mapping):
             raise ValueError(f"{what} is {given!r}; expected a dictionary from names to {kind.__name__}(...)")
@@ -144,10 +144,6 @@ def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After], n_jobs: in
     for name, other in after.items():
         if not callable(other.work):
             raise ValueError(f"the other work {name!r} is {other.work!r}; expected a function of a list of runs")
-    if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
-        raise ValueError(
-            f"n_jobs is {n_jobs!r}; expected at least 1, a whole number, or None for one process for each core"
-        )
 
 
 def _check_apart(folders: Sequence[Path]) -> None:

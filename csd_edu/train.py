@@ -17,7 +17,7 @@ from torch import Tensor
 
 from csd_edu import metrics, models
 from csd_edu.config import Config
-from csd_edu.files import copied, given_path, locked, temporary_folder, write_json
+from csd_edu.files import copied, given_path, locked, temporary_folder, working_folder, write_json
 from csd_edu.identity import describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
@@ -81,7 +81,7 @@ def train(
     """
     config = Config() if config is None else config
     out = temporary_folder() if out is None else given_path(out, what="out")
-    place = out.absolute()
+    place = out if out.is_absolute() else working_folder() / out
     records = training(stream, method, config, out=out, teacher=teacher)
     watch = _bar if progress is True else progress
     try:

@@ -62,9 +62,7 @@ def test_everything_can_be_printed(encoding):
     assert r"f\udcff\udcfe" in shown
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError(), ValueError("closed")]
-)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError()])
 def test_a_stream_that_takes_nothing_stops_nothing(error):
     class Full(io.StringIO):
         def write(self, text: str) -> int:

@@ -152,7 +152,7 @@ def test_impossible_jobs_are_refused_before_any_work(stream, tmp_path):
     for after in ({"a": After(("a",), print)}, {"z": After(("nobody",), print)}, {"z": After((), print)}):
         with pytest.raises(ValueError, match="expected a name that no job has, and names of jobs"):
             sweep({"a": job}, after=after)
-    with pytest.raises(ValueError, match="n_jobs is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="n_jobs is 0; expected a whole number of at least 1"):
         sweep({"a": job}, n_jobs=0)
     with pytest.raises(ValueError, match=r"b: .*method is the class ER; expected an object"):
         sweep({"a": job, "b": Job(stream, csd.methods.ER, TINY, tmp_path / "er")})  # type: ignore[arg-type]
