@@ -57,10 +57,14 @@ def as_text(code: CodeType) -> str:
 
 def in_order(constant: object) -> str:
     """Return a constant as text, a set in an order that does not change with each start of Python."""
-    if isinstance(constant, frozenset):
+    if isinstance(constant, set | frozenset):
         return f"{{{', '.join(sorted(map(in_order, constant)))}}}"
-    if isinstance(constant, tuple):
-        return f"({', '.join(map(in_order, constant))})"
+    if type(constant) is tuple:
+        return f"({', '.join(map(in_order, constant))}{',' * (len(constant) == 1)})"
+    if type(constant) is list:
+        return f"[{', '.join(map(in_order, constant))}]"
+    if isinstance(constant, dict) and type(constant).__repr__ is dict.__repr__:
+        return f"{{{', '.join(f'{in_order(key)}: {in_order(value)}' for key, value in constant.items())}}}"
     return repr(constant)
 
 
