@@ -12,6 +12,7 @@ import copyreg
 import dataclasses
 import importlib.util
 import inspect
+import logging
 import os
 import random
 import site
@@ -46,8 +47,8 @@ APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 
 LOG = (list, set, dict, deque)
 
-UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card"}
-"""What Python itself puts into a class, and a method's card, which computes nothing."""
+UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card", "dispatch_cache", "_torchdynamo_wrapper_id"}
+"""What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
 
 OUTSIDE = {
     *("open", "eval", "exec", "compile", "input", "globals", "locals", "environ", "environb", "getenv", "popen"),
@@ -170,17 +171,38 @@ def is_own(thing: Any) -> bool:
 
 
 def _is_own(thing: Any, module: str) -> bool:
-    if module.partition(".")[0] == "csd_edu":
+    if module.partition(".")[0] == "csd_edu" or module.startswith("namedtuple_"):  # as collections.namedtuple names it
         return False
     if module == "__main__":
         return True
     file = thing.__code__.co_filename if isinstance(thing, FunctionType) else ""
     if not file or file.startswith("<"):  # typed in, or made by a library, such as a dataclass's __init__
         known = thing if isinstance(thing, ModuleType) else sys.modules.get(module)
-        file = getattr(known, "__file__", None) or file
+        file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), file)
         if not file:  # typed at a prompt or in a notebook, or built in
             return module not in sys.modules
     return _is_own_file(file)
+
+
+def _is_module(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _own_module(name: str) -> ModuleType | None:
+    """Return a module of the user's own, imported if it isn't yet; None for one of a library.
+
+    Raises:
+        Exception: if there is none of that name, or it can't be imported.
+    """
+    if name not in sys.modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ImportError(f"there is no module {name}")
+        places = [spec.origin] if spec.has_location else spec.submodule_search_locations
+        if not all(place and _is_own_file(place) for place in places or ("",)):
+            return None
+    module = importlib.import_module(name)
+    return module if is_own(module) else None
 
 
 @cache
@@ -221,12 +243,14 @@ class _Reader:
         kit = [m for key, m in sys.modules.items() if key.startswith(tuple(f"csd_edu.{part}" for part in COMPUTES))]
         classes = [cls for m in kit for cls in vars(m).values() if isinstance(cls, type)]
         of_kit = [cls for cls in dict.fromkeys(classes) if cls.__module__.startswith("csd_edu.")]
-        places: list[ModuleType | type] = [*kit, *of_kit, torch, torch.nn.functional, Tensor]
+        layers = [cls for module in (nn, torch.optim) for cls in vars(module).values() if isinstance(cls, type)]
+        places: list[ModuleType | type] = [*kit, *of_kit, torch, torch.nn.functional, Tensor, *dict.fromkeys(layers)]
         for place in places:
             owner = place.__name__ if isinstance(place, ModuleType) else f"{place.__module__}.{place.__name__}"
             for key, value in sorted(vars(place).items()):
-                if isinstance(value, FunctionType | partial) and not key.startswith("__"):
-                    self.read_own(f"{owner}.{key}", value)
+                for part in _functions(value) or [value]:
+                    if callable(part):
+                        self.read_own(f"{owner}.{key}", part)
 
     def _say_unreadable(self, name: str, value: Any) -> None:
         self.settings[name] = type(value).__name__
@@ -255,6 +279,8 @@ class _Reader:
             self._class(name, value)
         elif isinstance(value, ModuleType):
             self._module(name, value)
+        elif isinstance(value, logging.Logger):
+            self.settings[name] = f"logger {value.name}"
         elif name.count(".") >= DEEPEST or value is os.environ:
             self._say_unreadable(name, value)
         elif isinstance(value, set | frozenset):
@@ -289,7 +315,10 @@ class _Reader:
             self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
-            if is_own(value):  # compiled
+            home = getattr(value, "__objclass__", None)
+            if home is not None:  # such as dict.__getitem__
+                self.settings[name] = f"{_full_name(home)}.{value.__name__}"
+            elif is_own(value):  # compiled
                 self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
@@ -341,10 +370,12 @@ class _Reader:
             self.settings[name] = f"function {_full_name(f)}"
         cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         inside = {key: cell.cell_contents for key, cell in cells if _is_filled(cell)}
-        left_out = self._left_out(f)
+        left_out = self._left_out(f) | UNREAD
         attributes = {key: value for key, value in vars(f).items() if key not in left_out}
         if not is_own(f):  # but it may be wrapped around a function that is
             for key, value in sorted({**inside, **attributes}.items()):
+                if key in UNREAD:
+                    continue
                 if isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
                     self.read(f"{name}.{key}" if name else key, value)
             return
@@ -359,8 +390,8 @@ class _Reader:
         positional = f.__code__.co_varnames[: f.__code__.co_argcount]
         defaults = dict(zip(reversed(positional), reversed(f.__defaults__ or ()), strict=False))
         self._each(name, sorted({**defaults, **(f.__kwdefaults__ or {}), **attributes}.items()))
-        for key in sorted(imports):
-            self._import(f"{name}.{key}" if name else key, key)
+        for module, taken in sorted(imports):
+            self._import(name, module, taken, f.__globals__.get("__package__"))
 
     def _variable(self, name: str, value: Any, chains: Collection[Chain]) -> None:
         """Read a variable; of a module those attributes that are used, of the user's own: helpers.WEIGHT."""
@@ -385,24 +416,27 @@ class _Reader:
         self.settings[name] = f"module {module.__name__}"
         if is_own(module):
             file = Path(getattr(module, "__file__", None) or "")
-            if file.is_file():
-                self.settings[name] += f" {_crc(file.read_bytes())}"
+            if file.suffix == ".py" and file.is_file():
+                self.code.add(f"{name} {bytecode.as_text(compile(file.read_bytes(), '', 'exec', dont_inherit=True))}")
             values = ((key, value) for key, value in vars(module).items() if not key.startswith("__"))
             self._each(name, ((key, value) for key, value in values if not isinstance(value, ModuleType)))
 
-    def _import(self, name: str, module: str) -> None:
-        """Read a module that a function imports itself; by its file if it isn't imported yet."""
-        if module in sys.modules:
-            self.read(name, sys.modules[module])
-            return
+    def _import(self, name: str, module: str, taken: Collection[str], package: str | None) -> None:
+        """Read a module of one's own that a function imports itself, as it would in the first step."""
+        path = f"{name}.{module}" if name else module
         try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-            self.unreadable.add(name)
-        elif spec.origin is not None and _is_own_file(spec.origin):
-            self.settings[name] = f"module {module} {_crc(Path(spec.origin).read_bytes())}"
+            module = importlib.util.resolve_name(module, package)
+            found = _own_module(module)
+            path = f"{name}.{module}" if name else module
+            inside = [key for key in taken if hasattr(found, "__path__") and _is_module(f"{module}.{key}")]
+            parts = {key: _own_module(f"{module}.{key}") for key in inside}
+        except Exception:  # the user's own module may fail in any way
+            self.unreadable.add(path)
+            return
+        self.settings[path] = f"module {module}"
+        for key, part in ({"": found} | parts).items():
+            if part is not None:
+                self.read(f"{path}.{key}" if key else path, part)
 
     def _set(self, name: str, values: Collection[Any]) -> None:
         plain = [_plain(value) for value in values]
@@ -485,7 +519,9 @@ def _plain(value: Any) -> Any:
         return repr(value)
     if isinstance(value, Tensor):
         whole = value.detach().cpu().to_dense().resolve_conj().resolve_neg().contiguous()
-        return f"tensor {value.dtype} {tuple(value.shape)}{' with gradient' * value.requires_grad} {_crc(whole.reshape(-1).view(torch.uint8).numpy().tobytes())}"
+        grows = " with gradient" if value.requires_grad else ""
+        content = _crc(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return f"tensor {value.dtype} {tuple(value.shape)}{grows} {content}"
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         return f"array {value.dtype} {value.shape} {_crc(value.tobytes())}"
     if isinstance(value, torch.Generator):
