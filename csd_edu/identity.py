@@ -479,6 +479,8 @@ class _Reader:
             self._each(path, ((k, part._buffers[k]) for k in sorted(part._non_persistent_buffers_set)))
             self._each(path, ((k, list(vars(part)[k].values())) for k in HOOKS if vars(part).get(k)))
             for k, v in vars(part).items():
+                if k in UNREAD:
+                    continue
                 if k not in MODULE and (is_own(type(part)) or _plain(v) is not None or isinstance(v, FunctionType)):
                     self.read(f"{path}.{k}", v)  # such as nn.CrossEntropyLoss's label_smoothing, which it doesn't show
                 elif k not in MODULE:
