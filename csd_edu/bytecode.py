@@ -12,6 +12,9 @@ from types import CodeType
 Chain = tuple[str, ...]
 """Attributes of attributes that are read of a variable, such as ("nn", "functional"); () where it is used as it is."""
 
+Import = tuple[str, tuple[str, ...]]
+"""A module, with a dot for each level if it is relative, and the names that are taken from it."""
+
 LOADS = {
     "LOAD_GLOBAL",
     "LOAD_NAME",
@@ -28,8 +31,15 @@ SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"}
 NOTES = {"__doc__", "__firstlineno__", "__static_attributes__"}
 """What Python writes down about a class that is defined inside a function."""
 
-HAS_DOCUMENTATION = getattr(inspect, "CO_HAS_DOCSTRING", 0)
-"""A flag of compiled code, from Python 3.14 on."""
+KINDS = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+    | inspect.CO_ITERABLE_COROUTINE
+)
+"""The flags of compiled code that say how it is called: others say where it stands, or what its file imports."""
 
 JUMPS = {*dis.hasjrel, *dis.hasjabs}
 
@@ -51,31 +61,36 @@ def as_text(code: CodeType) -> str:
         elif i.opcode in JUMPS:  # to an instruction, or to what computes nothing before it
             value = bisect_left(offsets, value)
         steps.append((i.opname, in_order(value)))
-    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~HAS_DOCUMENTATION)
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & KINDS)
     return repr((steps, code.co_varnames, arguments, getattr(code, "co_exceptiontable", b"")))
 
 
 def in_order(constant: object) -> str:
     """Return a constant as text, a set in an order that does not change with each start of Python."""
-    if isinstance(constant, frozenset):
+    if isinstance(constant, set | frozenset):
         return f"{{{', '.join(sorted(map(in_order, constant)))}}}"
-    if isinstance(constant, tuple):
-        return f"({', '.join(map(in_order, constant))})"
+    if type(constant) is tuple:
+        return f"({', '.join(map(in_order, constant))}{',' * (len(constant) == 1)})"
+    if type(constant) is list:
+        return f"[{', '.join(map(in_order, constant))}]"
+    if isinstance(constant, dict) and type(constant).__repr__ is dict.__repr__:
+        return f"{{{', '.join(f'{in_order(key)}: {in_order(value)}' for key, value in constant.items())}}}"
     return repr(constant)
 
 
-def variables(code: CodeType) -> tuple[dict[str, set[Chain]], set[str]]:
+def variables(code: CodeType) -> tuple[dict[str, set[Chain]], set[Import]]:
     """Return the variables from outside that a function and those inside it read, and the modules they import.
 
     Each variable comes with what is read of it.
     """
     uses: dict[str, set[Chain]] = {}
-    imports: set[str] = set()
+    imports: set[Import] = set()
     for part in _and_those_inside(code):
         instructions = [i for i in dis.get_instructions(part) if i.opname not in SILENT]
         for n, this in enumerate(instructions):
             if this.opname == "IMPORT_NAME":
-                imports.add(this.argval)
+                level, taken = (before.argval for before in instructions[n - 2 : n])
+                imports.add(("." * level + this.argval, taken or ()))
             if this.opname in LOADS:
                 after = takewhile(lambda i: i.opname in ("LOAD_ATTR", "LOAD_METHOD"), instructions[n + 1 :])
                 uses.setdefault(this.argval, set()).add(tuple(i.argval for i in after))

@@ -12,6 +12,7 @@ import copyreg
 import dataclasses
 import importlib.util
 import inspect
+import logging
 import os
 import random
 import site
@@ -19,11 +20,11 @@ import sys
 import sysconfig
 import warnings
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
-from functools import cache, cached_property, partial
-from pathlib import Path
+from functools import cache, cached_property, partial, partialmethod
+from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -38,7 +39,7 @@ from csd_edu.methods.method import AnyMethod, Method, card_of, keeper, name_of, 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared under the same version only."""
 
-READER = 2
+READER = 3
 """Raised when code and what it uses are written down in another way, which can't be compared with the one before."""
 
 APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
@@ -46,8 +47,8 @@ APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 
 LOG = (list, set, dict, deque)
 
-UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card"}
-"""What Python itself puts into a class, and a method's card, which computes nothing."""
+UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card", "dispatch_cache", "_torchdynamo_wrapper_id"}
+"""What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
 
 OUTSIDE = {
     *("open", "eval", "exec", "compile", "input", "globals", "locals", "environ", "environb", "getenv", "popen"),
@@ -69,6 +70,9 @@ MODULE = frozenset(vars(nn.Module()))
 """What torch itself keeps in a module: its parts are read in another way."""
 
 HOOKS = sorted(name for name in MODULE if name.endswith("_hooks"))
+
+GETTERS = ("fget", "fset", "fdel")
+"""What a property calls."""
 
 _LIBRARIES = [
     Path(place).resolve()
@@ -162,18 +166,45 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[
 
 def is_own(thing: Any) -> bool:
     """Return whether a function, class or module is the user's: not of Python, an installed package or this kit."""
-    module = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or ""
-    if module.partition(".")[0] == "csd_edu":
+    if isinstance(thing, FunctionType):  # functools.wraps gives it the module of what it is wrapped around
+        made_in = thing.__globals__.get("__name__") or thing.__module__
+        return any(_is_own(thing, module or "") for module in {made_in, thing.__module__})
+    return _is_own(thing, thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or "")
+
+
+def _is_own(thing: Any, module: str) -> bool:
+    if module.partition(".")[0] == "csd_edu" or module.startswith("namedtuple_"):  # as collections.namedtuple names it
         return False
     if module == "__main__":
         return True
     file = thing.__code__.co_filename if isinstance(thing, FunctionType) else ""
     if not file or file.startswith("<"):  # typed in, or made by a library, such as a dataclass's __init__
         known = thing if isinstance(thing, ModuleType) else sys.modules.get(module)
-        file = getattr(known, "__file__", None) or file
+        file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), file)
         if not file:  # typed at a prompt or in a notebook, or built in
             return module not in sys.modules
     return _is_own_file(file)
+
+
+def _is_module(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _own_module(name: str) -> ModuleType | None:
+    """Return a module of the user's own, imported if it isn't yet; None for one of a library.
+
+    Raises:
+        Exception: if there is none of that name, or it can't be imported.
+    """
+    if name not in sys.modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ImportError(f"there is no module {name}")
+        places = [spec.origin] if spec.has_location else spec.submodule_search_locations
+        if not all(place and _is_own_file(place) for place in places or ("",)):
+            return None
+    module = importlib.import_module(name)
+    return module if is_own(module) else None
 
 
 @cache
@@ -214,12 +245,14 @@ class _Reader:
         kit = [m for key, m in sys.modules.items() if key.startswith(tuple(f"csd_edu.{part}" for part in COMPUTES))]
         classes = [cls for m in kit for cls in vars(m).values() if isinstance(cls, type)]
         of_kit = [cls for cls in dict.fromkeys(classes) if cls.__module__.startswith("csd_edu.")]
-        places: list[ModuleType | type] = [*kit, *of_kit, torch, torch.nn.functional, Tensor]
+        layers = [cls for module in (nn, torch.optim) for cls in vars(module).values() if isinstance(cls, type)]
+        places: list[ModuleType | type] = [*kit, *of_kit, torch, torch.nn.functional, Tensor, *dict.fromkeys(layers)]
         for place in places:
             owner = place.__name__ if isinstance(place, ModuleType) else f"{place.__module__}.{place.__name__}"
             for key, value in sorted(vars(place).items()):
-                if isinstance(value, FunctionType | partial) and not key.startswith("__"):
-                    self.read_own(f"{owner}.{key}", value)
+                for part in _functions(value) or [value]:
+                    if callable(part):
+                        self.read_own(f"{owner}.{key}", part)
 
     def _say_unreadable(self, name: str, value: Any) -> None:
         self.settings[name] = type(value).__name__
@@ -229,6 +262,7 @@ class _Reader:
         plain = _plain(value)
         if plain is not None:
             self.settings[name] = plain
+            self._added(name, value)
             return
         if id(value) in self.met:
             self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
@@ -247,37 +281,46 @@ class _Reader:
             self._class(name, value)
         elif isinstance(value, ModuleType):
             self._module(name, value)
+        elif isinstance(value, logging.Logger):
+            self.settings[name] = f"logger {value.name}"
         elif name.count(".") >= DEEPEST or value is os.environ:
             self._say_unreadable(name, value)
         elif isinstance(value, set | frozenset):
             self._set(name, value)
+            self._added(name, value)
         elif isinstance(value, list | tuple | deque):
             self.settings[name] = type(value).__name__
+            self._added(name, value)
             self._each(name, ((str(i), part) for i, part in enumerate(value)))
         elif isinstance(value, Mapping):
             self._mapping(name, value)
+            self._added(name, value)
         elif isinstance(value, np.ndarray):  # of objects
             self.read(name, value.tolist())
         elif isinstance(value, Enum):
             self.settings[name] = f"{_full_name(type(value))}.{value.name}"
             self._each(name, [("value", value.value)])
-            own = ((key, f) for key, part in sorted(vars(type(value)).items()) for f in _functions(part) if is_own(f))
-            self._each(name, own)
+            self._added(name, value)
         elif isinstance(value, nn.Module):
             self._torch_module(name, value)
         elif callable(getattr(type(value), "state_dict", None)) and not is_own(type(value)):
             self.settings[name] = type(value).__name__
             self._each(name, value.state_dict().items())
-        elif hasattr(value, "__dict__") or _slots(value):
+        elif hasattr(value, "__dict__") or (is_own(type(value)) and _slots(value)):
             if name:
                 self.settings[name] = type(value).__name__
             self._class(name, type(value))
             attributes = _slots(value) | getattr(value, "__dict__", {})
+            if not attributes and not is_own(type(value)):  # it keeps what it has where Python doesn't see it
+                self._each(name, _made_of(value))
             left_out = self._left_out(value)
             self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
-            if is_own(value):  # compiled
+            home = getattr(value, "__objclass__", None)
+            if home is not None:  # such as dict.__getitem__
+                self.settings[name] = f"{_full_name(home)}.{value.__name__}"
+            elif is_own(value):  # compiled
                 self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
@@ -301,6 +344,18 @@ class _Reader:
                     given[field.name] = value
         return [(key, _shown(value)) for key, value in sorted(given.items())]
 
+    def _added(self, name: str, value: Any) -> None:
+        """Read what a notebook has added to a number, a tensor, a list …: attributes, the code of its own class."""
+        attributes = getattr(value, "__dict__", {})
+        if isinstance(value, Enum):
+            attributes = {key: part for key, part in attributes.items() if not key.startswith("_")}
+        if (attributes and attributes is not value) or is_own(type(value)):
+            if id(value) in self.met and self.met[id(value)][0] != name:
+                return
+            self.met[id(value)] = name, value
+            self._class(name, type(value))
+            self._each(name, () if attributes is value else attributes.items())
+
     def _left_out(self, value: Any) -> set[str]:
         """Return the attributes of an object that are not read: its card and, if that is not wanted, its state."""
         is_state = not self.state and (value is self.owner or isinstance(value, Method))
@@ -317,10 +372,12 @@ class _Reader:
             self.settings[name] = f"function {_full_name(f)}"
         cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         inside = {key: cell.cell_contents for key, cell in cells if _is_filled(cell)}
-        left_out = self._left_out(f)
+        left_out = self._left_out(f) | UNREAD
         attributes = {key: value for key, value in vars(f).items() if key not in left_out}
         if not is_own(f):  # but it may be wrapped around a function that is
             for key, value in sorted({**inside, **attributes}.items()):
+                if key in UNREAD:
+                    continue
                 if isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
                     self.read(f"{name}.{key}" if name else key, value)
             return
@@ -335,8 +392,8 @@ class _Reader:
         positional = f.__code__.co_varnames[: f.__code__.co_argcount]
         defaults = dict(zip(reversed(positional), reversed(f.__defaults__ or ()), strict=False))
         self._each(name, sorted({**defaults, **(f.__kwdefaults__ or {}), **attributes}.items()))
-        for key in sorted(imports):
-            self._import(f"{name}.{key}" if name else key, key)
+        for module, taken in sorted(imports):
+            self._import(name, module, taken, f.__globals__.get("__package__"))
 
     def _variable(self, name: str, value: Any, chains: Collection[Chain]) -> None:
         """Read a variable; of a module those attributes that are used, of the user's own: helpers.WEIGHT."""
@@ -361,24 +418,27 @@ class _Reader:
         self.settings[name] = f"module {module.__name__}"
         if is_own(module):
             file = Path(getattr(module, "__file__", None) or "")
-            if file.is_file():
-                self.settings[name] += f" {_crc(file.read_bytes())}"
+            if file.suffix == ".py" and file.is_file():
+                self.code.add(f"{name} {bytecode.as_text(compile(file.read_bytes(), '', 'exec', dont_inherit=True))}")
             values = ((key, value) for key, value in vars(module).items() if not key.startswith("__"))
             self._each(name, ((key, value) for key, value in values if not isinstance(value, ModuleType)))
 
-    def _import(self, name: str, module: str) -> None:
-        """Read a module that a function imports itself; by its file if it isn't imported yet."""
-        if module in sys.modules:
-            self.read(name, sys.modules[module])
-            return
+    def _import(self, name: str, module: str, taken: Collection[str], package: str | None) -> None:
+        """Read a module of one's own that a function imports itself, as it would in the first step."""
+        path = f"{name}.{module}" if name else module
         try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-            self.unreadable.add(name)
-        elif spec.origin is not None and _is_own_file(spec.origin):
-            self.settings[name] = f"module {module} {_crc(Path(spec.origin).read_bytes())}"
+            module = importlib.util.resolve_name(module, package)
+            found = _own_module(module)
+            path = f"{name}.{module}" if name else module
+            inside = [key for key in taken if hasattr(found, "__path__") and _is_module(f"{module}.{key}")]
+            parts = {key: _own_module(f"{module}.{key}") for key in inside}
+        except Exception:  # the user's own module may fail in any way
+            self.unreadable.add(path)
+            return
+        self.settings[path] = f"module {module}"
+        for key, part in ({"": found} | parts).items():
+            if part is not None:
+                self.read(f"{path}.{key}" if key else path, part)
 
     def _set(self, name: str, values: Collection[Any]) -> None:
         plain = [_plain(value) for value in values]
@@ -392,15 +452,15 @@ class _Reader:
             self._each(name, sorted(others.items()))
 
     def _mapping(self, name: str, value: Mapping[Any, Any]) -> None:
-        self.settings[name] = type(value).__name__
         shown = [key if isinstance(key, str) else _shown(key) for key in value]
         twice = {text for text, n in Counter(shown).items() if n > 1}
         names = [f"{text} ({i})" if text in twice else text for i, text in enumerate(shown)]
+        self.settings[name] = f"{type(value).__name__} of {', '.join(names)}" if names else type(value).__name__
         self._each(name, zip(names, value.values(), strict=True))
         self._each(
             name, ((f"{text}.(key)", key) for text, key in zip(names, value, strict=True) if _plain(key) is None)
         )
-        if hasattr(value, "default_factory"):
+        if isinstance(value, defaultdict):
             self.read(f"{name}.default_factory", value.default_factory)
 
     def _torch_module(self, name: str, module: nn.Module) -> None:
@@ -412,11 +472,19 @@ class _Reader:
             self._class(path, type(part))
             mode = "training" if part.training else "evaluating"
             self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()}) {mode}"
+            self.settings[f"{path}.(parts)"] = list(part._modules)
+            frozen = [
+                k for k, parameter in part._parameters.items() if parameter is not None and not parameter.requires_grad
+            ]
+            if frozen:
+                self.settings[f"{path}.(frozen)"] = frozen
             self._each(path, ((k, part._buffers[k]) for k in sorted(part._non_persistent_buffers_set)))
             self._each(path, ((k, list(vars(part)[k].values())) for k in HOOKS if vars(part).get(k)))
             for k, v in vars(part).items():
-                if k not in MODULE and is_own(type(part)):
-                    self.read(f"{path}.{k}", v)
+                if k in UNREAD:
+                    continue
+                if k not in MODULE and (is_own(type(part)) or _plain(v) is not None or isinstance(v, FunctionType)):
+                    self.read(f"{path}.{k}", v)  # such as nn.CrossEntropyLoss's label_smoothing, which it doesn't show
                 elif k not in MODULE:
                     self.read_own(f"{path}.{k}", v)
 
@@ -428,13 +496,20 @@ class _Reader:
             if is_own(type(part)):
                 self._class(f"{name}.(metaclass)", type(part))
             for key, value in sorted(vars(part).items()):
+                if isinstance(value, staticmethod | classmethod):
+                    value = value.__func__
                 path = f"{name}.{key}" if name else key
                 for function in _functions(value):
                     if key not in UNREAD and id(function) not in self.met:
                         self.met[id(function)] = path, function
                         self._function(path, function)
+                if isinstance(value, property):
+                    self._each(
+                        path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in _functions(value))
+                    )
                 of_python = inspect.isdatadescriptor(value) and not is_own(type(value))
-                if not (_functions(value) or key.startswith("__") or key in UNREAD or of_python):
+                computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
+                if computes and not (_functions(value) or key in UNREAD or of_python):
                     self.read(path, value)
 
 
@@ -444,13 +519,13 @@ def _plain(value: Any) -> Any:
         return "None"
     if isinstance(value, bool | int):
         return value
-    if isinstance(value, str | float | complex | bytes | torch.dtype | torch.device | range | os.PathLike):
+    if isinstance(value, str | float | complex | bytes | torch.dtype | torch.device | range | PurePath):
         return repr(value)
     if isinstance(value, Tensor):
         whole = value.detach().cpu().to_dense().resolve_conj().resolve_neg().contiguous()
-        return (
-            f"tensor {value.dtype} {tuple(value.shape)} {_crc(whole.reshape(-1).view(torch.uint8).numpy().tobytes())}"
-        )
+        grows = " with gradient" if value.requires_grad else ""
+        content = _crc(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return f"tensor {value.dtype} {tuple(value.shape)}{grows} {content}"
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         return f"array {value.dtype} {value.shape} {_crc(value.tobytes())}"
     if isinstance(value, torch.Generator):
@@ -466,15 +541,19 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a name shows it, without an address in memory."""
+    """Return a value as a name shows it, without an address in memory, and in the same order after each start."""
     if isinstance(value, Tensor | np.ndarray):
         return f"{type(value).__name__.lower()}{tuple(value.shape)}"
-    if isinstance(value, partial) or callable(value):
-        return name_of(value)
-    if isinstance(value, set | frozenset):  # in an order that does not change with each start of Python
-        return f"{{{', '.join(sorted(map(_shown, value)))}}}"
-    text = str(value)
-    return text if " at 0x" not in text and len(text) < 80 else type(value).__name__
+    try:
+        if isinstance(value, partial) or callable(value):
+            return name_of(value)
+        if isinstance(value, set | frozenset):
+            return f"{{{', '.join(sorted(map(_shown, value)))}}}"
+        text = bytecode.in_order(value) if isinstance(value, list | tuple | dict) else str(value)
+    except Exception:  # an object of the user's may not say what it is
+        return type(value).__name__
+    in_order = isinstance(value, str | list | tuple | dict) or "{" not in text  # else there may be a set in it
+    return text if in_order and " at 0x" not in text and len(text) < 80 else type(value).__name__
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -500,7 +579,7 @@ def _functions(value: Any) -> list[FunctionType]:
     if isinstance(value, staticmethod | classmethod):
         value = value.__func__
     if isinstance(value, property | cached_property):
-        behind = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func")]
+        behind = [getattr(value, name, None) for name in (*GETTERS, "func")]
         return [function for function in behind if isinstance(function, FunctionType)]
     return [value] if isinstance(value, FunctionType) else []
 
@@ -526,9 +605,15 @@ def _full_name(value: Any) -> str:
 
 def _slots(value: Any) -> dict[str, Any]:
     """Return the attributes of an object that are in slots."""
-    places = (getattr(cls, "__slots__", ()) for cls in type(value).__mro__ if is_own(cls))
-    names = [name for slots in places for name in ((slots,) if isinstance(slots, str) else slots)]
-    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    found = {}
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            hidden = f"_{cls.__name__.lstrip('_')}{name}" if private else name
+            if hidden not in ("__dict__", "__weakref__") and hasattr(value, hidden):
+                found[name] = getattr(value, hidden)
+    return found
 
 
 def _is_log(value: Any, chains: Collection[Chain] | None) -> bool:
