@@ -81,7 +81,7 @@ def train(
     """
     config = Config() if config is None else config
     out = temporary_folder() if out is None else given_path(out, what="out")
-    place = out if out.is_absolute() else working_folder() / out
+    place = working_folder() / out  # torch, too, needs a working folder
     records = training(stream, method, config, out=out, teacher=teacher)
     watch = _bar if progress is True else progress
     try:

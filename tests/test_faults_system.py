@@ -255,7 +255,8 @@ def test_a_working_folder_that_was_deleted(stream, tmp_path, monkeypatch, bad_in
         csd.train(stream, csd.methods.csd, CONFIG, out="run", progress=False)
     with pytest.raises(FileNotFoundError, match=told):
         csd.load("pictures/mine")
-    assert csd.train(stream, csd.methods.csd, CONFIG, out=tmp_path / "run", progress=False).finished
+    with pytest.raises(FileNotFoundError, match=told):  # torch needs one as well
+        csd.train(stream, csd.methods.csd, CONFIG, out=tmp_path / "run", progress=False)
     monkeypatch.delenv("CSD_EDU_PROGRESS", raising=False)
     assert "The progress is not saved in csd_edu-progress.json" in progress.record_attempt("csd", True, None)
     monkeypatch.setenv("CSD_EDU_DATA", "data")
