@@ -363,7 +363,8 @@ def killed_it_ends_the_same(device: str, name: str, precision: str, kills: int =
         for kill in range(kills):
             arguments = name, json.dumps(config.to_json()), str(out)
             code = f"from benchmarks.gpu_checks import train_aloud; train_aloud{arguments!r}"
-            with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+            command = [sys.executable, "-c", code]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT) as child:
                 try:
                     assert child.stdout is not None
                     line = child.stdout.readline()  # a record was written; it is killed in the midst of the next

@@ -36,7 +36,7 @@ def seconds(first: str, at_once: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
         commands = [[sys.executable, "-c", first + TRAIN, f"{folder}/{k}"] for k in range(at_once)]
-        started = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for command in commands]
+        started = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, encoding="utf-8") for command in commands]
         outputs = [process.communicate()[0] for process in started]
     return statistics.mean(float(output) for output in outputs)
 

@@ -21,6 +21,9 @@ EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
 
+NETWORKS = ("resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56")
+"""The names in `models.BACKBONES`, which would import torch."""
+
 
 @unfailing
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--lr", type=float, help="learning rate of the first task")
     own.add_argument("--later-lr", type=float, help="learning rate of each later task")
     own.add_argument("--batch-size", type=int)
-    own.add_argument("--network", help="resnet8, resnet14, resnet20, resnet32, resnet44 or resnet56")
+    own.add_argument("--network", help=", ".join(NETWORKS))
     own.add_argument("--device", help="auto, cpu, cuda, mps")
     own.add_argument("--precision", help="auto, float32, bfloat16 or float16")
     own.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")

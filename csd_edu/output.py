@@ -90,6 +90,15 @@ def stderr() -> Unfailing:
     return sys.stderr if isinstance(sys.stderr, Unfailing) else Unfailing(sys.stderr)
 
 
+def has_sign(sign: str) -> bool:
+    """Return whether the output can show a sign."""
+    try:
+        sign.encode(getattr(stdout(), "encoding", None) or "utf-8")
+    except UnicodeError:
+        return False
+    return True
+
+
 def say(*parts: object, end: str = "\n") -> None:
     """Print at once, where that can be."""
     print(*parts, end=end, file=stdout(), flush=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from csd_edu import arguments
 from csd_edu.files import given_path
 from csd_edu.methods import NAMED
+from csd_edu.output import say
 from csd_edu.runs import FIRST_TASK, Run
 
 ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
@@ -87,7 +88,7 @@ def run(name: str, *, seed: int | None = None) -> Run:
     plain = name.removesuffix("-tuned")
     if name not in paths and plain in paths:
         if (place, name) not in _told:
-            print(f"There is no run {name!r} in {place.name}; {plain!r} stands in for it.")
+            say(f"There is no run {name!r} in {place.name}; {plain!r} stands in for it.")
             _told.add((place, name))
         name = plain
     if name not in paths:

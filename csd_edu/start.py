@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from csd_edu.output import say
 from csd_edu.runtime import gpu_name, on_colab
 from csd_edu.version import __version__
 
@@ -29,9 +30,9 @@ COLABS_OWN = ("torch", "torchvision", "numpy", "ipywidgets")
 def check_set_up() -> None:
     """Print in one line what is here and, in a second one, what to do if something does not fit."""
     misfits = find_misfits(requirements())
-    print(describe(misfits))
+    say(describe(misfits))
     if misfits:
-        print(advise(misfits, requirements(), colab=on_colab()))
+        say(advise(misfits, requirements(), colab=on_colab()))
 
 
 def describe(misfits: dict[str, str]) -> str:

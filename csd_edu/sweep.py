@@ -32,7 +32,7 @@ from csd_edu.config import Config
 from csd_edu.files import given_path, is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
-from csd_edu.output import say, stdout
+from csd_edu.output import has_sign, say, stdout
 from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
@@ -121,6 +121,7 @@ def sweep(
     for name, other in (after or {}).items():
         folders = [jobs[need].out for need in other.needs]
         queue[name] = _Work(_follow, (other.work, folders), frozenset(other.needs))
+    before = [name for name, job in jobs.items() if (job.out / "config.json").exists() and Run.load(job.out).finished]
     screen = _Screen(watched) if progress else None
     errors = _work_off(queue, n_jobs or joblib.cpu_count(), screen)
     for first, others in common.items():
@@ -128,6 +129,11 @@ def sweep(
             shutil.rmtree(first, ignore_errors=True)
     if errors:
         raise SweepError(errors)
+    if before and progress:
+        say(
+            f"{len(before)} of {len(jobs)} runs were finished before, and are returned as they are (delete their "
+            "folders, or choose another out, to train anew)"
+        )
     return {name: Run.load(job.out) for name, job in jobs.items()}
 
 
@@ -394,6 +400,7 @@ class _Screen:
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         self.jobs, self.alive = jobs, stdout().isatty()
+        self.block = "█" if has_sign("█") else "#"
         self.totals: dict[str, Progress] = {}
         self.begun = time.monotonic()
         self.said: set[str] = set()
@@ -430,7 +437,7 @@ class _Screen:
         run = Run.load(job.out)
         progress = Progress(job.stream, job.method, job.config, run)
         share = 1.0 if name in done else progress.done / max(1, progress.total)
-        bar = "█" * round(12 * share)
+        bar = self.block * round(12 * share)
         learnt = run.tasks_learnt
         recall = run.metrics["summary"]["recall_at_1"] if learnt else None
         found = "" if recall is None else f"  R@1 {recall:.3f}"

@@ -72,7 +72,7 @@ def train(
             and shows them in another way.
 
     Returns:
-        The finished run. A finished run found in `out` is returned as it is.
+        The finished run. A finished run found in `out` is returned as it is, which is said.
 
     Raises:
         ValueError: if an argument is impossible, or `out` holds a run with other settings (says which).
@@ -83,16 +83,30 @@ def train(
     out = temporary_folder() if out is None else given_path(out, what="out")
     place = working_folder() / out  # torch, too, needs a working folder
     records = training(stream, method, config, out=out, teacher=teacher)
+    run = Run.load(out)
+    if progress is True and run.finished:
+        for _ in records:  # its files are looked at
+            pass
+        say(as_it_is(run))
+        return run
     watch = _bar if progress is True else progress
     try:
         with contextlib.closing(records):  # an interrupt between two records must not leave the folder locked
-            watched = watch(records, Progress(stream, method, config, Run.load(out))) if watch else records
+            watched = watch(records, Progress(stream, method, config, run)) if watch else records
             for _ in watched:
                 pass
     except KeyboardInterrupt:
         say(f"\nInterrupted. What was learnt so far is saved in {out}: the same call goes on from there.")
         raise
     return Run.load(out if out.absolute() == place else place)  # a method may have changed the working folder
+
+
+def as_it_is(run: Run) -> str:
+    """Return what there is to say where a run is asked for that is finished."""
+    return (
+        f"{run.path} is finished: nothing to train; it is returned as it is (delete the folder, or choose another "
+        "out, to train anew)"
+    )
 
 
 @usual_torch()
@@ -263,7 +277,7 @@ def _mend(run: Run, stream: Stream) -> None:
 
     if found := trouble(run.path / "test.safetensors", run.test):
         run.save_test(stream)
-        print(f"csd_edu: {found}: written anew.")
+        say(f"csd_edu: {found}: written anew.")
     for task in range(run.tasks_learnt):
         readers = (partial(run.features, task), partial(run.predictions, task))
         weights = run.task_file(task, "weights")
@@ -271,13 +285,13 @@ def _mend(run: Run, stream: Stream) -> None:
             network = run.network(task).to(pick_device(run.config.device))
             features, logits = models.embed(network, stream.test().images)
             run.save_features(task, features, logits[:, : stream.n_seen[task]].argmax(dim=1))
-            print(f"csd_edu: {found}: made anew from {weights.name}.")
+            say(f"csd_edu: {found}: made anew from {weights.name}.")
     metrics_file = run.path / "metrics.json"
     if metrics_file.is_dir():
         raise ValueError(f"{metrics_file} is a folder, and no file; delete it, and call the same csd.train")
     if run.tasks_learnt and (found := run.read_metrics()[1]):
         write_json(metrics_file, run.read_metrics()[0])
-        print(f"csd_edu: {found}: made anew from records.jsonl.")
+        say(f"csd_edu: {found}: made anew from records.jsonl.")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
-"""Training needs little: with all that draws, maps and searches missing, a network still learns."""
+"""Training needs little: with all that draws, maps and searches missing, a network still learns. Help needs nothing."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from csd_edu import start
+import csd_edu as csd
+from csd_edu import cli, start
 
 NEEDED = {"torch", "torchvision", "numpy", "safetensors", "tqdm"}
 PROGRAM = """
@@ -41,3 +44,83 @@ def test_training_needs_nothing_that_draws_or_searches(tmp_path):
         timeout=300,
     )
     assert done.stdout == "True []\n", done.stderr
+
+
+def loaded_by(*arguments: str) -> tuple[int, set[str]]:
+    """Return the exit code of a command, and which of what is slow to load it has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, encoding="utf-8", timeout=60
+    )
+    slow = NEEDED | {"scipy", "sklearn", "plotly", "PIL", "pandas", "joblib"}
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "csd_edu" in names
+    return done.returncode, slow & names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--help",), 0),
+        (("--version",), 0),
+        (("train", "--help"), 0),
+        (("grade", "--help"), 0),
+        ((), 2),
+        (("trian",), 2),
+        (("train", "--tasks", "x"), 2),
+        (("report",), 2),
+    ],
+)
+def test_what_only_reads_its_arguments_loads_no_torch(arguments, code):
+    assert loaded_by("-m", "csd_edu", *arguments) == (code, set())
+
+
+def test_every_way_to_start_the_command_line_runs_it():
+    for module in ("csd_edu", "csd_edu.cli"):
+        done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, encoding="utf-8")
+        assert done.stdout == f"csd-edu {csd.__version__}\n"
+
+
+def test_help_names_what_there_is():
+    assert set(cli._methods()) == set(csd.methods.NAMED)
+    assert tuple(csd.models.BACKBONES) == cli.NETWORKS
+
+
+def test_the_package_has_what_it_names_whatever_was_loaded_first():
+    program = """
+import {FIRST}
+import csd_edu as csd
+assert csd.train.__module__ == "csd_edu.train" and csd.learn.__module__ == "csd_edu.learn"
+assert all(hasattr(csd, name) for name in csd.__all__)
+from csd_edu import *
+assert train is csd.train and Config is csd.Config and methods is csd.methods
+assert csd.data.load is csd.load and not hasattr(csd, "nothing")
+print(sorted(set(csd.__all__) - set(dir(csd))), list(methods.NAMED))
+"""
+    firsts = ("csd_edu", "csd_edu.train", "csd_edu.learn", "csd_edu.methods.er", "csd_edu.sweep")
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program.format(FIRST=first)], capture_output=True, encoding="utf-8"
+        ).stdout
+        for first in firsts
+    }
+    assert told == {f"[] {list(csd.methods.NAMED)}\n"}
+
+
+def test_what_the_package_promises_to_a_type_checker_is_what_it_loads():
+    source = ast.parse(inspect.getsource(csd))
+    imports = [node for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]
+    promised = {
+        alias.name: node.module for node in imports if str(node.module).startswith("csd_edu") for alias in node.names
+    }
+    assert set(promised) == set(csd.__all__)
+    for name, module in promised.items():
+        home = f"csd_edu.{name}" if module == "csd_edu" else module
+        value = sys.modules[home] if module == "csd_edu" else getattr(sys.modules[str(home)], name)
+        assert getattr(csd, name) is value
+
+
+def test_threads_that_wait_sleep_before_torch_is_loaded():
+    program = "import csd_edu, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", env=env)
+    assert done.stdout == "PASSIVE False\n"

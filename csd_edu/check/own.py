@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
+from csd_edu.output import say
+
 Function = Callable[..., Any]
 
 HELPERS = {
@@ -61,13 +63,13 @@ def yours_or_ours(exercise: str, *, ours: Function | Literal["solution"] | None 
     if exercise not in EXERCISES:
         raise ValueError(f"there is no exercise {exercise!r}; expected one of {', '.join(map(repr, EXERCISES))}")
     if exercise in _passed:
-        print(f"with your {_named(_passed[exercise], exercise)}")
+        say(f"with your {_named(_passed[exercise], exercise)}")
         return _passed[exercise]
     if ours is None:
         what = f"without {exercise}"
     else:
         what = f"with the kit's {exercise if ours == 'solution' else _named(ours, exercise)}"
-    print(f"{what}, until yours has passed check.{exercise}")
+    say(f"{what}, until yours has passed check.{exercise}")
     if ours != "solution":
         return ours
     solution = EXERCISES[exercise].solution

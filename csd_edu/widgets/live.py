@@ -17,9 +17,10 @@ from csd_edu.files import given_path, temporary_folder
 from csd_edu.identity import describe_method
 from csd_edu.learner import Record
 from csd_edu.methods import AnyMethod, card_of, name_of
+from csd_edu.output import say
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
-from csd_edu.train import Progress, train
+from csd_edu.train import Progress, as_it_is, train
 from csd_edu.widgets.panel import Panel, Picture
 from csd_edu.widgets.twin import table
 
@@ -68,7 +69,7 @@ class LiveTraining(Panel):
         shell = ipython.get_ipython() if ipython else None
         live = self.widget is not None and getattr(shell, "kernel", None) is not None
         if not live and self.reason is not None:
-            print(f"csd_edu: no live view: {self.reason}")
+            say(f"csd_edu: no live view: {self.reason}")
         return train(self.stream, self.method, self.config, out=self.out, progress=self._watch if live else True)
 
     def _watch(self, records: Iterator[Record], progress: Progress) -> Iterator[Record]:
@@ -77,6 +78,7 @@ class LiveTraining(Panel):
 
         self.records = progress.run.records
         display(self)
+        finished = progress.run.finished
         begun, before, drawn = time.monotonic(), progress.done, 0.0
         show = self.guarded(lambda: self._show(progress, time.monotonic() - begun, before))
         try:
@@ -88,7 +90,8 @@ class LiveTraining(Panel):
                     drawn = time.monotonic()
                 yield record
             show()
-            self._say(f"done: {self.stream.n_tasks} tasks learnt, saved in {self.out}", "success")
+            done = f"done: {self.stream.n_tasks} tasks learnt, saved in {self.out}"
+            self._say(as_it_is(progress.run) if finished else done, "success")
         except BaseException as error:  # an interrupt too: what is saved, and how to go on, must be said
             show()
             interrupted = isinstance(error, KeyboardInterrupt | GeneratorExit)

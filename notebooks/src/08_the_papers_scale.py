@@ -317,7 +317,7 @@ with tempfile.TemporaryDirectory() as folder:
     with contextlib.closing(csd.training(small, csd.methods.csd, SMALL, out=stopped)) as records:
         first = list(itertools.islice(records, 6))
     print("the journal, each line cut short:")
-    for line in (stopped / "records.jsonl").read_text().splitlines():
+    for line in (stopped / "records.jsonl").read_text(encoding="utf-8").splitlines():
         print("   ", line[:100], "…")
     print("\nthe files:")
     show_folder(stopped)
