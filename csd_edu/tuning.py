@@ -27,6 +27,9 @@ from csd_edu.tasks import Stream, split
 
 NAME = "tuning.json"
 
+SHIPPED = Path(__file__).parent / "tuned"
+"""Where the choices lie that come with the kit, by the dataset's name."""
+
 GRID = (1, 2, 5, 10, 20)
 """The weights tried, the same for every method."""
 
@@ -74,7 +77,13 @@ class Tuning:
     methods: Mapping[str, Search]
 
     def method(self, name: str) -> AnyMethod:
-        """Return a method with the setting that was chosen for it: "lwf" as `lwf(weight=5)`."""
+        """Return a method with the setting that was chosen for it: "lwf" as `lwf(weight=5)`.
+
+        Raises:
+            ValueError: if none was chosen for it.
+        """
+        if name not in self.methods:
+            raise ValueError(f"no weight was chosen for {name!r}; expected one of {', '.join(self.methods)}")
         search = self.methods[name]
         return with_setting(name, search.setting, search.chosen)
 
@@ -173,7 +182,13 @@ def first_two(stream: Stream) -> Stream:
 
 
 def with_setting(name: str, setting: str, value: float) -> AnyMethod:
-    """Return a method with one of its settings; a whole number is written as one."""
+    """Return a method with one of its settings; a whole number is written as one.
+
+    Raises:
+        ValueError: if there is no such method, or it has no such setting.
+    """
+    if name not in NAMED or setting not in inspect.signature(NAMED[name]).parameters:
+        raise ValueError(f"there is no method {name!r} with a setting {setting!r}; expected such as csd, distillation")
     return partial(NAMED[name], **{setting: int(value) if value == int(value) else value})
 
 
@@ -183,9 +198,22 @@ def shipped(dataset: str = "glyphs") -> Tuning:
     Raises:
         ValueError: if there is none for that dataset.
     """
-    found = read_tuning(Path(__file__).parent / "tuned" / dataset)
+    found = read_tuning(SHIPPED / dataset)
     if found is None:
         raise ValueError(f"no weights were chosen for {dataset!r} yet; expected csd-edu tune --dataset {dataset}")
+    return found
+
+
+def load(folder: Path) -> Tuning:
+    """Return what tuning.json in a folder says.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is damaged; says where.
+    """
+    found = read_tuning(folder)
+    if found is None:
+        raise FileNotFoundError(f"there is no {NAME} in {folder}; expected a folder that `csd-edu tune --out` wrote")
     return found
 
 
