@@ -6,10 +6,9 @@ import argparse
 import ast
 import inspect
 import io
-import itertools
-import json
 import re
 import shlex
+import shutil
 import tokenize
 import tomllib
 from collections.abc import Iterator
@@ -23,8 +22,7 @@ from PIL import Image
 
 import csd_edu as csd
 from csd_edu import cli, config, saved, tuning
-from csd_edu.methods import NAMED
-from tests.conftest import TINY, striped
+from tests.conftest import striped
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,7 +113,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def is_csd(command: str) -> bool:
-    return re.match(r"(\w+=\S+ )*csd-edu \w", command) is not None
+    return re.match(r"csd-edu \w|cp ", command) is not None
 
 
 TEXTS = {
@@ -176,7 +174,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> 
     for path in (work / "mine.py", work / "path" / "to" / "file.py"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"import csd_edu as csd\n{mine}\nreplay = Replay()\n", encoding="utf-8")
-    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[])])
+    shown = nbformat.v4.new_output("execute_result", {"text/plain": "1"}, execution_count=1)
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[shown])])
     nbformat.write(page, work / "02_learning_in_tasks.ipynb")
     for folder in ("handed-in", "handed_in"):
         (work / folder / "ada").mkdir(parents=True)
@@ -209,8 +208,9 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(command: str, *more: str) -> int:
     """Run one command of a text: with a number for N, and one job where it can have them."""
-    words = shlex.split(re.sub(r"(?<= )N\b", "7", command), comments=True)
-    words = words[next(k for k, word in enumerate(words) if word == "csd-edu") + 1 :]
+    program, *words = shlex.split(re.sub(r"(?<= )N\b", "7", command), comments=True)
+    if program == "cp":
+        return 0 if shutil.copy(*words) else 1
     jobs = ["--jobs", "1"] if words[0] in ("demo", "tune", "grade") else []
     try:
         return cli.main([*words, *jobs, *more])
@@ -247,17 +247,29 @@ def follow(name: str, place: Path, capsys: pytest.CaptureFixture[str], *leave_ou
 # ---- the tests
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", [name for name in TEXTS if name != "INSTRUCTORS.md"])
 def test_the_commands_of_a_text_run_in_its_order(name, place, cheap, capsys):
     follow(name, place, capsys, *HARD)
+
+
+def test_the_runs_that_instructors_train_take_the_place_of_the_kits(place, cheap, monkeypatch, capsys):
+    follow("INSTRUCTORS.md", place, capsys, *HARD)
+    monkeypatch.setenv("CSD_EDU_RUNS", str(place / "runs" / "mine"))  # as the text has it
+    assert "CSD_EDU_RUNS=$PWD/runs/mine make lab" in TEXTS["INSTRUCTORS.md"]
+    wanted = {name for path in NOTEBOOKS for name in re.findall(r'"(\w+-tuned)"', path.read_text(encoding="utf-8"))}
+    assert {"lwf-tuned", "csd-tuned"} <= wanted
+    assert saved.seeds() == (0, 1)
+    for name in [*wanted, "finetune", "frozen", "supcon", "csd", "joint"]:
+        assert saved.run(name).path == (place / "runs" / "mine" / "seed0" / name).resolve()
+    chosen = tuning.read_tuning(saved.folder())  # as 03, 04 and 07 read it
+    assert chosen is not None
+    assert [chosen.chose(saved.run(f"{name}-tuned", seed=1)) for name in tuning.SETTINGS] == [True] * 3
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_commands_of_a_text_run_with_all_that_takes_long(name, place, capsys):
     if name == "INSTRUCTORS.md":
-        import shutil
-
         shutil.make_archive("submissions", "zip", "handed-in")
     follow(name, place, capsys)
 
@@ -265,7 +277,9 @@ def test_the_commands_of_a_text_run_with_all_that_takes_long(name, place, capsys
 def test_the_collector_sees_what_there_is():
     """A line, one that is wrapped, one in a comment, a loop, a message."""
     assert "csd-edu demo --seed 0" in OF_THE_KIT["README.md"]
-    assert any(c.startswith("csd-edu train --dataset my_images") and c.endswith("my_images") for c in TEXTS["notebooks"])
+    assert any(
+        c.startswith("csd-edu train --dataset my_images") and c.endswith("my_images") for c in TEXTS["notebooks"]
+    )
     assert "csd-edu grade submissions.zip --out class.html" in TEXTS["INSTRUCTORS.md"]
     loop = [c for c in TEXTS["INSTRUCTORS.md"] if c.startswith("csd-edu train --dataset my/folder --method ")]
     assert len(loop) == 2 * 6 + 2 * 3
@@ -273,11 +287,243 @@ def test_the_collector_sees_what_there_is():
     assert len([c for commands in EVERYTHING.values() for c in commands if is_csd(c)]) > 40
 
 
-def test_the_runs_of_instructors_take_the_place_of_the_kits(place, cheap, monkeypatch, capsys):
-    follow("INSTRUCTORS.md", place, capsys, *HARD, "tune")
-    monkeypatch.setenv("CSD_EDU_RUNS", str(place / "runs" / "mine"))
-    wanted = {name for path in NOTEBOOKS for name in re.findall(r'"(\w+-tuned)"', path.read_text(encoding="utf-8"))}
-    assert {"lwf-tuned", "csd-tuned"} <= wanted
-    assert saved.seeds() == (0, 1)
-    for name in [*wanted, "finetune", "frozen", "supcon", "csd", "joint"]:
-        assert saved.run(name).path == (place / "runs" / "mine" / "seed0" / name).resolve()
+# ---- what else texts name
+
+
+def test_every_make_target_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", makefile, flags=re.MULTILINE))
+    named = {
+        (path, target)
+        for path, commands in EVERYTHING.items()
+        for c in commands
+        if (m := re.match(r"(?:\w+=\S+ )*make ((?:\w+=\S+ )*[\w-]+)", c))
+        for target in [m[1].split()[-1]]
+    }
+    assert len({target for _, target in named}) > 7
+    assert [(path, target) for path, target in sorted(named) if target not in targets] == []
+    assert "$(REPO)" in makefile
+
+
+def options_of(script: Path) -> set[str]:
+    """Return the options that a script knows, as far as its source says."""
+    calls = [node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    added = [call for call in calls if getattr(call.func, "attr", "") == "add_argument"]
+    return {arg.value for call in added for arg in call.args if isinstance(arg, ast.Constant)}
+
+
+def test_every_script_is_there_and_knows_its_options():
+    seen = 0
+    for path, commands in EVERYTHING.items():
+        for command in commands:
+            if not re.match(r"python \S", command) or command.startswith(("python -c", "python -m pytest")):
+                continue
+            words = command.split("#")[0].replace("[", " ").replace("]", " ").split()[1:]
+            script = ROOT / (f"{words[1].replace('.', '/')}.py" if words[0] == "-m" else words[0])
+            assert script.is_file(), f"{path}: {command}"
+            wrong = [w for w in words if w.startswith("--") and w not in options_of(script)]
+            assert not wrong, f"{path}: {command}: {wrong}"
+            seen += 1
+    assert seen >= 5
+
+
+def test_every_package_that_is_to_be_installed_is_one_that_the_kit_uses():
+    """Of pyproject.toml, or imported where it is there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    known = {re.split(r"[ <>=!~;\[]", r)[0] for rs in [project["dependencies"], *extras.values()] for r in rs}
+    known |= {"pillow-heif", "faiss-cpu", HOLE}
+    named = {(path, c) for path, of in EVERYTHING.items() for c in of if re.match(r"%?pip install", c)}
+    assert len(named) >= 4
+    for path, command in sorted(named):
+        for word in command.split("install")[1].replace(HOLE, f" {HOLE} ").split():
+            if extra := re.fullmatch(r"'?\.\[(\w+)\]'?", word):
+                assert extra[1] in extras, f"{path}: {command}"
+            elif not word.startswith("-") and word.strip("'.") not in {*known, "in", "a", "cell", "first"}:
+                pytest.fail(f"{path}: {command}: {word}")
+
+
+def test_every_option_that_a_message_advises_is_one_of_its_command():
+    of = {name: {s for a in p._actions for s in a.option_strings} for name, p in parsers().items()}
+    every = set().union(*of.values())
+    seen = 0
+    for path in MODULES:
+        for text in strings(path):
+            if path.suffix == ".html" or "<" in text:  # a style
+                continue
+            command = re.search(r"csd-edu (\w+)", text)
+            mine = of.get(command[1], every) if command else every
+            mine = mine | ({"--no-deps"} if "pip install" in text else set())
+            for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text):
+                seen += 1
+                assert option in mine, f"{path.relative_to(ROOT)}: {text!r}"
+    assert seen > 40
+
+
+def test_every_call_that_a_message_advises_fits_the_signature():
+    seen = 0
+    for path in [*MODULES, *NOTEBOOKS, *MARKDOWN]:
+        texts = [path.read_text(encoding="utf-8")] if path.suffix == ".md" else strings(path)
+        for text in texts:
+            for name, inside in re.findall(r"(?<![\w.])((?:csd\.)[\w.]+|Card|Config)\(([^()]*)\)", text):
+                if HOLE in name:
+                    continue
+                thing = csd.methods if name == "Card" else csd
+                for part in name.removeprefix("csd.").split("."):
+                    thing = getattr(thing, part, None)
+                    assert thing is not None, f"{path.relative_to(ROOT)}: {name}"
+                parameters = inspect.signature(thing).parameters
+                for word in re.findall(r"(?:^|, ?)(\w+)=", inside):
+                    assert word in parameters, f"{path.relative_to(ROOT)}: {name}({inside})"
+                    seen += 1
+            for word, name in re.findall(r"\b(\w+)=\S* in (csd\.\w+)", text):
+                assert word in inspect.signature(getattr(csd, name[4:])).parameters, text
+                seen += 1
+    assert seen > 20
+
+
+# ---- a preset's images a class are the most
+
+UNEVEN = {"ant": 5, "bee": 8, "cow": 22, "dog": 13, "elk": 6}
+SOURCES = ("my_images", "mine.npz", "digits", "cifar100", "glyphs", "omniglot")
+
+
+@pytest.mark.parametrize("name", config.PRESET_NAMES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_presets_images_a_class_are_the_most(source, name, place, monkeypatch):
+    many = striped(n_classes=6, train=120, test=2)
+    few = torch.cat([torch.arange(720)[many.y_train == c][: 9 + 30 * c] for c in range(6)])
+    csd.data.save(
+        csd.Dataset("mine", many.x_train[few], many.y_train[few], many.x_test, many.y_test, many.classes), "mine.npz"
+    )
+    if source == "glyphs":  # of which as many are drawn as anybody asks for
+        monkeypatch.setattr(csd.data, "_draw_glyphs", lambda n, size, seed: striped(train=n, size=size))
+    preset = csd.preset(source, name)
+    data = csd.load(source, **preset.of_images(), progress=False)
+    counts = data.y_train.bincount()
+    whole = csd.load(source, image_size=preset.image_size, progress=False).y_train.bincount()
+    if source != "glyphs":
+        assert counts.tolist() == whole.clamp(max=preset.per_class or 10**9).tolist()
+    else:
+        assert set(counts.tolist()) == {preset.per_class or 8}
+
+
+def test_train_takes_what_there_is_and_is_told_how_to_if_more_is_asked_for(place, capsys, bad_input):
+    few = ["csd-edu train --dataset my_images --method finetune --tasks 2", "--out"]
+    assert run(*few[:1], "--out", "a") == 0
+    assert run(*few[:1], "--per-class", "all", "--out", "a") == 0  # the same run
+    capsys.readouterr()
+    assert run(*few[:1], "--per-class", "100", "--out", "b") == cli.EXIT_MISTAKE
+    error = capsys.readouterr().err
+    assert "per_class is 100, but class 'ant' has 4 training images" in error
+    assert "--per-class all" in error
+    assert not Path("b").exists()
+    bad_input("`csd-edu train --per-class 100` on a folder with fewer images", error.strip())
+
+
+def test_the_defaults_of_the_command_line_are_those_of_the_library(place):
+    """Nothing but what is asked for differs from `csd.train` at the preset."""
+    assert run("csd-edu train --dataset my_images --tasks 2 --out a") == 0
+    preset = csd.preset("my_images")
+    stream = csd.split(csd.load("my_images", **preset.of_images(), progress=False), n_tasks=2)
+    assert csd.train(stream, csd.methods.csd, preset.config, out="a", progress=False).finished  # else it is refused
+    said = {a.dest: a.default for a in parsers()["train"]._actions}
+    library = inspect.signature(csd.split).parameters
+    assert (said["seed"], said["validation"]) == (library["seed"].default, library["validation"].default)
+    assert said["seed"] == csd.Config().seed
+    assert said["on_error"] == inspect.signature(csd.load).parameters["on_error"].default
+    assert said["preset"] == inspect.signature(csd.preset).parameters["name"].default
+    assert {a.dest: a.default for a in parsers()["tune"]._actions}["validation"] == 0.25
+    assert inspect.signature(tuning.tune).parameters["validation"].default == 0.25
+
+
+# ---- what is refused, and what is advised
+
+
+@pytest.mark.parametrize("command", ["train --seed", "demo --seed", "tune --seeds 101"])
+def test_a_seed_below_zero_is_refused_before_any_work(command, place, capsys, monkeypatch, bad_input):
+    monkeypatch.setattr(csd, "load", lambda *_, **__: pytest.fail("data was loaded"))
+    assert run(f"csd-edu {command} -1") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "-1 is no seed; expected a whole number of at least 0" in error
+    bad_input(f"`csd-edu {command} -1`", error)
+
+
+def test_a_folder_that_holds_another_run_says_which_option_names_another(place, capsys, bad_input):
+    assert run("csd-edu train --dataset my_images --method finetune --tasks 2") == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for more in (["--tasks", "3"], ["--tasks", "2", "--epochs", "2"], ["--tasks", "2", "--image-size", "16"]):
+        assert run("csd-edu train --dataset my_images --method finetune", *more) == cli.EXIT_MISTAKE
+        error = capsys.readouterr().err
+        assert "holds another run" in error
+        assert "--out" in error
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+    bad_input("`csd-edu train` with other settings, into the same folder", error.strip())
+
+
+def test_tuned_and_plain_runs_have_folders_of_their_own_by_default(place, cheap, capsys, bad_input):
+    assert run("csd-edu tune --dataset my/folder --tasks 3") == 0
+    for more in ([], ["--tuning", "runs/tune-folder"]):
+        assert run("csd-edu train --dataset my/folder --tasks 3", *more) == 0
+    plain, tuned = (csd.Run.load(f"runs/folder-csd{end}-seed0") for end in ("", "-tuned"))
+    assert (plain.method, tuned.method) == ("csd", "csd(distillation=1)")
+    capsys.readouterr()
+    for wrong, said in (("--tuning nowhere", "csd-edu tune --out"), ("--method er --tuning runs/tune-folder", "'er'")):
+        assert run(f"csd-edu train --dataset my/folder --tasks 3 {wrong} --out x") == cli.EXIT_MISTAKE
+        error = capsys.readouterr().err
+        assert said in error
+    bad_input("`csd-edu train --tuning` for a method without a chosen weight", error.strip())
+
+
+@pytest.fixture
+def some_runs(place):
+    """Runs of one seed, with settings that are no preset's."""
+    also = "--tasks 2 --epochs 2 --image-size 24 --validation 0.2 --batch-size 16 --seed 3"
+    for method in ("finetune", "joint"):
+        assert run(f"csd-edu train --dataset my/folder --method {method} {also} --out some/{method}") == 0
+    Path("folder").symlink_to("my/folder")  # the name that a run knows
+    saved._told.clear()
+    yield place / "some"
+    saved.use(None)
+
+
+def advised(error: pytest.ExceptionInfo[ValueError]) -> list[str]:
+    return re.findall(r"csd-edu .*?(?=  and then| \(|$)", str(error.value))
+
+
+@pytest.mark.parametrize(("name", "seed"), [("csd", 3), ("csd", 4), ("lwf-tuned", 3), ("csd-tuned", 4)])
+def test_the_advised_command_makes_the_run_that_is_missing(name, seed, some_runs, cheap, bad_input):
+    saved.use(some_runs)
+    with pytest.raises(ValueError, match="no saved run") as error:
+        saved.run(name, seed=seed)
+    commands = advised(error)
+    assert len(commands) == 1 + name.endswith("-tuned")
+    for command in commands:
+        assert run(command) == 0, command
+    made = saved.run(name, seed=seed)
+    assert made.path.name == name
+    assert made.method == {"csd": "csd", "lwf-tuned": "lwf(weight=1)", "csd-tuned": "csd(distillation=1)"}[name]
+    there = csd.Run.load(some_runs / "finetune")
+    assert made.config.replace(seed=3) == there.config
+    if seed == 3:
+        assert made.description["stream"] == there.description["stream"]
+    assert saved.run("finetune", seed=3).path == there.path  # it is still found
+    if (name, seed) == ("lwf-tuned", 3):
+        bad_input("`saved.run` of a tuned run that is missing", error.value)
+
+
+def test_what_is_no_folder_of_runs_names_a_command_that_makes_one(place, monkeypatch, bad_input):
+    monkeypatch.setenv("CSD_EDU_RUNS", "nowhere")
+    with pytest.raises(FileNotFoundError, match="csd-edu train --method csd --out") as error:
+        saved.names()
+    command = re.search(r"`(csd-edu [^`]+)`", str(error.value))[1]
+    assert run(command) == 0
+    assert saved.names() == ("csd",)
+    bad_input("`CSD_EDU_RUNS=nowhere`", error.value)
+
+
+def test_weights_for_another_dataset_name_the_command_that_chooses_them(place, cheap):
+    with pytest.raises(ValueError, match="csd-edu tune --dataset omniglot") as error:
+        tuning.shipped("omniglot")
+    assert run(re.search(r"csd-edu tune.*", str(error.value))[0]) == 0
