@@ -58,8 +58,8 @@ def train(options: argparse.Namespace) -> None:
     config = preset.config.replace(seed=options.seed, **given)
     _set_threads(options.threads)
     images = preset.of_images()
-    if options.per_class is not None:  # so many are meant, unlike the preset's, which are the most
-        images.update(per_class=None if options.per_class == "all" else options.per_class, at_most=False)
+    if options.per_class is not None:
+        images.update(per_class=None if options.per_class == "all" else options.per_class)
     if options.image_size is not None:
         images.update(image_size=options.image_size)
     data = csd.load(options.dataset, **images, on_error=options.on_error)
@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--per-class",
         type=_per_class_value,
-        help="training images a class, as many as each has at least, or 'all' (default: at most the preset's)",
+        help="the most training images of a class, or 'all' (default: the preset's)",
     )
     p.add_argument("--image-size", type=int, help="resize the images to this many pixels")
     p.add_argument(

@@ -457,8 +457,7 @@ def _first_per_class(dataset: Dataset, n_train: int, at_most: bool) -> Dataset:
     enough = at_most or int(counts.min()) >= n_train
     _require(
         enough,
-        f"per_class is {n_train}, but {fewest}; expected at most so many, or at_most=True "
-        "(on the command line: --per-class all)",
+        f"per_class is {n_train}, but {fewest}; expected at most so many, or at_most=True",
     )
     n_test = max(1, round(n_train * len(dataset.y_test) / len(dataset.y_train)))
     train, test = _ranks(dataset.y_train) < n_train, _ranks(dataset.y_test) < n_test
