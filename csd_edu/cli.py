@@ -15,6 +15,7 @@ import torch
 
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
+from csd_edu.runtime import in_shell
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
@@ -63,6 +64,10 @@ def train(options: argparse.Namespace) -> None:
     if options.image_size is not None:
         images.update(image_size=options.image_size)
     data = csd.load(options.dataset, **images, on_error=options.on_error)
+    if options.tuning is not None and tuned.dataset != data.name:
+        warnings.warn(
+            f"the weight in {options.tuning} was chosen on {tuned.dataset!r}, not {data.name!r}", stacklevel=1
+        )
     stream = _split(data, preset.n_tasks if options.tasks is None else options.tasks, options)
     name = csd.methods.name_of(method) + "-tuned" * (options.tuning is not None)
     out = options.out or Path("runs") / f"{data.name}-{name}-seed{options.seed}"
@@ -70,7 +75,8 @@ def train(options: argparse.Namespace) -> None:
     print(stream)
     run = csd.train(stream, method, config, out=out, teacher=teacher)
     _print_table([run])
-    print(f"\nThe run is in {run.path}; `csd-edu report {run.path} --out report.html` makes a page of it.")
+    shown = in_shell("csd-edu", "report", run.path, "--out", "report.html")
+    print(f"\nThe run is in {run.path}; `{shown}` makes a page of it.")
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -211,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--later-epochs", type=int, help="epochs of each later task")
     own.add_argument("--lr", type=float, help="learning rate of the first task")
     own.add_argument("--later-lr", type=float, help="learning rate of each later task")
-    own.add_argument("--batch-size", type=int)
+    own.add_argument("--batch-size", type=int, help="the most images in a step")
     own.add_argument("--network", help=f"{', '.join(csd.models.BACKBONES)}")
     own.add_argument("--device", help="auto, cpu, cuda, mps")
     own.add_argument("--precision", help="auto, float32, bfloat16 or float16")

@@ -7,6 +7,8 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -110,6 +112,11 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 def on_colab() -> bool:
     """Return whether this process runs in Google Colab."""
     return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def in_shell(*words: object) -> str:
+    """Return a command as it can be pasted into a shell, with paths in quotes where they need them."""
+    return subprocess.list2cmdline(map(str, words)) if sys.platform == "win32" else shlex.join(map(str, words))
 
 
 def environment() -> dict[str, str | int]:

@@ -11,7 +11,6 @@ the environment:
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 from csd_edu import tuning
@@ -19,6 +18,7 @@ from csd_edu.config import PRESET_NAMES, preset
 from csd_edu.data import SOURCES
 from csd_edu.methods import NAMED
 from csd_edu.runs import FIRST_TASK, Run
+from csd_edu.runtime import in_shell
 
 ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
 """How runs are put in order; those of other names come after."""
@@ -183,9 +183,10 @@ def _find(place: Path) -> dict[int, dict[str, Path]]:
     if paths := _runs_in(place):  # of one seed, without a folder of its own
         found.setdefault(Run.load(next(iter(paths.values()))).config.seed, paths)
     if not found:
+        train = in_shell("csd-edu", "train", "--method", "csd", "--out", place / "csd")
         raise FileNotFoundError(
-            f"there are no runs in {place}; expected folders such as finetune and csd, as `csd-edu train --method csd "
-            f"--out {place / 'csd'}` writes them, or seed0, seed1, … with such folders in each"
+            f"there are no runs in {place}; expected folders such as finetune and csd, as `{train}` writes them, or "
+            "seed0, seed1, … with such folders in each"
         )
     return found
 
@@ -205,19 +206,18 @@ def _advice(seed: int, name: str) -> str:
     level = next(iter(found[seed].values())).parent if seed in found else place / f"seed{seed}"
     data, options = _asked_for(_any())
     if data == "glyphs" and seed not in found and options == ["--tasks", "groups"]:
-        return f", or train one: {shlex.join(['csd-edu', 'demo', '--seed', str(seed), '--out', str(level)])}"
+        return f", or train one: {in_shell('csd-edu', 'demo', '--seed', seed, '--out', level)}"
     first = ""
     if method != name:
         kept = [f for f in (place, level, tuning.SHIPPED / data) if (f / tuning.NAME).is_file()]
         weights = kept[0] if kept else place.with_name(f"{place.name}-tuning")  # not in it: trials are no saved runs
         if not kept:
-            tune = ["csd-edu", "tune", "--dataset", data, *options[:2], "--out", str(weights)]
-            first = f"{shlex.join(tune)}  and then  "
+            first = in_shell("csd-edu", "tune", "--dataset", data, *options[:2], "--out", weights) + "  and then  "
         options = [*options, "--tuning", str(weights)]
     tasks, others = options[:2], options[2:]
-    train = ["csd-edu", "train", "--dataset", data, "--method", method, *tasks, "--seed", str(seed)]
+    train = ["csd-edu", "train", "--dataset", data, "--method", method, *tasks, "--seed", seed]
     where = "" if data in SOURCES else f" ({data} is the folder or the file of its images, wherever it lies)"
-    return f", or train it: {first}{shlex.join([*train, '--out', str(level / name), *others])}{where}"
+    return f", or train it: {first}{in_shell(*train, '--out', level / name, *others)}{where}"
 
 
 def _asked_for(run: Run) -> tuple[str, list[str]]:

@@ -191,7 +191,8 @@ def split(
         if n_tasks is not None:
             if not 1 <= n_tasks <= n_classes:
                 raise ValueError(
-                    f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r}"
+                    f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r} "
+                    "(n_tasks=, or --tasks)"
                 )
             sizes = [n_classes // n_tasks + (t < n_classes % n_tasks) for t in range(n_tasks)]
         assert sizes is not None  # for the type checker: exactly one way was given

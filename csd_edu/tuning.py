@@ -22,6 +22,7 @@ from csd_edu.data import Dataset
 from csd_edu.files import write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
+from csd_edu.runtime import in_shell
 from csd_edu.sweep import Job, sweep
 from csd_edu.tasks import Stream, split
 
@@ -200,7 +201,8 @@ def shipped(dataset: str = "glyphs") -> Tuning:
     """
     found = read_tuning(SHIPPED / dataset)
     if found is None:
-        raise ValueError(f"no weights were chosen for {dataset!r} yet; expected csd-edu tune --dataset {dataset}")
+        tune = in_shell("csd-edu", "tune", "--dataset", dataset)
+        raise ValueError(f"no weights were chosen for {dataset!r} yet; expected {tune}")
     return found
 
 

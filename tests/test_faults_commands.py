@@ -6,6 +6,7 @@ import argparse
 import ast
 import inspect
 import io
+import json
 import re
 import shlex
 import shutil
@@ -497,10 +498,10 @@ def some_runs(place):
     """Runs of one seed, with settings that are no preset's."""
     also = "--tasks 2 --epochs 2 --image-size 24 --validation 0.2 --batch-size 16 --seed 3"
     for method in ("finetune", "joint"):
-        assert run(f"csd-edu train --dataset my/folder --method {method} {also} --out some/{method}") == 0
+        assert run(f"csd-edu train --dataset my/folder --method {method} {also} --out 'some runs/{method}'") == 0
     Path("folder").symlink_to("my/folder")  # the name that a run knows
     saved._told.clear()
-    yield place / "some"
+    yield place / "some runs"
     saved.use(None)
 
 
@@ -532,13 +533,13 @@ def test_the_advised_command_makes_the_run_that_is_missing(name, seed, some_runs
 
 @pytest.mark.usefixtures("place")
 def test_what_is_no_folder_of_runs_names_a_command_that_makes_one(monkeypatch, bad_input):
-    monkeypatch.setenv("CSD_EDU_RUNS", "nowhere")
+    monkeypatch.setenv("CSD_EDU_RUNS", "not there")
     with pytest.raises(FileNotFoundError, match="csd-edu train --method csd --out") as error:
         saved.names()
     command = re.search(r"`(csd-edu [^`]+)`", str(error.value))[1]
     assert run(command) == 0
     assert saved.names() == ("csd",)
-    bad_input("`CSD_EDU_RUNS=nowhere`", error.value)
+    bad_input("`CSD_EDU_RUNS` names no folder", error.value)
 
 
 @pytest.mark.usefixtures("place", "cheap")
@@ -546,3 +547,49 @@ def test_weights_for_another_dataset_name_the_command_that_chooses_them():
     with pytest.raises(ValueError, match="csd-edu tune --dataset omniglot") as error:
         tuning.shipped("omniglot")
     assert run(re.search(r"csd-edu tune.*", str(error.value))[0]) == 0
+
+
+@pytest.mark.usefixtures("place", "cheap")
+def test_what_a_command_prints_can_be_pasted(capsys):
+    assert run("csd-edu train --dataset my_images --method finetune --tasks 2 --out 'my runs/a'") == 0
+    assert run(re.search(r"`(csd-edu report .*?)`", capsys.readouterr().out)[1]) == 0
+    assert Path("report.html").is_file()
+
+
+def test_every_option_is_explained():
+    """As the README says of `csd-edu train --help`."""
+    for name, parser in parsers().items():
+        assert [a.dest for a in parser._actions if not a.help] == [], name
+
+
+@pytest.mark.usefixtures("place", "cheap")
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_too_few_classes_for_the_presets_tasks_names_the_option(command, capsys, bad_input):
+    """A folder of three classes, where the preset has five tasks."""
+    assert run(f"csd-edu {command} --dataset my/folder --out a") == cli.EXIT_MISTAKE
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "n_tasks is 5; expected 1 to 3" in error
+    assert "--tasks" in error
+    assert not Path("a").exists()
+    assert run(f"csd-edu {command} --dataset my/folder --tasks 3 --out a") == 0
+    if command == "train":
+        bad_input("`csd-edu train` on a folder of three classes", error)
+
+
+@pytest.mark.usefixtures("place", "cheap")
+def test_a_weight_of_another_dataset_is_taken_and_said(capsys):
+    assert run("csd-edu tune --dataset my/folder --tasks 3 --out t") == 0
+    assert run("csd-edu train --dataset my/folder --tasks 3 --tuning t --out a") == 0
+    assert "was chosen on" not in capsys.readouterr().err
+    assert run("csd-edu train --dataset my_images --tasks 3 --tuning t --out b") == 0
+    assert "the weight in t was chosen on 'folder', not 'my_images'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_damaged_choice_is_refused_in_words(capsys):
+    """A setting that the method does not have."""
+    chosen = json.loads((tuning.SHIPPED / "glyphs" / tuning.NAME).read_text(encoding="utf-8"))
+    chosen["methods"]["csd"]["setting"] = "heaviness"
+    Path(tuning.NAME).write_text(json.dumps(chosen), encoding="utf-8")
+    assert run("csd-edu train --tuning .") == cli.EXIT_MISTAKE
+    assert "no method 'csd' with a setting 'heaviness'" in capsys.readouterr().err

@@ -163,7 +163,8 @@ print(f"{len(list(Path(FOLDER).rglob('*.*')))} files in {Path(FOLDER).name}/")
 # zipfile.ZipFile("my_images.zip").extractall(".")
 # ```
 #
-# With many large photographs, `per_class=100` in `csd.load` keeps the time short.
+# With many large photographs, `per_class=100, at_most=True` in `csd.load` keeps the time short: of a class that has
+# fewer images it takes all.
 
 # %%
 data = csd.load(FOLDER, image_size=SIZE, progress=False)
