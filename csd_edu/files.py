@@ -112,11 +112,12 @@ def check_writable(folder: Path) -> None:
     """Make sure that files can be made in a folder, which need not be there yet.
 
     Raises:
-        NotADirectoryError: if the path is a file.
+        NotADirectoryError: if the path is a file, or lies in one.
         PermissionError: if the folder, or the nearest one above it that exists, is read-only.
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected a folder to save into")
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{above} is a file; expected a folder to save into")
     if not is_writable(folder):
         raise PermissionError(f"{folder} is read-only; choose another folder, or make it writable")
 

@@ -193,7 +193,7 @@ def _find(place: Path) -> dict[int, dict[str, Path]]:
 
 def _runs_in(place: Path) -> dict[str, Path]:
     paths = {config.parent.name: config.parent for config in place.glob("*/config.json")}
-    paths = {name: path for name, path in paths.items() if not name.startswith(FIRST_TASK)}
+    paths = {name: path for name, path in paths.items() if not name.startswith((FIRST_TASK, *tuning.TRIALS))}
     known = [name for name in ORDER if name in paths]
     return {name: paths[name] for name in [*known, *sorted(paths.keys() - set(known))]}
 
@@ -210,7 +210,7 @@ def _advice(seed: int, name: str) -> str:
     first = ""
     if method != name:
         kept = [f for f in (place, level, tuning.SHIPPED / data) if (f / tuning.NAME).is_file()]
-        weights = kept[0] if kept else place.with_name(f"{place.name}-tuning")  # not in it: trials are no saved runs
+        weights = kept[0] if kept else place
         if not kept:
             first = in_shell("csd-edu", "tune", "--dataset", data, *options[:2], "--out", weights) + "  and then  "
         options = [*options, "--tuning", str(weights)]

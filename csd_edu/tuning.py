@@ -19,7 +19,7 @@ from typing import Any
 
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
-from csd_edu.files import write_json
+from csd_edu.files import check_writable, write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
 from csd_edu.runtime import in_shell
@@ -36,6 +36,9 @@ GRID = (1, 2, 5, 10, 20)
 
 SETTINGS = {"lwf": "weight", "csd": "distillation", "supcon": "distillation"}
 """Which setting of a method is its weight of the old answers' distillation; everything else stays as it is."""
+
+TRIALS = tuple(f"{method}-{setting}-" for method, setting in SETTINGS.items())
+"""How the names of the folders begin in which a weight is tried."""
 
 METRIC = (
     "Recall@1 on the held-out training images of the first two tasks, among each other, after the second; no test "
@@ -142,6 +145,7 @@ def tune(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
+    check_writable(Path(out))
     jobs: dict[str, Job] = {}
     for seed in seeds:
         stream = first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation))

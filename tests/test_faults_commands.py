@@ -115,7 +115,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def is_csd(command: str) -> bool:
-    return re.match(r"csd-edu \w|cp ", command) is not None
+    return re.match(r"csd-edu \w", command) is not None
 
 
 TEXTS = {
@@ -201,8 +201,8 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = SimpleNamespace(metrics={"summary": {"recall_at_1": 0.5}})
 
     def sweep(jobs, **_options):
-        for job in jobs.values():
-            Path(job.out).mkdir(parents=True)
+        for job in jobs.values():  # a trial is a run like others
+            shutil.copytree(ROOT / "data" / "saved" / "seed0" / "csd", job.out)
         return dict.fromkeys(jobs, tried)
 
     monkeypatch.setattr("csd_edu.report.write_report", page)
@@ -212,9 +212,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(command: str, *more: str) -> int:
     """Run one command of a text: with a number for N, and one job where it can have them."""
-    program, *words = shlex.split(re.sub(r"(?<= )N\b", "7", command), comments=True)
-    if program == "cp":
-        return 0 if shutil.copy(*words) else 1
+    _, *words = shlex.split(re.sub(r"(?<= )N\b", "7", command), comments=True)
     jobs = ["--jobs", "1"] if words[0] in ("demo", "tune", "grade") else []
     try:
         return cli.main([*words, *jobs, *more])
@@ -593,3 +591,26 @@ def test_a_damaged_choice_is_refused_in_words(capsys):
     Path(tuning.NAME).write_text(json.dumps(chosen), encoding="utf-8")
     assert run("csd-edu train --tuning .") == cli.EXIT_MISTAKE
     assert "no method 'csd' with a setting 'heaviness'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("report a --out a", "expected a file that ends in .html"),
+        ("report a --out a/config.json", "expected a file that ends in .html"),
+        ("report a --out a/config.json/page.html", "a/config.json is a file"),
+        ("tune --dataset my/folder --tasks 3 --out a/config.json", "a/config.json is a file"),
+        ("demo --tasks 2 --out a/config.json/demo", "a/config.json is a file"),
+        ("train --tasks 2 --out a/config.json", "a/config.json is a file"),
+    ],
+)
+def test_nothing_is_written_over_and_no_work_is_done_for_a_place_that_cannot_be(command, said, capsys, bad_input):
+    shutil.copytree(ROOT / "data" / "saved" / "seed1" / "csd", "a")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert run(f"csd-edu {command}") == cli.EXIT_MISTAKE
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert said in error.replace("\\", "/")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    if command.startswith("report a --out a/config.json"):
+        bad_input(f"`csd-edu {command}`", error)
