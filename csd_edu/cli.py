@@ -314,17 +314,21 @@ def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> 
 
 
 def _tasks(text: str) -> int | str:
-    return text if text == "groups" else int(text)
+    return text if text == "groups" else _whole(text, "number of tasks, nor 'groups'")
 
 
 def _per_class_value(text: str) -> int | str:
-    return text if text == "all" else int(text)
+    return text if text == "all" else _whole(text, "number of images, nor 'all'")
 
 
 def _seed(text: str) -> int:
-    if (seed := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is no seed; expected a whole number of at least 0")
-    return seed
+    return _whole(text, "seed")
+
+
+def _whole(text: str, what: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no {what}; expected a whole number of at least 0")
+    return int(text)
 
 
 def _set_threads(n: int | None) -> None:

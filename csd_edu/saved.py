@@ -212,7 +212,8 @@ def _advice(seed: int, name: str) -> str:
         kept = [f for f in (place, level, tuning.SHIPPED / data) if (f / tuning.NAME).is_file()]
         weights = kept[0] if kept else place
         if not kept:
-            first = in_shell("csd-edu", "tune", "--dataset", data, *options[:2], "--out", weights) + "  and then  "
+            same = options[: 4 if "--preset" in options else 2]
+            first = in_shell("csd-edu", "tune", "--dataset", data, *same, "--out", weights) + "  and then  "
         options = [*options, "--tuning", str(weights)]
     tasks, others = options[:2], options[2:]
     train = ["csd-edu", "train", "--dataset", data, "--method", method, *tasks, "--seed", seed]

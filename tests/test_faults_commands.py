@@ -614,3 +614,17 @@ def test_nothing_is_written_over_and_no_work_is_done_for_a_place_that_cannot_be(
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
     if command.startswith("report a --out a/config.json"):
         bad_input(f"`csd-edu {command}`", error)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--seed 1.5", "1.5 is no seed; expected a whole number"),
+        ("--tasks five", "five is no number of tasks, nor 'groups'"),
+        ("--tasks -2", "-2 is no number of tasks"),
+        ("--per-class some", "some is no number of images, nor 'all'"),
+    ],
+)
+def test_what_is_no_number_is_named_in_words(option, said, capsys):
+    assert run(f"csd-edu train {option}") == 2
+    assert said in capsys.readouterr().err
