@@ -64,7 +64,7 @@ def main() -> None:
 def train(dataset: str, out: Path, seeds: list[int], tuning_seeds: list[int]) -> None:
     """Choose the weights, and train what is not there yet."""
     preset = PRESETS[dataset]
-    data = csd.load(dataset, per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load(dataset, **preset.of_images())
     chosen = tuning.read_tuning(out)
     if chosen is None and dataset == "glyphs":
         chosen = tuning.shipped("glyphs")

@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
 
     preset = csd.preset("glyphs")
-    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load("glyphs", **preset.of_images())
     runs: dict[int, dict[str, csd.Run]] = {}
     for seed in range(options.seeds):
         stream = csd.split(data, **preset.in_tasks(), seed=seed)

@@ -9,7 +9,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> None:
     """Train one method and print where its run is and how it did."""
+    from csd_edu import tuning
+    from csd_edu.runtime import in_shell
+
     method = csd.methods.find(options.method)
+    if options.tuning is not None:
+        tuned = tuning.load(options.tuning)
+        method = tuned.method(options.method)
     preset = csd.preset(options.dataset, options.preset)
     given = {
         name: getattr(options, name)
@@ -57,20 +62,25 @@ def train(options: argparse.Namespace) -> None:
     }
     config = preset.config.replace(seed=options.seed, **given)
     _set_threads(options.threads)
-    data = csd.load(
-        options.dataset,
-        per_class=_per_class(options, preset.per_class),
-        at_most=options.per_class is None,  # a preset's is for a folder that has as many
-        image_size=preset.image_size if options.image_size is None else options.image_size,
-        on_error=options.on_error,
-    )
+    images = preset.of_images()
+    if options.per_class is not None:
+        images.update(per_class=None if options.per_class == "all" else options.per_class)
+    if options.image_size is not None:
+        images.update(image_size=options.image_size)
+    data = csd.load(options.dataset, **images, on_error=options.on_error)
+    if options.tuning is not None and tuned.dataset != data.name:
+        warnings.warn(
+            f"the weight in {options.tuning} was chosen on {tuned.dataset!r}, not {data.name!r}", stacklevel=1
+        )
     stream = _split(data, preset.n_tasks if options.tasks is None else options.tasks, options)
-    out = options.out or Path("runs") / f"{data.name}-{csd.methods.name_of(method)}-seed{options.seed}"
+    name = csd.methods.name_of(method) + "-tuned" * (options.tuning is not None)
+    out = options.out or Path("runs") / f"{data.name}-{name}-seed{options.seed}"
     teacher = csd.Run.load(options.teacher) if options.teacher is not None else None
     print(stream)
     run = csd.train(stream, method, config, out=out, teacher=teacher)
     _print_table([run])
-    print(f"\nThe run is in {run.path}; `csd-edu report {run.path} --out report.html` makes a page of it.")
+    shown = in_shell("csd-edu", "report", run.path, "--out", "report.html")
+    print(f"\nThe run is in {run.path}; `{shown}` makes a page of it.")
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -79,7 +89,7 @@ def demo(options: argparse.Namespace) -> None:
     from csd_edu.report import write_report
 
     preset = csd.preset("glyphs", options.preset)
-    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load("glyphs", **preset.of_images())
     stream = _split(data, options.tasks, options)
     out = options.out or Path("runs") / f"demo-seed{options.seed}"
     print(f"{stream}\n{len(lesson.SHOWN)} runs learn the same tasks; those that begin alike share the first one:")
@@ -94,7 +104,9 @@ def tune(options: argparse.Namespace) -> None:
     from csd_edu import tuning
 
     preset = csd.preset(options.dataset, options.preset)
-    data = csd.load(options.dataset, per_class=preset.per_class, image_size=preset.image_size, at_most=True)
+    if options.tasks is not None:
+        preset = preset._replace(n_tasks=options.tasks)
+    data = csd.load(options.dataset, **preset.of_images())
     out = options.out or Path("runs") / f"tune-{data.name}"
     found = tuning.tune(
         data, preset, seeds=options.seeds, out=out, name=options.preset, validation=options.validation,
@@ -169,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         train,
         "train one method on one dataset; the same call continues an interrupted run",
-        "csd-edu train --dataset cifar100 --method csd --tasks 5 --preset quick --out runs/csd",
+        "csd-edu train --dataset cifar100 --method csd --tasks 5 --preset quick --out runs/cifar-csd",
     )
     p.add_argument(
         "--dataset",
@@ -182,8 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(_methods())}, or path/to/file.py:name for one of your own (default: %(default)s)",
     )
     p.add_argument("--teacher", type=Path, metavar="RUN", help="run whose last network teaches, for kd")
+    p.add_argument("--tuning", type=Path, metavar="FOLDER", help="what tune wrote: take the weight chosen there")
     p.add_argument("--tasks", type=_tasks, help="number of tasks, or 'groups' for alphabets (default: the preset's)")
-    p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
+    p.add_argument("--seed", type=_seed, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument(
         "--preset",
         default="quick",
@@ -192,7 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", type=Path, help="run folder (default: runs/DATASET-METHOD-seedSEED)")
     p.add_argument(
-        "--per-class", type=_per_class_value, help="training images a class, or 'all' (default: the preset's)"
+        "--per-class",
+        type=_per_class_value,
+        help="the most training images of a class, or 'all' (default: the preset's)",
     )
     p.add_argument("--image-size", type=int, help="resize the images to this many pixels")
     p.add_argument(
@@ -206,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--later-epochs", type=int, help="epochs of each later task")
     own.add_argument("--lr", type=float, help="learning rate of the first task")
     own.add_argument("--later-lr", type=float, help="learning rate of each later task")
-    own.add_argument("--batch-size", type=int)
+    own.add_argument("--batch-size", type=int, help="the most images in a step")
     own.add_argument("--network", help=", ".join(NETWORKS))
     own.add_argument("--device", help="auto, cpu, cuda, mps")
     own.add_argument("--precision", help="auto, float32, bfloat16 or float16")
@@ -224,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         default="groups",
         help="number of tasks, or 'groups' for one alphabet after another (default: %(default)s)",
     )
-    p.add_argument("--seed", type=int, default=0, help="of class order, weights and batches (default: %(default)s)")
+    p.add_argument("--seed", type=_seed, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
     p.add_argument("--out", type=Path, help="folder for the runs and the report (default: runs/demo-seedSEED)")
     p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
@@ -236,8 +251,9 @@ def _parser() -> argparse.ArgumentParser:
         "csd-edu tune --dataset glyphs --seeds 101 102 103 104 105 --out runs/tune-glyphs",
     )
     p.add_argument("--dataset", default="glyphs", help="as for train (default: %(default)s)")
+    p.add_argument("--tasks", type=_tasks, help="as for train (default: the preset's)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
-    p.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105], help="(default: 101 to 105)")
+    p.add_argument("--seeds", type=_seed, nargs="+", default=[101, 102, 103, 104, 105], help="(default: 101 to 105)")
     p.add_argument("--validation", type=float, default=0.25, help="share that is held out (default: %(default)s)")
     p.add_argument("--out", type=Path, help="folder for the trials and tuning.json (default: runs/tune-DATASET)")
     p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
@@ -307,21 +323,22 @@ def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> 
     )
 
 
-def _number_or(word: str, text: str) -> int | str:
-    try:
-        return text if text == word else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number; expected one, or {word!r}") from None
+def _tasks(text: str) -> int | str:
+    return text if text == "groups" else _whole(text, "number of tasks, nor 'groups'")
 
 
-_tasks = partial(_number_or, "groups")
-_per_class_value = partial(_number_or, "all")
+def _per_class_value(text: str) -> int | str:
+    return text if text == "all" else _whole(text, "number of images, nor 'all'")
 
 
-def _per_class(options: argparse.Namespace, of_preset: int | None) -> int | None:
-    if options.per_class is None:
-        return of_preset
-    return None if options.per_class == "all" else options.per_class
+def _seed(text: str) -> int:
+    return _whole(text, "seed")
+
+
+def _whole(text: str, what: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no {what}; expected a whole number of at least 0")
+    return int(text)
 
 
 def _set_threads(n: int | None) -> None:

@@ -154,12 +154,16 @@ class Preset(NamedTuple):
 
     config: Config
     n_tasks: int | str  # a number, or "groups"
-    per_class: int | None = None  # training images a class; None for all
+    per_class: int | None = None  # the most training images a class; None for all
     image_size: int | None = None  # pixels; None for the images' own
 
     def in_tasks(self) -> dict[str, Any]:
         """Return how `csd.split` is told: `csd.split(data, **preset.in_tasks())`."""
         return {"groups": True} if self.n_tasks == "groups" else {"n_tasks": self.n_tasks}
+
+    def of_images(self) -> dict[str, Any]:
+        """Return how `csd.load` is told: `csd.load(source, **preset.of_images())`; fewer images a class will do."""
+        return {"per_class": self.per_class, "at_most": True, "image_size": self.image_size}
 
 
 _PAPER = Config(

@@ -474,7 +474,10 @@ def _first_per_class(dataset: Dataset, n_train: int, at_most: bool) -> Dataset:
     counts = dataset.y_train.bincount()  # (n_classes,)
     fewest = f"class {dataset.classes[int(counts.argmin())]!r} has {counts.min()} training images"
     enough = at_most or int(counts.min()) >= n_train
-    _require(enough, f"per_class is {n_train}, but {fewest}; expected at most so many, or at_most=True")
+    _require(
+        enough,
+        f"per_class is {n_train}, but {fewest}; expected at most so many, or at_most=True",
+    )
     n_test = max(1, round(n_train * len(dataset.y_test) / len(dataset.y_train)))
     train, test = _ranks(dataset.y_train) < n_train, _ranks(dataset.y_test) < n_test
     x_train, y_train, x_test, y_test = dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from csd_edu import methods
 from csd_edu.config import Config
-from csd_edu.files import given_path
+from csd_edu.files import check_writable, given_path
 from csd_edu.methods import AnyMethod
 from csd_edu.report import fit_maps
 from csd_edu.runs import Run
@@ -56,6 +56,7 @@ def train(
         The runs by name, in the order of `SHOWN`.
     """
     out = given_path(out, what="out")
+    check_writable(out)
     jobs = {name: Job(stream, method, config, out / name) for name, method in the_methods(tuning).items()}
     after = {"maps": After(MAPPED, fit_maps)} if maps else None
     runs = sweep(jobs, after=after, n_jobs=n_jobs, progress=progress)

@@ -474,7 +474,7 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
         if different:
             raise ValueError(
                 f"{path} holds another run: {'; '.join(different)}. "
-                "Choose another folder, or give the same settings to continue that run"
+                "Choose another folder (out=, or --out), or give the same settings to continue that run"
             )
         for reason in unknown:
             say(f"csd_edu: {path}: {reason} as when the run began can't be told; it goes on as if it were.")

@@ -8,6 +8,8 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -212,6 +214,11 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 def on_colab() -> bool:
     """Return whether this process runs in Google Colab."""
     return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def in_shell(*words: object) -> str:
+    """Return a command as it can be pasted into a shell, with paths in quotes where they need them."""
+    return subprocess.list2cmdline(map(str, words)) if sys.platform == "win32" else shlex.join(map(str, words))
 
 
 def environment() -> dict[str, str | int]:

@@ -13,17 +13,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from csd_edu import arguments
+from csd_edu import arguments, tuning
+from csd_edu.config import PRESET_NAMES, preset
+from csd_edu.data import SOURCES
 from csd_edu.files import given_path
 from csd_edu.methods import NAMED
 from csd_edu.output import say
 from csd_edu.runs import FIRST_TASK, Run
+from csd_edu.runtime import in_shell
 
 ORDER = ("finetune", "frozen", "supcon", "supcon-tuned", "lwf", "lwf-tuned", "csd", "csd-tuned", "joint")
 """How runs are put in order; those of other names come after."""
 
 ALPHABETS = ("glyphs", "omniglot")
 """Datasets whose tasks are alphabets."""
+
+OPTIONS = ("network", "epochs", "later_epochs", "lr", "later_lr", "batch_size")
+"""What `csd-edu train` can be told of a configuration."""
+
+SIZES = {"digits": 16, "omniglot": 28}
+"""The images' width and height, in pixels, where nobody asks for another than 32."""
 
 NAMES: tuple[str, ...]
 """`names()`, as it is now."""
@@ -173,33 +182,66 @@ def _find(place: Path) -> dict[int, dict[str, Path]]:
     levels = {int(path.name[4:]): path for path in place.glob("seed*") if path.name[4:].isdigit()}
     found = {seed: _runs_in(level) for seed, level in sorted(levels.items())}
     found = {seed: paths for seed, paths in found.items() if paths}
-    if not found and (paths := _runs_in(place)):
-        found = {Run.load(next(iter(paths.values()))).config.seed: paths}
+    if paths := _runs_in(place):  # of one seed, without a folder of its own
+        found.setdefault(Run.load(next(iter(paths.values()))).config.seed, paths)
     if not found:
+        train = in_shell("csd-edu", "train", "--method", "csd", "--out", place / "csd")
         raise FileNotFoundError(
-            f"there are no runs in {place}; expected folders such as finetune and csd, as `csd-edu train --method csd "
-            f"--out {place / 'csd'}` writes them, or seed0, seed1, … with such folders in each"
+            f"there are no runs in {place}; expected folders such as finetune and csd, as `{train}` writes them, or "
+            "seed0, seed1, … with such folders in each"
         )
     return found
 
 
 def _runs_in(place: Path) -> dict[str, Path]:
     paths = {config.parent.name: config.parent for config in place.glob("*/config.json")}
-    paths = {name: path for name, path in paths.items() if not name.startswith(FIRST_TASK)}
+    paths = {name: path for name, path in paths.items() if not name.startswith((FIRST_TASK, *tuning.TRIALS))}
     known = [name for name in ORDER if name in paths]
     return {name: paths[name] for name in [*known, *sorted(paths.keys() - set(known))]}
 
 
 def _advice(seed: int, name: str) -> str:
     """Return the end of a message: the command that trains the run that is missing, if it is one of a known method."""
-    place, method = folder(), name.removesuffix("-tuned")
-    level = place / f"seed{seed}" if any(place.glob("seed*")) else place
-    if dataset() == "glyphs" and seed not in seeds():
-        return f", or train one: csd-edu demo --seed {seed} --out {level}"
-    if method not in NAMED:
+    found, place, method = _find(folder()), folder(), name.removesuffix("-tuned")
+    if not isinstance(seed, int) or seed < 0 or method not in (NAMED if method == name else tuning.SETTINGS):
         return ""
-    data, n_tasks = dataset(), _any().n_tasks
-    return (
-        f", or train it: csd-edu train --dataset {data} --method {method} --tasks {n_tasks} --seed {seed} "
-        f"--out {level / method}"
-    )
+    level = next(iter(found[seed].values())).parent if seed in found else place / f"seed{seed}"
+    data, options = _asked_for(_any())
+    if data == "glyphs" and seed not in found and options == ["--tasks", "groups"]:
+        return f", or train one: {in_shell('csd-edu', 'demo', '--seed', seed, '--out', level)}"
+    first = ""
+    if method != name:
+        kept = [f for f in (place, level, tuning.SHIPPED / data) if (f / tuning.NAME).is_file()]
+        weights = kept[0] if kept else place
+        if not kept:
+            same = options[: 4 if "--preset" in options else 2]
+            first = in_shell("csd-edu", "tune", "--dataset", data, *same, "--out", weights) + "  and then  "
+        options = [*options, "--tuning", str(weights)]
+    tasks, others = options[:2], options[2:]
+    train = ["csd-edu", "train", "--dataset", data, "--method", method, *tasks, "--seed", seed]
+    where = "" if data in SOURCES else f" ({data} is the folder or the file of its images, wherever it lies)"
+    return f", or train it: {first}{in_shell(*train, '--out', level / name, *others)}{where}"
+
+
+def _asked_for(run: Run) -> tuple[str, list[str]]:
+    """Return the dataset and the options, --tasks first, by which `csd-edu train` is asked for a run that learns the
+    same, as far as the run's folder tells: where images of one's own lie, and how many a class there were, it doesn't.
+    """
+    config, stream = run.config.to_json(), run.description["stream"]
+    data = str(stream["dataset"])
+    groups = [{name.partition("/")[0] for name in task if "/" in name} for task in run.tasks]
+    grouped = all(len(of) == 1 for of in groups) and len(set.union(*groups)) == len(groups)
+
+    def changed(name: str) -> list[str]:
+        usual = preset(data, name).config.to_json()
+        return [option for option in OPTIONS if config[option] != usual[option]]
+
+    name = min(PRESET_NAMES, key=lambda name: len(changed(name)))  # of equals the first
+    options = ["--tasks", "groups" if grouped else str(run.n_tasks)]
+    options += [] if name == PRESET_NAMES[0] else ["--preset", name]
+    for option in changed(name):
+        options += [f"--{option.replace('_', '-')}", str(config[option])]
+    height, width = run.image_shape[1:] if run.image_shape else (0, 1)
+    if height == width != (preset(data, name).image_size or SIZES.get(data, 32)):
+        options += ["--image-size", str(width)]
+    return data, options + (["--validation", f"{stream['validation']:g}"] if stream["validation"] else [])

@@ -207,7 +207,8 @@ def split(
             n_tasks = arguments.whole("n_tasks", n_tasks)
             if not 1 <= n_tasks <= n_classes:
                 raise ValueError(
-                    f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r}"
+                    f"n_tasks is {n_tasks}; expected 1 to {n_classes}, the number of classes of {dataset.name!r} "
+                    "(n_tasks=, or --tasks)"
                 )
             sizes = [n_classes // n_tasks + (t < n_classes % n_tasks) for t in range(n_tasks)]
         sizes = arguments.whole_numbers("sizes", sizes)

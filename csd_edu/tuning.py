@@ -19,20 +19,27 @@ from typing import Any
 from csd_edu import arguments
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
-from csd_edu.files import given_path, parse_json, write_json
+from csd_edu.files import check_writable, given_path, parse_json, write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
+from csd_edu.runtime import in_shell
 from csd_edu.sweep import Job, sweep
 from csd_edu.system import words
 from csd_edu.tasks import Stream, split
 
 NAME = "tuning.json"
 
+SHIPPED = Path(__file__).parent / "tuned"
+"""Where the choices lie that come with the kit, by the dataset's name."""
+
 GRID = (1, 2, 5, 10, 20)
 """The weights tried, the same for every method."""
 
 SETTINGS = {"lwf": "weight", "csd": "distillation", "supcon": "distillation"}
 """Which setting of a method is its weight of the old answers' distillation; everything else stays as it is."""
+
+TRIALS = tuple(f"{method}-{setting}-" for method, setting in SETTINGS.items())
+"""How the names of the folders begin in which a weight is tried."""
 
 METRIC = (
     "Recall@1 on the held-out training images of the first two tasks, among each other, after the second; no test "
@@ -75,7 +82,13 @@ class Tuning:
     methods: Mapping[str, Search]
 
     def method(self, name: str) -> AnyMethod:
-        """Return a method with the setting that was chosen for it: "lwf" as `lwf(weight=5)`."""
+        """Return a method with the setting that was chosen for it: "lwf" as `lwf(weight=5)`.
+
+        Raises:
+            ValueError: if none was chosen for it.
+        """
+        if name not in self.methods:
+            raise ValueError(f"no weight was chosen for {name!r}; expected one of {', '.join(self.methods)}")
         search = self.methods[name]
         return with_setting(name, search.setting, search.chosen)
 
@@ -134,6 +147,8 @@ def tune(
     seeds = arguments.whole_numbers("seeds", seeds, least=0)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
+    out = given_path(out, what="out")
+    check_writable(out)
     jobs: dict[str, Job] = {}
     for seed in seeds:
         stream = first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation))
@@ -177,7 +192,13 @@ def first_two(stream: Stream) -> Stream:
 
 
 def with_setting(name: str, setting: str, value: float) -> AnyMethod:
-    """Return a method with one of its settings; a whole number is written as one."""
+    """Return a method with one of its settings; a whole number is written as one.
+
+    Raises:
+        ValueError: if there is no such method, or it has no such setting.
+    """
+    if name not in NAMED or setting not in inspect.signature(NAMED[name]).parameters:
+        raise ValueError(f"there is no method {name!r} with a setting {setting!r}; expected such as csd, distillation")
     return partial(NAMED[name], **{setting: int(value) if value == int(value) else value})
 
 
@@ -187,9 +208,23 @@ def shipped(dataset: str = "glyphs") -> Tuning:
     Raises:
         ValueError: if there is none for that dataset.
     """
-    found = read_tuning(Path(__file__).parent / "tuned" / dataset)
+    found = read_tuning(SHIPPED / dataset)
     if found is None:
-        raise ValueError(f"no weights were chosen for {dataset!r} yet; expected csd-edu tune --dataset {dataset}")
+        tune = in_shell("csd-edu", "tune", "--dataset", dataset)
+        raise ValueError(f"no weights were chosen for {dataset!r} yet; expected {tune}")
+    return found
+
+
+def load(folder: Path) -> Tuning:
+    """Return what tuning.json in a folder says.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is damaged; says where.
+    """
+    found = read_tuning(folder)
+    if found is None:
+        raise FileNotFoundError(f"there is no {NAME} in {folder}; expected a folder that `csd-edu tune --out` wrote")
     return found
 
 

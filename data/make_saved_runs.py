@@ -56,7 +56,7 @@ def main() -> None:
 def trained(seed: int) -> dict[str, csd.Run]:
     """Return the lesson's runs of a seed by their names, trained if they are not there yet."""
     preset = csd.preset("glyphs")
-    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load("glyphs", **preset.of_images())
     stream = csd.split(data, **preset.in_tasks(), seed=seed)
     folder = ROOT / "runs" / "lesson-glyphs" / f"seed{seed}"
     return lesson.train(stream, preset.config.replace(seed=seed), tuning.shipped(), out=folder)

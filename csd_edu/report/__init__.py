@@ -21,7 +21,7 @@ from torch import Tensor
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, cards_of, check_comparable, falls_of, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
-from csd_edu.files import given_path, make_folder, write_atomically
+from csd_edu.files import check_writable, given_path, make_folder, write_atomically
 from csd_edu.maps import FORMULAS, LIMITS, UmapError
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_fall
@@ -73,7 +73,7 @@ def write_report(
 
     Raises:
         ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks,
-            there is no such kind of map, or `shared_at` is no address.
+            there is no such kind of map, `shared_at` is no address, or the path does not end in .html or is a folder.
         OSError: if the file can't be written, an old one is then untouched; or what a run saved is missing.
     """
     check_comparable(runs)
@@ -83,6 +83,9 @@ def write_report(
     if shared_at is not None and not shared_at.startswith(("https://", "http://")):
         raise ValueError(f"shared_at is {shared_at!r}; expected an address, such as 'https://example.org/report.html'")
     path = given_path(path)
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():  # lest a run's file is written over
+        raise ValueError(f"the report is to be {path}; expected a file that ends in .html, such as report.html")
+    check_writable(path.parent)
     preview = "" if shared_at is None else _preview(runs, path.with_suffix(".png"), shared_at)
     page = _filled("page.html", preview=preview, **_content(dict(zip(run_labels(runs), runs, strict=True)), maps))
     make_folder(path.parent)

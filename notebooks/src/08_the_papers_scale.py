@@ -85,14 +85,14 @@ source = "cifar100" if DATASET == "auto" else DATASET
 size = ("lab" if GPU else "quick") if PRESET == "auto" else PRESET
 try:
     preset = csd.preset(source, size)
-    data = csd.load(source, per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load(source, **preset.of_images())
 except ConnectionError:
     print(f"{source} is not on this computer, and it could not be downloaded. To have it: connect to the internet and")
     print(
         f"run this cell again, or put {source}.npz into a folder and name that in the environment variable CSD_EDU_DATA."
     )
     preset = csd.preset("glyphs", size)
-    data = csd.load("glyphs", per_class=preset.per_class, image_size=preset.image_size)
+    data = csd.load("glyphs", **preset.of_images())
 stream = csd.split(data, **preset.in_tasks(), seed=0)
 config = preset.config
 if PRESET == "auto" and not GPU:  # half of the epochs, so that both methods together take about a minute

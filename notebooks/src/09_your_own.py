@@ -163,7 +163,8 @@ print(f"{len(list(Path(FOLDER).rglob('*.*')))} files in {Path(FOLDER).name}/")
 # zipfile.ZipFile("my_images.zip").extractall(".")
 # ```
 #
-# With many large photographs, `per_class=100` in `csd.load` keeps the time short.
+# With many large photographs, `per_class=100, at_most=True` in `csd.load` keeps the time short: of a class that has
+# fewer images it takes all.
 
 # %%
 data = csd.load(FOLDER, image_size=SIZE, progress=False)
@@ -927,7 +928,8 @@ assert new[3] < new[2] - 0.1
 # From here:
 #
 # - **More of your images, longer:** on a command line, `csd-edu train --dataset my_images --method csd --tasks 3
-#   --out runs/my_images`, then `csd-edu report runs/my_images --out my_images.html`. With `--preset lab` on a GPU.
+#   --per-class all --out runs/my_images`, then `csd-edu report runs/my_images --out my_images.html`. With `--preset lab`
+#   on a GPU, and into another folder, such as `--out runs/my_images-lab`.
 # - **Your method in the kit:** into a file of its own in `csd_edu/methods/`, and its name into
 #   `csd_edu/methods/__init__.py`; then `--method` knows it. A method that needs memory (stored images, older
 #   teachers) is an object of a class built on `csd.methods.Method`, as in `csd_edu/methods/er.py`.
