@@ -404,7 +404,7 @@ def _download_omniglot() -> Dataset:
 
 
 def _torchvision(name: str) -> Any:
-    get = f"pip install torchvision as fits torch, or put {name}.npz into the folder that CSD_EDU_DATA names"
+    get = f"pip install torchvision, or put {name}.npz into the folder that CSD_EDU_DATA names"
     return imported("torchvision", f"the download of {name!r}", get).datasets
 
 
