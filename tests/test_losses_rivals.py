@@ -242,9 +242,9 @@ def test_the_same_steps_as_mammoth(monkeypatch, method, expected):
     monkeypatch.setattr(
         torch,
         "rand",
-        lambda n, dtype: 0.618034 * torch.arange(memory.n_seen + 1, memory.n_seen + 1 + n, dtype=dtype) % 1,
+        lambda n, dtype, **_: 0.618034 * torch.arange(memory.n_seen + 1, memory.n_seen + 1 + n, dtype=dtype) % 1,
     )
-    monkeypatch.setattr(torch, "randperm", lambda n: (2 * next(draws) + torch.arange(n)) % n)
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: (2 * next(draws) + torch.arange(n)) % n)
 
     values = []
     for at in range(0, 24, 4):

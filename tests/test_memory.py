@@ -78,7 +78,7 @@ def test_each_row_of_a_stream_is_kept_equally_often():
 
 def test_the_same_slots_as_mammoth(monkeypatch):
     """Row i draws r = floor(u (i+1)) with u the fraction of 0.618034 (i+1): 40 rows into 6 slots."""
-    monkeypatch.setattr(torch, "rand", lambda n, dtype: (0.618034 * torch.arange(1, n + 1, dtype=dtype)) % 1)
+    monkeypatch.setattr(torch, "rand", lambda n, dtype, **_: (0.618034 * torch.arange(1, n + 1, dtype=dtype)) % 1)
     memory = Memory(6)
     memory.add(number=torch.arange(40))
     # by Buffer(6).add_data of aimagelab/mammoth, utils/buffer.py at e75a491, with these r from np.random.randint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import random
 import resource
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -143,18 +145,15 @@ def test_stopped_before_every_single_file_operation_it_ends_with_the_same_bits(w
 
 def test_interrupted_by_the_keyboard(whole, tmp_path, capsys):
     torch.set_num_threads(1)
-    calls = []
 
-    def interrupted(step):
-        calls.append(step)
-        if len(calls) == 20:
-            raise KeyboardInterrupt
-        return csd.methods.csd(step)
+    def watch(records, _):
+        for n, record in enumerate(records):
+            if n == 2:
+                threading.Timer(0.02, _thread.interrupt_main).start()  # as Ctrl-C does, amid an epoch
+            yield record
 
-    interrupted.__module__ = "csd_edu.pretend"  # so that it may be continued by the real one
-    interrupted.__name__ = "csd"
     with pytest.raises(KeyboardInterrupt):
-        csd.train(stream_of_stripes(), interrupted, CONFIG, out=tmp_path / "r", progress=False)
+        csd.train(stream_of_stripes(), csd.methods.csd, CONFIG, out=tmp_path / "r", progress=watch)
     assert "the same call goes on" in capsys.readouterr().out
     run = csd.Run.load(tmp_path / "r")
     assert not run.finished
