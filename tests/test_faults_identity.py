@@ -288,7 +288,7 @@ print(csd.Run.load(sys.argv[1]).method, len(csd.Run.load(sys.argv[1]).records))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_function_bound_by_partial_goes_on_after_a_restart(tmp_path):
     (tmp_path / "mine.py").write_text(RESTARTED, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
