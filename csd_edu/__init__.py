@@ -78,6 +78,7 @@ def __getattr__(name: str) -> Any:
         os.getcwd()
     except FileNotFoundError:  # there torch's MKL ends the process, with words that do not help
         raise FileNotFoundError("the working folder was deleted; change to another one, as with  cd ~") from None
+    importlib.import_module(f"{__name__}.reader")  # it knows the kit as it is before a notebook changes it
     module = importlib.import_module(f"{__name__}.{_FROM.get(name, name)}")
     value = getattr(module, name) if name in _FROM else module
     setattr(sys.modules[__name__], name, value)

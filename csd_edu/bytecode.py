@@ -102,6 +102,12 @@ def names(code: CodeType) -> set[str]:
     return {name for part in _and_those_inside(code) for name in part.co_names}
 
 
+def attributes(code: CodeType) -> set[str]:
+    """Return the names of all attributes that a function and those inside it read."""
+    loads = ("LOAD_ATTR", "LOAD_METHOD")
+    return {i.argval for part in _and_those_inside(code) for i in dis.get_instructions(part) if i.opname in loads}
+
+
 def _and_those_inside(code: CodeType) -> Iterator[CodeType]:
     yield code
     for constant in code.co_consts:

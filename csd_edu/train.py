@@ -18,7 +18,7 @@ from torch import Tensor
 from csd_edu import metrics, models
 from csd_edu.config import Config
 from csd_edu.files import copied, given_path, locked, temporary_folder, working_folder, write_json
-from csd_edu.identity import describe_method, differences
+from csd_edu.identity import converts, describe_method, differences
 from csd_edu.learn import learn
 from csd_edu.learner import Learner, Record
 from csd_edu.methods.method import (
@@ -183,10 +183,11 @@ def describe_run(
         )
     outer = None if teacher is None else _teacher(teacher, stream)
     Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
-    trial = copy.deepcopy(method)  # what can't be begun is refused before any work
+    trial = _copied(method)  # what can't be begun is refused before any work
     before = own_state(trial)
     Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
     made = [name for name, value in own_state(trial).items() if before.get(name) is not value]
+    made = [name for name in made if name not in before or not converts(trial, name, before[name])]
     description = {
         "method": describe_method(method, made=made, network=models.BACKBONES[config.network]),
         "config": config.to_json(),
@@ -196,6 +197,17 @@ def describe_run(
     if outer is not None:
         description["teacher"] = _describe_teacher(teacher, outer)
     return outer, description, describe_method(trial, state=False)
+
+
+def _copied(method: AnyMethod) -> AnyMethod:
+    """Return a copy of a method, or raise a ValueError if something in it can't be copied."""
+    try:
+        return copy.deepcopy(method)
+    except Exception as error:
+        raise ValueError(
+            f"{name_of(method)} can't be copied ({type(error).__name__}: {error}), and it is a copy that is trained; "
+            "expected attributes that copy.deepcopy takes (a __getattr__ of one's own has to raise AttributeError)"
+        ) from error
 
 
 @each_in_usual_torch

@@ -89,3 +89,10 @@ def test_notebooks_are_clean(path):
         assert cell.get("execution_count") is None
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids)
+
+
+def test_the_page_of_bad_inputs_has_the_sections_of_the_tests():
+    told = re.findall(r"^## (.*)$", (ROOT / "docs" / "bad_inputs.md").read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_faults_*.py")}
+    titles = {text.split('"""')[1].partition("\n")[0] for text in modules.values() if "bad_input(" in text}
+    assert told == sorted(title.rstrip(".") for title in titles)

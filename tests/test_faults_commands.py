@@ -256,6 +256,7 @@ def test_the_commands_of_a_text_run_in_its_order(name, capsys):
     follow(name, capsys, *HARD)
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("cheap")
 def test_the_runs_that_instructors_train_take_the_place_of_the_kits(place, monkeypatch, capsys):
     follow("INSTRUCTORS.md", capsys, *HARD)

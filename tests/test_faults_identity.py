@@ -176,6 +176,56 @@ def test_a_class_typed_in_a_notebook_does_not_go_on_with_another_attribute(strea
     bad_input("a class typed in a notebook has another class variable than the run", caught.value)
 
 
+def test_a_setting_that_begin_converts_is_not_forgotten(stream, tmp_path):
+    source = (
+        "class Mine(csd.methods.Method):\n    def __init__(self, w): self.w = w\n"
+        "    def begin(self, setting): self.w = torch.tensor(self.w)\n"
+        "    def __call__(self, step): return {'ce': self.w * csd.methods.finetune(step)['ce']}\nmine = Mine(0.5)"
+    )
+    csd.train(stream, typed(source), TINY, out=tmp_path / "r", progress=False)
+    csd.train(stream, typed(source), TINY, out=tmp_path / "r", progress=False)
+    with pytest.raises(ValueError, match=r"the method's w was 0\.5, now 0\.25"):
+        csd.train(stream, typed(source.replace("0.5", "0.25")), TINY, out=tmp_path / "r", progress=False)
+
+
+SHOWN = """
+from tqdm import tqdm
+from dataclasses import dataclass, field
+bar = tqdm(total=9, disable=True)
+class Dotted(dict):
+    def __getattr__(self, key):
+        if key not in self: raise AttributeError(key)
+        return self[key]
+class Helper:
+    @functools.cached_property
+    def weight(self): return 0.5
+helper = Helper()
+@dataclass
+class Mine(csd.methods.Method):
+    options: Dotted = field(default_factory=lambda: Dotted(w=0.5))
+    def __call__(self, step):
+        bar.update(1)
+        return {"ce": self.options.w * helper.weight * csd.methods.finetune(step)["ce"]}
+mine = Mine()
+"""
+
+
+def test_what_cannot_be_copied_is_named(stream, tmp_path, bad_input):
+    source = (
+        "class Dotted(dict):\n    __getattr__ = dict.__getitem__\n"
+        "class Mine(csd.methods.Method):\n    def __init__(self): self.options = Dotted(w=0.5)\n"
+        "    def __call__(self, step): return csd.methods.finetune(step)\nmine = Mine()"
+    )
+    with pytest.raises(ValueError, match="Mine can't be copied") as caught:
+        csd.train(stream, typed(source), TINY, out=tmp_path / "r", progress=False)
+    bad_input("a method with a dictionary whose `__getattr__` raises KeyError", caught.value)
+
+
+def test_what_only_shows_or_remembers_stops_no_run(stream, tmp_path):
+    begun(stream, typed(SHOWN), tmp_path / "r", 2)
+    assert csd.train(stream, typed(SHOWN), TINY, out=tmp_path / "r", progress=False).finished
+
+
 def test_what_cannot_be_read_is_said_when_a_run_goes_on(stream, tmp_path, capsys, bad_input):
     source = (
         "import json\nfrom pathlib import Path\n"
@@ -238,7 +288,7 @@ print(csd.Run.load(sys.argv[1]).method, len(csd.Run.load(sys.argv[1]).records))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_function_bound_by_partial_goes_on_after_a_restart(tmp_path):
     (tmp_path / "mine.py").write_text(RESTARTED, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -612,6 +612,7 @@ def test_images_and_networks_made_in_inference_mode_can_be_trained_with(tmp_path
     assert again.finished
 
 
+@pytest.mark.campaign
 def test_a_map_leaves_torch_its_threads():
     """numba, which umap-learn is compiled with, sets as many threads as there are cores, and they are torch's too."""
     before = torch.get_num_threads()

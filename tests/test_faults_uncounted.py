@@ -638,7 +638,7 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_run(tmp_path,
     assert (told.out, "locked is read-only" in told.err) == ("", True)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_notebooks_of_all_wrappings_are_run(tmp_path):
     script = f"# %%\n{IMPORTS}\n\n# %%\n{RIGHT}\n\n# %%\n{CALL}\n"
     fill(tmp_path, {"ada.zip": zipped({"02.ipynb.txt": NOTEBOOK}), "bob.py": script, "eve.ipynb (1)": NOTEBOOK})

@@ -22,9 +22,10 @@ import torch
 from torch import nn
 
 import csd_edu as csd
-from csd_edu.identity import describe_method, differences, is_own
+from csd_edu.identity import describe_method, differences
 from csd_edu.methods import Method
 from csd_edu.methods.method import own_state
+from csd_edu.reader import is_own
 from tests.conftest import TINY, striped
 
 HERE = Path(__file__).parent

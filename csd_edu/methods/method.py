@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -165,7 +166,7 @@ def check_method(method: Any) -> None:
 
 def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:
     """Return which tasks' images a method trains on when the stream reaches `task`: a function on those of that one."""
-    choose = getattr(method, "training_tasks", None)
+    choose = _asked(method, "training_tasks")
     return (task,) if choose is None else tuple(arguments.whole_numbers("training_tasks", choose(task, n_tasks)))
 
 
@@ -173,12 +174,12 @@ def name_of(method: AnyMethod) -> str:
     """Return a method's name: of a function its own, of an object `__name__` or that of its class."""
     while isinstance(method, partial):
         method = method.func
-    return str(getattr(method, "__name__", None) or type(method).__name__)
+    return str(_asked(method, "__name__") or type(method).__name__)
 
 
 def card_of(method: AnyMethod) -> Card | None:
     """Return a method's card, or None if it has none."""
-    card = getattr(keeper(method), "card", None)
+    card = _asked(keeper(method), "card")
     return card if isinstance(card, Card) else None
 
 
@@ -192,7 +193,7 @@ def keeper(method: AnyMethod) -> Any:
     """Return whose attributes a method keeps: behind `partial` the function or object, behind `obj.loss` the object."""
     while isinstance(method, partial):
         method = method.func
-    return getattr(method, "__self__", method)
+    return method.__self__ if inspect.ismethod(method) else method
 
 
 def own_state(method: AnyMethod) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def own_state(method: AnyMethod) -> dict[str, Any]:
     """
     owner = keeper(method)
     settings = {f.name for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else set()
-    attributes = {} if isinstance(owner, type) else getattr(owner, "__dict__", {})
+    attributes = {} if isinstance(owner, type) else _asked(owner, "__dict__") or {}
     return {
         name: value
         for name, value in attributes.items()
@@ -212,7 +213,15 @@ def own_state(method: AnyMethod) -> dict[str, Any]:
 
 def has_state(value: object) -> bool:
     """Return whether a value keeps something that may change: a method, a module, an optimiser, a memory."""
-    return isinstance(value, Method) or (hasattr(value, "state_dict") and hasattr(value, "load_state_dict"))
+    return isinstance(value, Method) or bool(_asked(value, "state_dict") and _asked(value, "load_state_dict"))
+
+
+def _asked(owner: object, name: str) -> Any:
+    """Return an attribute, or None without it; an object of the user's may answer to a question with any error."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:
+        return None
 
 
 def own_parameters(method: AnyMethod) -> list[nn.Parameter]:
