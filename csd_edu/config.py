@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
+
 from csd_edu.arguments import flag, number, whole, whole_numbers
 from csd_edu.models import BACKBONES
 from csd_edu.runtime import PRECISIONS
@@ -72,6 +74,9 @@ class Config:
         _check_choice("teacher_mode", self.teacher_mode, ("eval", "train"))
         _check_choice("select", self.select, ("last", "best"))
         _check_choice("precision", self.precision, ("auto", *PRECISIONS))
+        if not isinstance(self.device, str | torch.device):
+            raise ValueError(f"device is {self.device!r}; expected a name, such as 'auto', 'cpu' or 'cuda'")
+        self._set("device", str(self.device))
         for name in ("epochs", "later_epochs", "batch_size"):
             self._set(name, whole(name, getattr(self, name), least=2 if name == "batch_size" else 1))
         for name in ("crop_padding", "seed"):

@@ -470,6 +470,8 @@ def _plain(value: Any) -> Any:
     """Return a value that says itself what it is, as JSON; None for others."""
     if value is None:
         return "None"
+    if isinstance(value, np.generic) and isinstance(value, np.bool_ | np.number):
+        return _plain(value.item())  # a number is one, whatever its type
     if isinstance(value, bool | int):
         return value
     if isinstance(value, str | float | complex | bytes | torch.dtype | torch.device | range | PurePath):
@@ -497,7 +499,9 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     """Return a value as a name shows it, without an address in memory, and in the same order after each start."""
     if isinstance(value, Tensor | np.ndarray):
-        return f"{type(value).__name__.lower()}{tuple(value.shape)}"
+        return f"{type(value).__name__.lower()}{tuple(value.shape) if value.ndim else f'({value.item():g})'}"
+    if isinstance(value, np.generic):
+        value = value.item()
     try:
         if isinstance(value, partial) or callable(value):
             return name_of(value)

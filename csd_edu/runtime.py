@@ -48,6 +48,11 @@ def pick_device(name: str = "auto") -> torch.device:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device is {name!r}, but this torch sees no Apple GPU; use device='auto' or 'cpu'")
+    if device.type not in ("cpu", "cuda", "mps"):
+        try:
+            torch.ones(1, device=device).item()
+        except (RuntimeError, AssertionError, ImportError):  # NotImplementedError is a RuntimeError
+            raise ValueError(f"device is {name!r}, on which torch computes nothing here; use 'auto' or 'cpu'") from None
     return device
 
 

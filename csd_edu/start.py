@@ -48,6 +48,8 @@ def requirements() -> dict[str, str]:
         lines = importlib.metadata.requires("csd-edu") or []
     except importlib.metadata.PackageNotFoundError:  # a checkout that is only on the path
         project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        if not project.is_file():
+            return {}  # only the package's folder was copied: nothing says what it needs
         lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     bounds = (re.match(r"([\w.-]+) *>= *([\d.]+)$", line) for line in lines)  # not those of the extras
     return {bound[1]: bound[2] for bound in bounds if bound}
@@ -65,12 +67,14 @@ def find_misfits(bounds: dict[str, str]) -> dict[str, str]:
     misfits = {}
     for package, lowest in bounds.items():
         try:
-            version = importlib.metadata.version(package)
+            version = importlib.metadata.version(package) or "damaged"  # half removed, it has none
         except importlib.metadata.PackageNotFoundError:
             if importlib.util.find_spec(MODULES.get(package, package)) is None:  # conda has some under other names
                 misfits[package] = "is missing"
         else:
-            if _numbers(version) < _numbers(lowest):
+            if version == "damaged":
+                misfits[package] = "is damaged: only a part of it is here"
+            elif _numbers(version) < _numbers(lowest):
                 misfits[package] = f"is {version}, too old: csd_edu needs {lowest} or newer"
     return misfits
 

@@ -352,7 +352,12 @@ Watch = Callable[[Iterator[Record], Progress], Iterable[Record]]
 
 def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
     """Pass the records on and show them as one line; its unit is images passed through the network."""
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except Exception as error:  # a bar is a comfort
+        say(f"csd_edu: no progress bar: tqdm can't be imported ({error})")
+        yield from records
+        return
 
     form = "{desc:9}{percentage:3.0f}%|{bar:12}| {elapsed}, {remaining} left{postfix}"
     terms = recall = ""

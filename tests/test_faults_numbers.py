@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from torch import Tensor
 import csd_edu as csd
 from csd_edu import arguments, drift, features, glyphs, losses, maps, metrics, models, retrieval
 from csd_edu.comparison import Comparison
+from csd_edu.identity import describe_method
+from csd_edu.runtime import pick_device
 from csd_edu.sweep import Job, sweep
 from csd_edu.tasks import Stream
 from csd_edu.tuning import tune
@@ -626,3 +629,31 @@ def test_no_warning_is_needed(data, tmp_path):
         run = csd.train(csd.split(data, 2), csd.methods.csd, SHORT, out=tmp_path / "run", progress=False)
         measured(run.features(0)[:6, :3], LABELS)
         features.normalize(run.features(0))
+
+
+# ---------------------------------------------------------------------- settings of a method, devices, maps
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float64(0.5), np.float16(0.5)], ids=lambda x: type(x).__name__)
+def test_a_methods_numbers_are_the_same_in_every_type(half):
+    plain = describe_method(partial(csd.methods.csd, weight=0.5))
+    assert describe_method(partial(csd.methods.csd, weight=half)) == plain
+    assert describe_method(partial(csd.methods.csd, weight=np.float32(0.25))) != plain
+    assert describe_method(partial(csd.methods.csd, weight=torch.tensor(0.5)))["name"] == "csd(weight=tensor(0.5))"
+
+
+def test_a_device_may_be_torchs_and_is_a_name():
+    assert csd.Config(device=torch.device("cpu")) == csd.Config(device="cpu")
+    for wrong in (3, None):
+        with pytest.raises(ValueError, match=r"device is .*; expected a name"):
+            csd.Config(device=wrong)
+    for name in ("meta", "xpu", "hpu"):
+        with pytest.raises(ValueError, match=f"device is '{name}'"):
+            pick_device(name)
+
+
+@pytest.mark.parametrize("wrong", [9.0, -1, "x", None, float("nan")], ids=repr)
+def test_how_tightly_points_may_lie_is_checked(wrong):
+    for fit in (csd.maps.umap_chain, csd.maps.umap_map):
+        with pytest.raises(ValueError, match=r"min_dist is .*; expected a number from 0 to 1"):
+            fit([torch.randn(5, 3), torch.randn(5, 3)], min_dist=wrong, progress=False)

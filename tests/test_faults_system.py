@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib.abc
+import importlib.metadata
 import io
 import json
 import os
@@ -30,7 +31,22 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
 import csd_edu as csd
-from csd_edu import cli, data, files, folders, images, maps, optional, output, runtime, stills, sweep, system, tuning
+from csd_edu import (
+    cli,
+    data,
+    files,
+    folders,
+    images,
+    maps,
+    optional,
+    output,
+    runtime,
+    start,
+    stills,
+    sweep,
+    system,
+    tuning,
+)
 from csd_edu.check import progress
 from csd_edu.report import fit_maps, write_report
 from csd_edu.sweep import After, Job, SweepError
@@ -941,3 +957,35 @@ def test_pictures_that_cannot_be_drawn_cost_only_the_pictures(error, tmp_path, m
     with pytest.warns(UserWarning, match="the figures are not drawn, only named: chrome fails"):
         assert stills.export(path, tmp_path / "n.html", "chrome") == 0
     assert nbformat.read(path, as_version=4).cells
+
+
+# ---------------------------------------------------------------------- what is installed, half removed or missing
+
+
+def test_a_package_that_is_half_removed_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: None)
+    assert start.find_misfits({"tqdm": "4.66"}) == {"tqdm": "is damaged: only a part of it is here"}
+
+
+def test_a_kit_whose_needs_are_not_known_is_used_all_the_same(monkeypatch, tmp_path):
+    def missing(_):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "requires", missing)
+    monkeypatch.setattr(start, "__file__", str(tmp_path / "csd_edu" / "start.py"))
+    assert start.requirements() == {}
+
+
+def test_training_without_a_bar(stream, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert csd.train(stream, csd.methods.finetune, CONFIG, out=tmp_path / "r").finished
+    assert "no progress bar: tqdm can't be imported" in capsys.readouterr().out
+
+
+def test_a_progress_file_with_a_mark_of_its_encoding_is_read_and_one_with_less_than_nothing_is_not(progress_file):
+    progress.record_attempt("csd", True, None)
+    text = progress_file.read_text(encoding="utf-8")
+    progress_file.write_text(text, encoding="utf-8-sig")
+    assert progress.load()[0]["csd"]["passed"]
+    progress_file.write_text(text.replace('"hints": 0', '"hints": -5'), encoding="utf-8")
+    assert "is damaged" in progress.load()[1]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from csd_edu import arguments
 from csd_edu.check import (
     ageing,
     chance,
@@ -74,6 +75,7 @@ def hint(exercise: str, *, rung: int | None = None) -> Hint:
     """
     found = _exercise(exercise)
     n = len(found.hints) + 1
+    rung = None if rung is None else arguments.whole("rung", rung)
     if rung is not None and not 1 <= rung <= n:
         raise ValueError(f"rung is {rung}; expected 1 to {n}, or None for the next hint")
     seen = progress.load()[0].get(exercise, progress.untried())["hints"]

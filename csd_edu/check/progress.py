@@ -46,7 +46,7 @@ def load() -> tuple[dict[str, dict[str, Any]], str]:
     path = progress_file()
     entries, trouble = {}, ""
     try:
-        entries = _checked(json.loads(path.read_text(encoding="utf-8")))
+        entries = _checked(json.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RecursionError) as error:
@@ -128,7 +128,8 @@ def _checked(value: Any) -> dict[str, dict[str, Any]]:
             not isinstance(entry.get(key), type(model[key])) for key in ("passed", "attempts", "hints", "mistakes")
         ):
             raise ValueError("no progress file")
-        if not all(type(count) is int for count in (entry["attempts"], entry["hints"], *entry["mistakes"].values())):
+        counts = (entry["attempts"], entry["hints"], *entry["mistakes"].values())
+        if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("no progress file")
     return dict(value["exercises"])
 

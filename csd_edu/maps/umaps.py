@@ -66,8 +66,10 @@ def umap_chain(
     units = torch.stack([normalize(x) for x in checked_snapshots(snapshots)])  # (T, N, D)
     n_snapshots, n = units.shape[:2]
     n_neighbors, seed = arguments.whole("n_neighbors", n_neighbors), arguments.seed("seed", seed)
+    min_dist = _closest(min_dist)
     if n_neighbors < 2 or n < 3:
         raise ValueError(f"{n_neighbors} n_neighbors of {n} images; expected at least 2 of at least 3")
+    start = None if start is None else torch.as_tensor(start)
     if start is not None and start.shape != (n, 2):
         raise ValueError(f"start has shape {tuple(start.shape)}; expected ({n}, 2), a point for each image")
     k = max(2, min(n_neighbors, n - 1))
@@ -115,6 +117,7 @@ def umap_map(
     units = torch.stack([normalize(x) for x in checked_snapshots(snapshots)])  # (T, N, D)
     n_snapshots, n = units.shape[:2]
     n_neighbors, seed = arguments.whole("n_neighbors", n_neighbors), arguments.seed("seed", seed)
+    min_dist = _closest(min_dist)
     if n_neighbors < 2 or n_snapshots * n < 3:
         raise ValueError(f"{n_neighbors} n_neighbors of {n_snapshots} × {n} points; expected at least 2 of at least 3")
     k = max(2, min(n_neighbors, n - 1))
@@ -144,6 +147,15 @@ def turned_onto(points: Tensor, target: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(moved.T @ fixed)  # (2, 2) each
     turned: Tensor = moved @ (left @ right) + target.mean(dim=0)
     return turned
+
+
+def _closest(min_dist: float) -> float:
+    """Return how tightly points may lie, or raise a ValueError if UMAP knows no such distance."""
+    expected = "a number from 0 to 1, the spread of the points"
+    min_dist = arguments.number("min_dist", min_dist, expected)
+    if not 0 <= min_dist <= 1:
+        raise ValueError(f"min_dist is {min_dist}; expected {expected}")
+    return min_dist
 
 
 def _fitted(units: Tensor, start: Tensor, k: int, min_dist: float, seed: int, rate: float = 1.0) -> Tensor:
