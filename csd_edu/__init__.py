@@ -78,11 +78,20 @@ def __getattr__(name: str) -> Any:
         os.getcwd()
     except FileNotFoundError:  # there torch's MKL ends the process, with words that do not help
         raise FileNotFoundError("the working folder was deleted; change to another one, as with  cd ~") from None
-    importlib.import_module(f"{__name__}.reader")  # it knows the kit as it is before a notebook changes it
+    if not _asked_by_the_kit():
+        importlib.import_module(f"{__name__}.reader")  # it knows the kit as it is before a notebook changes it
     module = importlib.import_module(f"{__name__}.{_FROM.get(name, name)}")
     value = getattr(module, name) if name in _FROM else module
     setattr(sys.modules[__name__], name, value)
     return value
+
+
+def _asked_by_the_kit() -> bool:
+    """Return whether one of the kit's modules imports another: only a whole one may import all others."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("importlib"):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")).startswith(f"{__name__}.")
 
 
 def __dir__() -> list[str]:

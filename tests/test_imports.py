@@ -8,6 +8,7 @@ import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +126,18 @@ def test_threads_that_wait_sleep_before_torch_is_loaded():
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", env=env)
     assert done.stdout == "PASSIVE False\n"
+
+
+@pytest.mark.slow
+def test_every_module_may_be_the_first_that_is_imported():
+    program = (
+        "import importlib, sys; importlib.import_module(sys.argv[1]); import csd_edu; csd_edu.train; csd_edu.losses"
+    )
+    names = sorted(path.stem for path in Path(csd.__file__).parent.glob("*.py") if not path.stem.startswith("__"))
+    started = [
+        (name, subprocess.Popen([sys.executable, "-c", program, f"csd_edu.{name}"], stderr=subprocess.PIPE))
+        for name in ("data", "learner", "tasks", "runs", "folders", "reader", "files", "output", "losses", "methods")
+        if name in (*names, "methods")
+    ]
+    errors = {name: process.communicate()[1].decode(errors="replace") for name, process in started}
+    assert {name: text for name, text in errors.items() if "Error" in text} == {}

@@ -207,7 +207,7 @@ def set_up(
 def test_on_a_cpu_it_is_the_small_part_of_cifar100_and_half_of_the_quick_epochs(monkeypatch, capsys):
     cell = set_up(monkeypatch)
     quick = csd.preset("cifar100", "quick")
-    assert cell["asked"][0] == ("cifar100", {"per_class": 100, "image_size": None})
+    assert cell["asked"][0] == ("cifar100", {"per_class": 100, "at_most": True, "image_size": None})
     assert cell["config"] == quick.config.replace(epochs=4, later_epochs=2)
     assert cell["stream"].n_tasks == 5
     assert (
@@ -218,14 +218,14 @@ def test_on_a_cpu_it_is_the_small_part_of_cifar100_and_half_of_the_quick_epochs(
 
 def test_on_a_gpu_it_is_the_lab_preset_on_all_of_cifar100(monkeypatch, capsys):
     cell = set_up(monkeypatch, gpu=True)
-    assert cell["asked"][0] == ("cifar100", {"per_class": None, "image_size": None})
+    assert cell["asked"][0] == ("cifar100", {"per_class": None, "at_most": True, "image_size": None})
     assert cell["config"] == csd.preset("cifar100", "lab").config
     assert "With the GPU (Tesla T4) this notebook trains resnet32 on 40 images of cifar100" in capsys.readouterr().out
 
 
 def test_without_cifar100_and_without_a_network_it_goes_on_with_glyphs_and_says_how_to_get_it(monkeypatch, capsys):
     cell = set_up(monkeypatch, without="cifar100")
-    assert cell["asked"][0] == ("glyphs", {"per_class": None, "image_size": 24})
+    assert cell["asked"][0] == ("glyphs", {"per_class": None, "at_most": True, "image_size": 24})
     assert cell["stream"].n_tasks == 2  # by alphabets
     out = capsys.readouterr().out
     assert "cifar100 is not on this computer, and it could not be downloaded" in out

@@ -149,6 +149,7 @@ def test_interrupted_by_the_keyboard(whole, tmp_path, capsys):
     def watch(records, _):
         for n, record in enumerate(records):
             if n == 2:
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
                 threading.Timer(0.02, _thread.interrupt_main).start()  # as Ctrl-C does, amid an epoch
             yield record
 
