@@ -14,7 +14,7 @@ from csd_edu import images
 from csd_edu.images import printable
 
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "validation", "valid")
+TEST_NAMES = ("test", "testing", "val", "validation", "valid", "eval", "evaluation")
 IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages", "jpg", "jpeg", "png", "pictures", "photos")
 # Folders that data sets have beside their images. Without an image in them, or beside images/, they are no classes.
 SIDE_NAMES = (
@@ -68,6 +68,11 @@ class _Folder:
     @property
     def n_images(self) -> int:
         return sum(len(folder.images) for folder in self.below())
+
+    @property
+    def holds_folders(self) -> bool:
+        """Whether images lie in folders below it."""
+        return any(folder.n_images for folder in self.folders)
 
     @property
     def is_side(self) -> bool:
@@ -208,6 +213,8 @@ def _layout(root: _Folder) -> Layout:
             raise ValueError(_flat(train))
         chosen, found = _test_part(train, tests, classes, rest)
         used, test = [train, chosen], _matched(classes, found, train, chosen, rest)
+    for folder in used[0].below():
+        _check_halves(folder)
     if len(classes) == 1:
         told = f"{printable(place.path)}: classes is {tuple(classes)!r}; expected two or more, to tell one from another"
         raise ValueError(told + _guess(used[0]))
@@ -250,13 +257,17 @@ def _parts(root: _Folder) -> tuple[_Folder | None, list[_Folder]]:
     loosely = named(TRAIN_NAMES, within=True), named(TEST_NAMES, within=True)
     if all(loosely) and len(loosely[0] + loosely[1]) == len(root.folders):  # such as cars_train and cars_test
         trains, tests = loosely
+    elif not (trains and tests) and len(loosely[0]) == 1 and loosely[0][0].holds_folders:  # seg_pred beside seg_train
+        train = loosely[0][0]
+        alike = [f for f in loosely[1] if f is not train and f.holds_folders and _stem(f.name) == _stem(train.name)]
+        trains, tests = ([train], alike) if alike else (trains, tests)
     if len(trains) > 1 and tests:
         both = " and ".join(f"{folder.path.name}/" for folder in trains)
         raise ValueError(f"{printable(root.path)} holds {both}; expected one folder to train on: merge or rename them")
     if trains and tests:
         return trains[0], tests
     # A class may well be called "train"; but one that holds folders is half of a split.
-    if half := next((folder for folder in (*trains, *tests) if any(f.n_images for f in folder.folders)), None):
+    if half := next((folder for folder in (*trains, *tests) if folder.holds_folders), None):
         missing = "test" if trains else "train"
         hint = f"add it, or load {printable(half.path)} itself, of which a split will be made"
         raise ValueError(f"{printable(root.path)} holds {half.path.name}/, but no {missing}/; expected both: {hint}")
@@ -268,6 +279,48 @@ def _place(name: str, names: Sequence[str], *, within: bool) -> int:
     words = re.findall(r"[^\W\d_]+", name) if within else [re.sub(r"[\W\d_]+", "", name)]
     known = [re.sub(r"(set|data|images|imgs)$", "", word) for word in words]
     return min((names.index(word) for word in known if word in names), default=len(names))
+
+
+def _stem(name: str) -> list[str]:
+    """Return the words of a folder's name but those that call it a half of a split: "seg" for "seg_train"."""
+    return [word for word in re.findall(r"[^\W\d_]+", name) if not _is_half(word, (*TRAIN_NAMES, *TEST_NAMES))]
+
+
+def _is_half(name: str, names: Sequence[str]) -> bool:
+    return _place(name, names, within=True) < len(names)
+
+
+def _check_halves(folder: _Folder) -> None:
+    """Refuse folders of training and of test images that would count as classes, or as groups of classes, of their own.
+
+    A class may well be called "test_tube" or "bullet_train". A half of a split is told by what is beside it: a group
+    beside other groups, or the same name with the other half's word.
+
+    Raises:
+        ValueError: naming such a folder, and one beside it.
+    """
+    inner = [subfolder for subfolder in folder.folders if subfolder.n_images]
+
+    def is_half(one: _Folder, beside: list[_Folder]) -> bool:
+        train, test = _is_half(one.name, TRAIN_NAMES), _is_half(one.name, TEST_NAMES)
+        if test and (one.holds_folders or all(other.holds_folders for other in beside)):
+            return True
+        below = {subfolder.name for subfolder in one.folders if subfolder.n_images}
+        return train and any(
+            (_is_half(other.name, TEST_NAMES) and (one.holds_folders or _stem(one.name) == _stem(other.name)))
+            or below & {subfolder.name for subfolder in other.folders if subfolder.n_images}
+            for other in beside
+        )
+
+    for one in (subfolder for subfolder in inner if _is_half(subfolder.name, (*TRAIN_NAMES, *TEST_NAMES))):
+        beside = [other for other in inner if other is not one]
+        if beside and is_half(one, beside):
+            name = printable(one.path.name)
+            more = f" and {len(beside) - 1} more" if beside[1:] else ""
+            told = f"{printable(folder.path)} holds {name}/ beside {printable(beside[0].path.name)}/{more}, as if "
+            told += "training images and test images were classes of their own; expected classes, or train/ and test/"
+            hint = "sort the images into train/<class>/ and test/<class>/"
+            raise ValueError(f"{told}: {hint}, or rename {name}/ if it is no half of a split")
 
 
 def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Rest) -> tuple[_Folder, Images]:

@@ -6,6 +6,7 @@ Known layouts are recognised, or refused with a sentence that says what is there
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -34,6 +35,15 @@ def make(root: Path, *paths: str, n: int = 3) -> Path:
             else:
                 file.write_text("text")
     return root
+
+
+def braces(path: str) -> list[str]:
+    """Return "a/x" and "b/x" for "{a,b}/x", as a shell does."""
+    found = re.search(r"{([^{}]*)}", path)
+    if not found:
+        return [path]
+    each = (path[: found.start()] + name + path[found.end() :] for name in found[1].split(","))
+    return list(dict.fromkeys(more for one in each for more in braces(one)))
 
 
 def read(root: Path) -> tuple[csd.Dataset, list[str]]:
@@ -142,6 +152,72 @@ def test_other_names_of_the_halves(tmp_path, train, test):
 def test_classes_that_sound_like_halves(tmp_path):
     names = ("bullet_train", "car", "test_tube")
     assert read(make(tmp_path, *(f"{name}/*.png" for name in names)))[0].classes == names
+
+
+def test_what_is_beside_halves_of_one_name_is_left_out(tmp_path, bad_input):
+    halves = [f"seg_{half}/seg_{half}/{name}/*.png" for half in ("train", "test") for name in "ab"]
+    dataset, told = read(make(tmp_path / "intel", *halves, "seg_pred/seg_pred/*.png"))
+    assert dataset.classes == ("a", "b")
+    assert numbers(dataset) == (6, 6)
+    assert "3 files are left out: seg_pred/ with 3 images, beside seg_train/" in told[0]
+    bad_input("Kaggle's Intel images: seg_train/, seg_test/ and seg_pred/", told[0])
+    root = make(
+        tmp_path / "my", *(f"{part}/{name}/*.png" for part in ("my_train", "my_test", "extra") for name in "ab")
+    )
+    dataset, told = read(root)
+    assert dataset.classes == ("a", "b")
+    assert "6 files are left out: extra/ with 6 images, beside my_train/" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("paths", "half"),
+    [
+        (("{a,b}/{train,test}",), "train"),
+        (("{a,b}/{train,test,val}",), "train"),
+        (("{a,b}/{train,eval}",), "train"),
+        (("{a,b}/{x_train,x_test}",), "x_train"),
+        (("{a,b}/{train,test}/{one,two}",), "test"),
+        (("{a_train,a_test,b_train,b_test,other}",), "a_train"),
+        (
+            ("{bottle,cable}/train/good", "{bottle,cable}/test/{good,broken}", "{bottle,cable}/ground_truth/broken"),
+            "test",
+        ),
+        (("rps/{rock,paper}", "rps-test-set/{rock,paper}"), "rps-test-set"),
+        (("{horse-or-human,validation-horse-or-human}/{horses,humans}",), "validation-horse-or-human"),
+        (("simpsons_dataset/{abe,bart}", "kaggle_simpson_testset/kaggle_simpson_testset"), "kaggle_simpson_testset"),
+        (("simpsons_dataset/{abe,bart}", "kaggle_simpson_testset"), "kaggle_simpson_testset"),
+        (("data/{a,b}", "test"), "test"),
+        (("{my_train,extra}/{a,b}",), "my_train"),
+        (("{x_train,y_train,x_test,extra}/{a,b}",), "x_test"),
+        (("seg_train/{a,b}", "seg_test", "seg_pred"), "seg_train"),
+        (("train/{a,b}/{train,test}", "test/{a,b}/{train,test}"), "train"),
+    ],
+)
+def test_training_and_test_images_are_no_classes_of_their_own(tmp_path, bad_input, paths, half):
+    root = make(tmp_path / "set", *(f"{each}/*.png" for path in paths for each in braces(path)))
+    text = refused(root)
+    assert f"holds {half}/ beside " in text
+    assert "sort the images into train/<class>/ and test/<class>/, or rename " in text
+    if paths == ("{a,b}/{train,test}",):
+        bad_input("a split within each class: a/train/, a/test/, b/train/, …", text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{bullet_train,bullet,car,test_tube}",
+        "{vehicles,toys}/{train,car}",
+        "{a,b}/my_test",
+        "{bullet_train/red,bullet_train/blue,car/big,car/small}",
+        "{test_tube,car,animals/cat}",
+        "{trainer,tests,validity}/{a,b}",
+    ],
+)
+def test_names_that_sound_like_halves_but_have_no_other_half(tmp_path, path):
+    paths = braces(path)
+    dataset, told = read(make(tmp_path, *(f"{each}/*.png" for each in paths)))
+    assert len(dataset.classes) == len(paths)
+    assert told == []
 
 
 def test_two_folders_to_train_on(tmp_path):
