@@ -178,6 +178,7 @@ def test_an_interrupt_stops_all_and_leaves_runs_that_go_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
     joint = tmp_path / "joint" / "records.jsonl"
     end = time.monotonic() + 120
