@@ -626,3 +626,17 @@ def test_no_warning_is_needed(data, tmp_path):
         run = csd.train(csd.split(data, 2), csd.methods.csd, SHORT, out=tmp_path / "run", progress=False)
         measured(run.features(0)[:6, :3], LABELS)
         features.normalize(run.features(0))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_weights_that_overflow_in_the_last_step_are_told_as_divergence(data, tmp_path, again):
+    config = SHORT.replace(lr=1e30)
+
+    def train() -> None:
+        csd.train(csd.split(data, 2), csd.methods.finetune, config, out=tmp_path / "run", progress=False)
+
+    for _ in range(1 + again):
+        with pytest.raises(csd.TrainingDivergedError, match=r"became NaN or infinite.*smaller lr or later_lr"):
+            train()
+    assert not list((tmp_path / "run").glob("task-0.*"))
+    assert csd.Run.load(tmp_path / "run").tasks_learnt == 0
