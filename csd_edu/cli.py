@@ -193,8 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         default="csd",
         help=f"{', '.join(_methods())}, or path/to/file.py:name for one of your own (default: %(default)s)",
     )
-    p.add_argument("--teacher", type=Path, metavar="RUN", help="run whose last network teaches, for kd")
-    p.add_argument("--tuning", type=Path, metavar="FOLDER", help="what tune wrote: take the weight chosen there")
+    p.add_argument("--teacher", type=_path, metavar="RUN", help="run whose last network teaches, for kd")
+    p.add_argument("--tuning", type=_path, metavar="FOLDER", help="what tune wrote: take the weight chosen there")
     p.add_argument("--tasks", type=_tasks, help="number of tasks, or 'groups' for alphabets (default: the preset's)")
     p.add_argument("--seed", type=_seed, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument(
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         help="quick (2 CPU cores, seconds to two minutes), lab (meant for a T4 GPU), "
         "paper (the published schedule, hours on a GPU) (default: %(default)s)",
     )
-    p.add_argument("--out", type=Path, help="run folder (default: runs/DATASET-METHOD-seedSEED)")
+    p.add_argument("--out", type=_path, help="run folder (default: runs/DATASET-METHOD-seedSEED)")
     p.add_argument(
         "--per-class",
         type=_per_class_value,
@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seed", type=_seed, default=0, help="of class order, weights and batches (default: %(default)s)")
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
-    p.add_argument("--out", type=Path, help="folder for the runs and the report (default: runs/demo-seedSEED)")
+    p.add_argument("--out", type=_path, help="folder for the runs and the report (default: runs/demo-seedSEED)")
     p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
 
     p = add(
@@ -255,12 +255,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", default="quick", help="quick, lab or paper (default: %(default)s)")
     p.add_argument("--seeds", type=_seed, nargs="+", default=[101, 102, 103, 104, 105], help="(default: 101 to 105)")
     p.add_argument("--validation", type=float, default=0.25, help="share that is held out (default: %(default)s)")
-    p.add_argument("--out", type=Path, help="folder for the trials and tuning.json (default: runs/tune-DATASET)")
+    p.add_argument("--out", type=_path, help="folder for the trials and tuning.json (default: runs/tune-DATASET)")
     p.add_argument("--jobs", type=int, help="trainings side by side, one thread each (default: one for each core)")
 
     p = add("report", report, "write one self-contained HTML page about saved runs", "csd-edu report runs/demo/csd")
-    p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
-    p.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: %(default)s)")
+    p.add_argument("runs", type=_path, nargs="+", metavar="RUN", help="run folder")
+    p.add_argument("--out", type=_path, default=Path("report.html"), help="the page to write (default: %(default)s)")
     p.add_argument(
         "--shared-at",
         metavar="ADDRESS",
@@ -279,14 +279,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "folder",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         help="what was handed in, at any depth: a folder or .zip of notebooks for each student "
         "(FOLDER/ada/02_name.ipynb), single notebooks named like them (FOLDER/ada.ipynb), or exports, which hold a "
         "name; or the .zip of a class as Moodle, Canvas or Blackboard makes it. Whoever handed in something else has a "
         "row that says so",
     )
-    p.add_argument("--out", type=Path, help="also write the table, as .csv or .html by the file's ending")
+    p.add_argument("--out", type=_path, help="also write the table, as .csv or .html by the file's ending")
     p.add_argument("--mistakes", action="store_true", help="name the mistake of each answer that was tried")
     p.add_argument(
         "--seconds", type=float, default=60.0, help="time limit for the code of one notebook (default: %(default)s)"
@@ -300,9 +300,11 @@ def _parser() -> argparse.ArgumentParser:
         "csd-edu export 02_learning_in_tasks.ipynb",
     )
     p.add_argument(
-        "notebook", type=Path, metavar="NOTEBOOK", help="a notebook with its outputs, as JupyterLab saves it"
+        "notebook", type=_path, metavar="NOTEBOOK", help="a notebook with its outputs, as JupyterLab saves it"
     )
-    p.add_argument("--out", type=Path, help="page.html, or a notebook.ipynb to show on GitHub (default: NOTEBOOK.html)")
+    p.add_argument(
+        "--out", type=_path, help="page.html, or a notebook.ipynb to show on GitHub (default: NOTEBOOK.html)"
+    )
     return parser
 
 
@@ -329,6 +331,13 @@ def _tasks(text: str) -> int | str:
 
 def _per_class_value(text: str) -> int | str:
     return text if text == "all" else _whole(text, "number of images, nor 'all'")
+
+
+def _path(text: str) -> Path:
+    """Return a path; none at all would be the working folder. All else `files.given_path` checks, which takes torch."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no path; expected that of a file or folder, such as runs/csd")
+    return Path(text)
 
 
 def _seed(text: str) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from csd_edu import drift, metrics, retrieval
 from csd_edu.maps import Map, Plane, best_separated, cached_maps, first_plane
 from csd_edu.methods import Card
-from csd_edu.runs import Run
+from csd_edu.runs import Run, check_runs
 
 Kept = TypeVar("Kept")
 
@@ -47,12 +47,13 @@ class Comparison:
         n_tasks: T.
 
     Raises:
-        ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks.
+        ValueError: if there is no run, one has not finished its first task, is given twice, or has other data or tasks;
+            or the names are not one for each run, each another.
     """
 
     def __init__(self, runs: Sequence[Run], *, names: Sequence[str] | None = None) -> None:
         check_comparable(runs)
-        self.runs = dict(zip(names or run_labels(runs), runs, strict=True))
+        self.runs = dict(zip(run_labels(runs) if names is None else _checked(names, runs), runs, strict=True))
         first = runs[0]
         for run in runs:
             if run.tasks != first.tasks:
@@ -251,6 +252,16 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
     return labels
 
 
+def _checked(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Return names for runs, or raise a ValueError if they are not one for each, each another."""
+    wrong = isinstance(names, str) or not all(isinstance(name, str) for name in names)
+    if wrong or len(names) != len(runs) or len(set(names)) < len(names):
+        raise ValueError(
+            f"names is {names!r}; expected a list of {len(runs)} text{'s' * (len(runs) != 1)}, another for each run"
+        )
+    return list(names)
+
+
 def cards_of(runs: Iterable[Run]) -> dict[str, Card]:
     """Return the cards of the runs' methods that have one, by their names without settings."""
     return {run.method.partition("(")[0]: Card.from_json(run.card) for run in runs if run.card is not None}
@@ -300,6 +311,7 @@ def across_networks(run: Run) -> dict[str, float]:
 
 def check_comparable(runs: Sequence[Run]) -> None:
     """Raise a ValueError if there is no run, one has nothing to show, is given twice, or has other data or sizes."""
+    check_runs(runs)
     if not runs:
         raise ValueError("there is no run; expected at least one")
     first = runs[0]

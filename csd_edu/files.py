@@ -176,6 +176,9 @@ def read_tensors(path: Path, *, advice: str = "delete it") -> tuple[dict[str, Te
 def read_about(path: Path) -> dict[str, Any]:
     """Return only the JSON that `write_tensors` wrote beside the tensors; {} if there is none, or no such file."""
     damaged = (ValueError, KeyError, OverflowError, MemoryError, RecursionError)
+    with contextlib.suppress(OSError, *damaged):
+        if not path.is_file():  # of a pipe nothing may ever come
+            return {}
     with contextlib.suppress(OSError, *damaged), open(path, "rb") as file:
         start = file.read(8)
         about = json.loads(_header(start + file.read(int.from_bytes(start, "little")))["__metadata__"]["about"])
@@ -217,10 +220,16 @@ def _refuse(constant: str) -> None:
 
 
 def _check_there(path: Path, advice: str) -> None:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, and no file; {advice}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}" + (f"; {advice}" if advice != "delete it" else ""))
+    check_file(path, advice)
+
+
+def check_file(path: Path, advice: str) -> None:
+    """Raise a ValueError if what is there is no file, or a link to one: reading a pipe would wait for ever."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        raise ValueError(f"{path} is {what}, and no file; {advice}")
 
 
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:

@@ -5,16 +5,32 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Generator
+from typing import Any
 
 import torch
 
 from csd_edu import arguments
 from csd_edu.config import Config
+from csd_edu.data import Dataset
 from csd_edu.learner import Learner, Log, Record
 from csd_edu.methods.method import AnyMethod, check_method, forget_gradients, training_tasks
 from csd_edu.models import Network
 from csd_edu.runtime import each_in_usual_torch
 from csd_edu.tasks import Stream
+
+
+def check_setting(stream: Any, config: Any) -> None:
+    """Raise a ValueError if the stream is none, such as a dataset that is not split, or the config is none.
+
+    Args:
+        stream: what is given as a `Stream`.
+        config: what is given as a `Config`; None stands for the default.
+    """
+    if not isinstance(stream, Stream):
+        found = "a Dataset" if isinstance(stream, Dataset) else f"{stream!r:.60}"
+        raise ValueError(f"stream is {found}; expected the tasks of one, such as csd.split(data, n_tasks=5)")
+    if not isinstance(config, Config | None):
+        raise ValueError(f"config is {config!r:.60}; expected a csd.Config, such as csd.Config(epochs=10)")
 
 
 @each_in_usual_torch
@@ -48,6 +64,7 @@ def learn(
         TrainingDivergedError: if a loss term or a weight becomes NaN or infinite.
     """
     check_method(method)
+    check_setting(stream, config)
     task = arguments.whole("task", task)
     if not 0 <= task < stream.n_tasks:
         raise ValueError(f"task is {task}; expected 0 to {stream.n_tasks - 1}, one of the stream's")

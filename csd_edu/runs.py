@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import warnings
 import zlib
@@ -26,9 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csd_edu import metrics
+from csd_edu import arguments, metrics
 from csd_edu.config import Config
 from csd_edu.files import (
+    check_file,
     given_path,
     make_folder,
     parse_json,
@@ -129,7 +131,7 @@ class Run:
     @property
     def kept_bytes(self) -> dict[str, int] | None:
         """What is carried over from task to task, in bytes by name, where it is most; None if that was not counted."""
-        counts = [record["kept_bytes"] for record in self.records if "kept_bytes" in record]
+        counts = [r["kept_bytes"] for r in self.records if r["kind"] == "task" and "kept_bytes" in r]
         return max(counts, key=lambda kept: sum(kept.values())) if counts else None
 
     @property
@@ -162,10 +164,10 @@ class Run:
         lost = sorted(set(range(self._tasks_counted())) - {r["task"] for r in found if r["kind"] == "task"})
         if lost or len(found) < counted:
             of_tasks = f" of task {', '.join(map(str, lost))}" if lost else ""
-            warnings.warn(
+            _warn_once(
+                self.path / "records.jsonl",
                 f"{self.path / 'records.jsonl'} is cut off or missing: what was written down{of_tasks} is lost, such "
                 "as losses and seconds; measures and features are not",
-                stacklevel=2,
             )
         return found
 
@@ -180,7 +182,7 @@ class Run:
         path = self.path / "metrics.json"
         found, trouble = self.read_metrics()
         if trouble and path.exists():
-            warnings.warn(f"{trouble}; its numbers are made anew from {self.path / 'records.jsonl'}", stacklevel=2)
+            _warn_once(path, f"{trouble}; its numbers are made anew from {self.path / 'records.jsonl'}")
         return found
 
     def read_metrics(self) -> tuple[dict[str, Any], str]:
@@ -213,7 +215,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """Seconds spent training and measuring, interruptions not counted."""
-        return float(sum(record.get("seconds", 0.0) for record in self.records))
+        return float(sum(r.get("seconds", 0.0) for r in self.records if r["kind"] != "end"))  # "task" counts those
 
     def test(self) -> dict[str, Tensor]:
         """Return "labels" (N,) and "tasks" (N,) of the test images and, if saved, "images" (N, C, H, W) uint8."""
@@ -221,7 +223,12 @@ class Run:
         return self._read(self.path / "test.safetensors", advice, "labels", what="test")
 
     def features(self, task: int) -> Tensor:
-        """Return the features (N, D) float32 of all test images under the network after `task`."""
+        """Return the features (N, D) float32 of all test images under the network after `task`.
+
+        Raises:
+            FileNotFoundError: if that task is not trained yet, or its features are not kept.
+            ValueError: if there is no such task, or the file is damaged.
+        """
         return self._measured(task)["features"].float()  # saved runs keep float16
 
     def snapshots(self) -> list[Tensor]:
@@ -243,9 +250,9 @@ class Run:
 
         Raises:
             FileNotFoundError: if that task is not trained yet.
-            ValueError: if the file is damaged.
+            ValueError: if there is no such task, or the file is damaged.
         """
-        path, advice = self.task_file(task, "weights"), "what it held is lost: train into a new folder"
+        path, advice = self._file_of(task, "weights"), "what it held is lost: train into a new folder"
         weights = self._read(path, advice, "head.weight", "pixel_mean", what="weights", task=task)
         try:
             return rebuild(self.config.network, weights).eval()
@@ -265,12 +272,22 @@ class Run:
         return plain(about["state"].get("method", {}), tensors)
 
     def _measured(self, task: int) -> dict[str, Tensor]:
-        weights = self.task_file(task, "weights")
-        if weights.exists() or not self.task_file(task, "features").exists():
+        path, weights = self._file_of(task, "features"), self.task_file(task, "weights")
+        if weights.exists() or not path.exists():
             advice = f"delete it, and call the same csd.train: it is made anew from {weights.name}"
         else:
             advice = "what it held is lost: train into a new folder"
-        return self._read(self.task_file(task, "features"), advice, "features", what="features", task=task)
+        return self._read(path, advice, "features", what="features", task=task)
+
+    def _file_of(self, task: int, what: str) -> Path:
+        """Return the path of what is to be read of a task, or raise if there is no such task or it is still to come."""
+        path = self.task_file(arguments.whole("task", task, least=0, most=self.n_tasks - 1), what)
+        if not path.exists() and task >= (learnt := self.tasks_learnt):  # a stopped run may have it before it counts it
+            raise FileNotFoundError(
+                f"task is {task}, and the run in {self.path} has learnt {learnt} of {self.n_tasks} tasks, counted from "
+                "0; call the same csd.train: it goes on"
+            )
+        return path
 
     def _read(self, path: Path, advice: str, *names: str, **of: Any) -> dict[str, Tensor]:
         """Return the tensors in a file of this run, or raise if it is damaged, another's or lacks these names."""
@@ -371,8 +388,8 @@ def read_records(path: Path, description: Mapping[str, Any], *, most: int | None
         ValueError: if a line is damaged, or says that it is another run's.
     """
     advice = "delete it: losses and seconds are lost, and the rest of the run is not"
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, and no file; {advice}")
+    if path.exists():
+        check_file(path, advice)
     *lines, last = (path.read_bytes() if path.exists() else b"").split(b"\n")
     lines += [last] * (not b'{"kind": '.startswith(last[:9]))  # it does not begin as a record: no one writes it
     found = []
@@ -381,9 +398,74 @@ def read_records(path: Path, description: Mapping[str, Any], *, most: int | None
         fields = record if isinstance(record, dict) else {}
         if not isinstance(fields.get("kind"), str) or type(fields.get("task")) is not int:
             raise ValueError(f"{path} is damaged in line {n} (it is no record of training); {advice}")
+        if wrong := _wrong_in(fields, len(description["stream"]["tasks"])):
+            raise ValueError(f"{path} is damaged in line {n} (its {wrong} is {fields.get(wrong)!r:.40}); {advice}")
         _check_belongs(path, record, description, advice)
         found.append(record)
     return found
+
+
+def _wrong_in(record: Record, n_tasks: int) -> str:
+    """Return which field of a record is none that training writes, among those that are read later; "" if none is.
+
+    Whatever a version may have left out ("seconds", "kept_bytes") need not be there.
+    """
+    wanted: dict[str, bool] = {
+        "kind": record["kind"] in ("epoch", "task", "end"),
+        "task": 0 <= record["task"] < n_tasks,
+    }
+    if record["kind"] != "end":  # which has what the method says
+        wanted["seconds"] = _is_number(record.get("seconds", 0.0))
+        wanted["kept_bytes"] = _are_numbers(record.get("kept_bytes", {}))
+    if record["kind"] == "epoch":
+        wanted["losses"] = _are_numbers(record.get("losses"))
+    if record["kind"] == "task":
+        for name, keys in (("recall_at_1", ("seen", "task")), ("head_accuracy", ("seen",))):
+            rows = [_part(record.get(name), key) for key in keys]
+            wanted[name] = all(
+                isinstance(row, list) and len(row) == n_tasks and all(v is None or _is_number(v) for v in row)
+                for row in rows
+            )
+        overall = [_part(record.get("overall"), key) for key in ("recall_at_1", "head_accuracy")]
+        wanted["overall"] = all(value is None or _is_number(value) for value in overall)
+    return next((name for name, is_right in wanted.items() if not is_right), "")
+
+
+def _part(found: Any, key: str) -> Any:
+    """Return what JSON has under a key, and something that is no value anywhere if it has no such key."""
+    return found.get(key, "") if isinstance(found, dict) else ""
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(map(_is_number, found.values()))
+
+
+_warned: set[tuple[str, int]] = set()
+
+
+def _warn_once(path: Path, message: str) -> None:
+    """Warn of what is wrong with a file: once, however often it is read, until the file is another."""
+    told = (message, path.stat().st_mtime_ns if path.exists() else 0)
+    if told not in _warned:
+        _warned.add(told)
+        warnings.warn(message, stacklevel=3)
+
+
+def check_runs(runs: Any) -> None:
+    """Raise a ValueError if it is no list of runs."""
+    expected = "expected a list of runs, such as [csd.Run.load('runs/csd')]"
+    if isinstance(runs, str) or not isinstance(runs, Sequence):
+        raise ValueError(f"runs is {runs!r}; {expected}")
+    for k, run in enumerate(runs):
+        if not isinstance(run, Run):
+            raise ValueError(f"runs[{k}] is {run!r}; {expected}")
 
 
 def _trouble_in(found: Any, rows: Sequence[Record], path: Path) -> str:

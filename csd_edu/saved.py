@@ -85,15 +85,8 @@ def run(name: str, *, seed: int | None = None) -> Run:
         ValueError: if there is no saved run of that name or seed.
         FileNotFoundError: if the saved runs are not here.
     """
-    found, place = _find(folder()), folder()
-    seed = min(found) if seed is None else arguments.whole("seed", seed)
-    if seed not in found:
-        there = ", ".join(map(str, sorted(found)))
-        raise ValueError(
-            f"there is no saved run with seed {seed!r}; expected one of {there}{_advice(seed, name)} "
-            f"(they are in {place})"
-        )
-    paths = found[seed]
+    place = folder()
+    seed, paths = _of_seed(seed, name)
     plain = name.removesuffix("-tuned")
     if name not in paths and plain in paths:
         if (place, name) not in _told:
@@ -113,7 +106,7 @@ def runs(*names: str, seed: int | None = None) -> list[Run]:
 
     A run that stands in for another one and is among them already does not come twice.
     """
-    opened = [run(name, seed=seed) for name in names or _names(min(seeds()) if seed is None else seed)]
+    opened = [run(name, seed=seed) for name in names or _of_seed(seed)[1]]
     return list({each.path: each for each in opened}.values())
 
 
@@ -173,17 +166,38 @@ def _names(*of: int) -> tuple[str, ...]:
 
 
 def _any(seed: int | None = None) -> Run:
+    return Run.load(next(iter(_of_seed(seed)[1].values())))
+
+
+def _of_seed(seed: int | None, name: str = "csd") -> tuple[int, dict[str, Path]]:
+    """Return a seed, by default the first, and the paths of its runs by name.
+
+    Raises:
+        ValueError: if there is no run with that seed; says how to train the one of that name.
+    """
     found = _find(folder())
-    return Run.load(next(iter(found[min(found) if seed is None else seed].values())))
+    seed = min(found) if seed is None else arguments.whole("seed", seed)
+    if seed not in found:
+        there = ", ".join(map(str, sorted(found)))
+        raise ValueError(
+            f"there is no saved run with seed {seed!r}; expected one of {there}{_advice(seed, name)} "
+            f"(they are in {folder()})"
+        )
+    return seed, found[seed]
 
 
 def _find(place: Path) -> dict[int, dict[str, Path]]:
     """Return the paths of the runs in a folder, by seed and then by name, the names in `ORDER`."""
-    levels = {int(path.name[4:]): path for path in place.glob("seed*") if path.name[4:].isdigit()}
-    found = {seed: _runs_in(level) for seed, level in sorted(levels.items())}
-    found = {seed: paths for seed, paths in found.items() if paths}
+    levels = [path for path in sorted(place.glob("seed*")) if path.name.isascii() and path.name[4:].isdecimal()]
+    several = [(int(level.name[4:]), level, paths) for level in levels if (paths := _runs_in(level))]
     if paths := _runs_in(place):  # of one seed, without a folder of its own
-        found.setdefault(Run.load(next(iter(paths.values()))).config.seed, paths)
+        several.append((Run.load(next(iter(paths.values()))).config.seed, place, paths))
+    found: dict[int, dict[str, Path]] = {}
+    for seed, level, paths in sorted(several, key=lambda of: of[0]):
+        taken = next(iter(found.setdefault(seed, paths).values())).parent
+        if taken != level and (level, "") not in _told:
+            say(f"The runs in {level} are left out: of seed {seed} those in {taken} are taken.")
+            _told.add((level, ""))
     if not found:
         train = in_shell("csd-edu", "train", "--method", "csd", "--out", place / "csd")
         raise FileNotFoundError(

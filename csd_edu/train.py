@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csd_edu import metrics, models
+from csd_edu import arguments, metrics, models
 from csd_edu.config import Config
 from csd_edu.files import copied, given_path, locked, temporary_folder, working_folder, write_json
 from csd_edu.identity import converts, describe_method, differences
-from csd_edu.learn import learn
-from csd_edu.learner import Learner, Record
+from csd_edu.learn import check_setting, learn
+from csd_edu.learner import Learner, Record, TrainingDivergedError
 from csd_edu.methods.method import (
     AnyMethod,
     begins_as,
@@ -80,6 +80,8 @@ def train(
         KeyboardInterrupt: if interrupted; the same call continues the run.
     """
     config = Config() if config is None else config
+    check_setting(stream, config)
+    progress = progress if callable(progress) else arguments.flag("progress", progress)
     out = temporary_folder() if out is None else given_path(out, what="out")
     place = working_folder() / out  # torch, too, needs a working folder
     records = training(stream, method, config, out=out, teacher=teacher)
@@ -172,6 +174,7 @@ def describe_run(
     Raises:
         ValueError: if an argument is impossible.
     """
+    check_setting(stream, config)
     device = pick_device(config.device)
     pick_precision(config.precision, device)
     check_method(method)
@@ -249,6 +252,12 @@ def _training(
             started = time.perf_counter()
             if training_tasks(method, task, stream.n_tasks) or features is None:  # else it is the network of before
                 features, logits = models.embed(learner.network, test.images)
+                if not bool(features.isfinite().all()):  # the last step's: no later one could have told
+                    raise TrainingDivergedError(
+                        f"the features of the test images became NaN or infinite in the last steps of task {task}; the "
+                        "same call would meet the same. Mend the loss, or train into a new folder with a smaller lr or "
+                        "later_lr"
+                    )
             predictions = logits[:, : stream.n_seen[task]].argmax(dim=1)
             run.save_task(task, learner.network, features, predictions)
             row = metrics.task_row(features, predictions, test.labels, test_tasks, task)

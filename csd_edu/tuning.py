@@ -19,7 +19,7 @@ from typing import Any
 from csd_edu import arguments
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
-from csd_edu.files import check_writable, given_path, parse_json, write_json
+from csd_edu.files import check_file, check_writable, given_path, parse_json, write_json
 from csd_edu.methods import NAMED, AnyMethod
 from csd_edu.runs import Run
 from csd_edu.runtime import in_shell
@@ -235,8 +235,11 @@ def read_tuning(folder: Path) -> Tuning | None:
         ValueError: if the file is damaged; says where.
     """
     path = given_path(folder) / NAME
+    advice = "delete it, and `csd-edu tune` writes it anew"
     try:
-        saved = parse_json(path.read_bytes(), f"{path} can't be read", "delete it, and `csd-edu tune` writes it anew")
+        if path.exists() and not path.is_dir():
+            check_file(path, advice)
+        saved = parse_json(path.read_bytes(), f"{path} can't be read", advice)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -657,3 +657,17 @@ def test_how_tightly_points_may_lie_is_checked(wrong):
     for fit in (csd.maps.umap_chain, csd.maps.umap_map):
         with pytest.raises(ValueError, match=r"min_dist is .*; expected a number from 0 to 1"):
             fit([torch.randn(5, 3), torch.randn(5, 3)], min_dist=wrong, progress=False)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_weights_that_overflow_in_the_last_step_are_told_as_divergence(data, tmp_path, again):
+    config = SHORT.replace(lr=1e30)
+
+    def train() -> None:
+        csd.train(csd.split(data, 2), csd.methods.finetune, config, out=tmp_path / "run", progress=False)
+
+    for _ in range(1 + again):
+        with pytest.raises(csd.TrainingDivergedError, match=r"became NaN or infinite.*smaller lr or later_lr"):
+            train()
+    assert not list((tmp_path / "run").glob("task-0.*"))
+    assert csd.Run.load(tmp_path / "run").tasks_learnt == 0

@@ -5,11 +5,13 @@ One rule for every path in and out; and every damaged file of a run is named, wi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 
 import csd_edu as csd
 from csd_edu import check, cli, grade, lesson, maps, saved, stills, tuning
+from csd_edu.comparison import Comparison
 from csd_edu.files import given_path, read_json, read_tensors, write_tensors
 from csd_edu.grade import tables
 from csd_edu.report import write_report
@@ -415,3 +418,213 @@ def test_lesson_knows_the_home_folder(home, monkeypatch):
     monkeypatch.setattr(lesson, "sweep", seen)
     lesson.train(stream(), CONFIG, tuning.shipped(), out=Path("~/runs"))
     assert {job.out.parent for job in asked.values()} == {home / "runs"}
+
+
+# ---- records of another shape, and files that are none
+
+WRONG_FIELDS: dict[str, dict[str, Any]] = {
+    "epoch": {"losses": 3, "seconds": "x", "kind": "epoci", "task": 9},
+    "task": {
+        "head_accuracy": 3,
+        "recall_at_1": None,
+        "overall": {"recall_at_1": 0.5},
+        "kept_bytes": 3,
+        "seconds": 10**400,
+    },
+}
+
+
+def with_last_record(run: Path, kind: str, fields: dict[str, Any]) -> None:
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    last = max(k for k, record in enumerate(lines) if record["kind"] == kind)
+    lines[last] |= fields
+    (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, of in WRONG_FIELDS.items() for name in of])
+def test_a_record_of_another_shape_is_named_by_its_line_and_hides_no_metrics(copy, kind, name):
+    whole = csd.Run.load(copy).metrics
+    with_last_record(copy, kind, {name: WRONG_FIELDS[kind][name]})
+    run = csd.Run.load(copy)
+    assert run.metrics == whole
+    assert csd.train(stream(), csd.methods.csd, CONFIG, out=copy, progress=False).finished
+    for read in (lambda: run.records, lambda: run.seconds, lambda: run.kept_bytes):
+        with pytest.raises(ValueError, match=rf"damaged in line \d+ \(its {name} is .*delete it"):
+            read()
+
+
+@pytest.mark.parametrize("flip", range(40))
+def test_a_flipped_bit_in_the_records_is_no_raw_error(copy, flip):
+    chance, path = random.Random(flip), copy / "records.jsonl"
+    whole, content = csd.Run.load(copy).metrics, bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    run = csd.Run.load(copy)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = run.metrics
+    assert found == whole or told
+    with contextlib.suppress(ValueError):  # any other error goes through
+        assert run.seconds > 0
+
+
+def test_what_a_method_says_of_a_task_is_its_own(copy):
+    lines = (copy / "records.jsonl").read_text().splitlines()
+    end = json.dumps({"kind": "end", "task": 0, "seconds": "few", "kept_bytes": 3})
+    (copy / "records.jsonl").write_text("\n".join([*lines, end]) + "\n")
+    run = csd.Run.load(copy)
+    assert run.records[-1]["seconds"] == "few"
+    assert run.seconds > 0
+    assert run.kept_bytes
+
+
+def test_a_cut_file_of_records_is_warned_of_once(copy):
+    path = copy / "records.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            run = csd.Run.load(copy)
+            assert run.seconds > 0
+            assert run.kept_bytes is not None
+    assert [str(each.message).count("cut off or missing") for each in told] == [1]
+
+
+@pytest.mark.parametrize("task", [99, -1, 0.0, True, "0"])
+def test_a_task_that_is_none_is_told(copy, bad_input, task):
+    run = csd.Run.load(copy)
+    for read in (run.features, run.predictions, run.network):
+        with pytest.raises(ValueError, match=r"^task is .*; expected a whole number from 0 to 1$") as error:
+            read(task)
+    if task == 99:
+        bad_input("`run.features(99)`", error.value)
+
+
+def test_a_task_to_come_is_told_with_what_to_do(stopped):
+    run = csd.Run.load(stopped)
+    for read in (run.features, run.predictions, run.network):
+        with pytest.raises(FileNotFoundError, match=r"has learnt 1 of 2 tasks.*the same csd\.train"):
+            read(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("name", ["config.json", "records.jsonl", "task-1.features.safetensors"])
+def test_a_pipe_in_a_files_place_is_not_waited_for(copy, name):
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(ValueError, match=f"{name} is a pipe or a device, and no file"):
+        read_all(copy)
+
+
+def read_all(folder: Path) -> None:
+    run = csd.Run.load(folder)
+    assert run.records
+    run.snapshots()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_the_place_of_what_was_tuned_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / tuning.NAME)
+    with pytest.raises(ValueError, match="is a pipe or a device"):
+        tuning.load(tmp_path)
+
+
+# ---- first slips
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--out", ""],
+        ["train", "--teacher", " "],
+        ["train", "--tuning", ""],
+        ["demo", "--out", ""],
+        ["tune", "--out", ""],
+        ["report", ""],
+        ["grade", ""],
+        ["export", ""],
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_no_path_on_the_command_line_is_not_the_working_folder(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == cli.EXIT_MISTAKE
+    assert "is no path; expected that of a file or folder" in capsys.readouterr().err
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_dataset_for_a_stream_and_its_like_are_told_before_work(tmp_path, bad_input):
+    data, out, method = striped(4), tmp_path / "run", csd.methods.finetune
+    network = csd.models.build("resnet8")
+    calls: list[Callable[[], object]] = [
+        lambda: csd.train(data, method, CONFIG, out=out),  # type: ignore[arg-type]
+        lambda: csd.training(data, method, CONFIG, out=out),  # type: ignore[arg-type]
+        lambda: next(csd.learn(network, data, 0, method, CONFIG)),  # type: ignore[arg-type]
+        lambda: LiveTraining(data, method, CONFIG, out=out),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"stream is a Dataset; expected .*csd\.split\(data, n_tasks=5\)") as error:
+            call()
+    bad_input("`csd.train(data, …)`, a dataset that is not split", error.value)
+    with pytest.raises(ValueError, match=r"config is \{\}; expected a csd\.Config"):
+        csd.train(stream(), method, {}, out=out)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"config is \{\}; expected a csd\.Config"):
+        next(csd.learn(network, stream(), 0, method, {}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="progress is 'no'; expected True or False"):
+        csd.train(stream(), method, CONFIG, out=out, progress="no")  # type: ignore[arg-type]
+    assert not out.exists()
+
+
+def test_a_run_for_a_list_of_runs_is_told(runs, tmp_path, bad_input):
+    run = csd.Run.load(runs["whole"])
+    calls: list[Callable[[Any], object]] = [
+        lambda given: write_report(given, tmp_path / "report.html"),
+        lambda given: maps.cached_maps(given, "pca"),
+        Comparison,
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"runs is Run of csd .*; expected a list of runs"):
+            call(run)
+        with pytest.raises(ValueError, match=r"runs\[1\] is 'runs/csd'; expected a list of runs") as error:
+            call([run, "runs/csd"])
+    bad_input("`write_report([run, 'runs/csd'], …)`", error.value)
+
+
+@pytest.mark.parametrize("names", [["x", "x"], ["x"], ["x", "y", "z"], [], "xy", [1, 2]])
+def test_names_of_runs_are_one_for_each(runs, tmp_path, names):
+    twin = shutil.copytree(runs["whole"], tmp_path / "twin")
+    both = [csd.Run.load(runs["whole"]), csd.Run.load(twin)]
+    with pytest.raises(ValueError, match=r"names is .*; expected a list of 2 texts, another for each run"):
+        Comparison(both, names=names)
+    assert list(Comparison(both, names=["x", "y"]).runs) == ["x", "y"]
+
+
+@pytest.fixture
+def several(runs: dict[str, Path], tmp_path: Path) -> Iterator[Path]:
+    """A folder of saved runs, with folders beside them that are called like one of a seed."""
+    for name in ("seed0", "seed00", "seed²"):
+        shutil.copytree(runs["whole"], tmp_path / name / "csd")
+    saved.use(tmp_path)
+    yield tmp_path
+    saved.use(None)
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("read", [saved.runs, saved.task_names])
+def test_a_seed_that_is_not_there_is_told(read):
+    with pytest.raises(ValueError, match="there is no saved run with seed 99; expected one of 0, or train"):
+        read(seed=99)
+    with pytest.raises(ValueError, match="seed is '0'; expected a whole number"):
+        read(seed="0")
+    assert len(read(seed=0)) == len(read()) > 0
+
+
+def test_two_folders_of_one_seed_are_told_once(several, capsys):
+    capsys.readouterr()  # it was told when the folder was taken
+    again = shutil.copytree(several, several.with_name(f"{several.name}-again"))
+    saved.use(again)
+    assert saved.seeds() == (0,)
+    assert saved.run("csd").path.parent == again / "seed0"
+    told = f"{again / 'seed00'} are left out: of seed 0 those in {again / 'seed0'} are taken"
+    assert capsys.readouterr().out.count(told) == 1

@@ -19,7 +19,7 @@ from csd_edu.files import is_writable, read_tensors, write_tensors
 from csd_edu.maps.pca import pca_map
 from csd_edu.maps.quality import Map
 from csd_edu.maps.umaps import umap_chain, umap_map
-from csd_edu.runs import Run
+from csd_edu.runs import Run, check_runs
 from csd_edu.runtime import usual_torch
 
 KINDS = ("pca", "umap", "umap together")
@@ -65,6 +65,7 @@ def cached_maps(
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected {', '.join(map(repr, KINDS))}")
+    check_runs(runs)
     if not runs:
         raise ValueError("there is no run to draw a map of; expected at least one")
     for run in runs:

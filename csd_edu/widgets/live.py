@@ -15,6 +15,7 @@ from csd_edu import plots
 from csd_edu.config import Config
 from csd_edu.files import given_path, temporary_folder
 from csd_edu.identity import describe_method
+from csd_edu.learn import check_setting
 from csd_edu.learner import Record
 from csd_edu.methods import AnyMethod, card_of, name_of
 from csd_edu.output import say
@@ -44,6 +45,7 @@ class LiveTraining(Panel):
     def __init__(
         self, stream: Stream, method: AnyMethod, config: Config | None = None, *, out: str | Path | None = None
     ) -> None:
+        check_setting(stream, config)
         self.stream, self.method = stream, method
         self.config = Config() if config is None else config
         self.out = temporary_folder() if out is None else given_path(out, what="out")
