@@ -281,8 +281,10 @@ class Run:
 
     def _file_of(self, task: int, what: str) -> Path:
         """Return the path of what is to be read of a task, or raise if there is no such task or it is still to come."""
-        path = self.task_file(arguments.whole("task", task, least=0, most=self.n_tasks - 1), what)
-        if not path.exists() and task >= (learnt := self.tasks_learnt):  # a stopped run may have it before it counts it
+        path = self.task_file(arguments.whole("task", task), what)
+        if path.exists():  # perhaps before it is counted, in a run that was stopped
+            return path
+        if arguments.whole("task", task, least=0, most=self.n_tasks - 1) >= (learnt := self.tasks_learnt):
             raise FileNotFoundError(
                 f"task is {task}, and the run in {self.path} has learnt {learnt} of {self.n_tasks} tasks, counted from "
                 "0; call the same csd.train: it goes on"
