@@ -392,6 +392,15 @@ def test_what_the_function_asks_the_world_is_said(name, bad_input):
         bad_input("a notebook to grade, whose answer asks whether a file exists", judgement.message)
 
 
+def test_what_raises_in_any_case_is_tried():
+    """No answer of the world would mend it."""
+    raises = "def softmax(logits, temperature):\n    k = os.getenv('K')\n    raise {}"
+    assert judged(IMPORTS, *ASKED, raises.format("RuntimeError(k)"), CALL).state == "tried"
+    assert judged(IMPORTS, *ASKED, raises.format("NotImplementedError"), CALL).state == "untried"
+    once = raises.replace("raise {}", "if k:\n        return logits\n    raise RuntimeError")
+    assert judged(IMPORTS, *ASKED, once, CALL).state == "failed"
+
+
 def test_names_of_its_own_ask_nothing():
     wrong = "def softmax(logits, temperature):\n    load = stat = logits * temperature\n    return load.softmax(dim=1)"
     assert judged(IMPORTS, wrong, CALL).mistake == "multiplied by the temperature"

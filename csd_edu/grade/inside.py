@@ -104,7 +104,9 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
     if judgement.state in ("tried", "untried"):
         run = [statement.node for statement in needed(statements, call).run]
         within = [statements[call.at].node] if call.within else []
-        if asked := _asked([*run, *within, call.argument]):
+        checked = [node for node in run if last_name(call.argument) in bound_names(node)]
+        asked = _asked([*run, *within, call.argument])
+        if asked and not any(map(_only_raises, checked[-1:])):
             return Judgement("failed", None, f"it asks for what may be elsewhere ({asked}): look at it")
     return judgement
 
@@ -129,6 +131,16 @@ def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Stateme
             where = f"code cell {more[-1].cell + 1}, below the check, has been run before it"
             return Judgement("failed", None, f"it is right only if {where}: look at it")
     return judgement
+
+
+def _only_raises(node: ast.AST) -> bool:
+    """Return whether a function raises an error in any case, whatever it has been answered."""
+    for statement in node.body if isinstance(node, ast.FunctionDef) else ():
+        if isinstance(statement, ast.Raise):
+            return True
+        if any(isinstance(inner, ast.Return | ast.Yield) for inner in ast.walk(statement)):
+            return False
+    return False
 
 
 def _asked(nodes: Iterable[ast.AST]) -> str | None:
