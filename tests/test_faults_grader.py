@@ -163,8 +163,78 @@ STATE = {  # what sets the factor, in cells; and the function's factor
     "what is awaited": (["import asyncio\nasync def get():\n    return 1.0", "k = await get()"], "k"),
     "a command of several lines": (["!pip install \\\n  torch\nx = 1.0"], "x"),
     "time": (["%time x = 1.0"], "x"),
+    "what is measured": (["xs = [3.0]", "%memit -r 1 xs.append(1.0)"], "xs[-1]"),
+    "what is measured by lines": (["xs = [3.0]", "%lprun -f print xs.append(1.0)"], "xs[-1]"),
+    "a profiled cell": (["x = [0.0]", "%%prun -l 10 -s cumulative\nx[0] += 1"], "x[0]"),
+    "a profiled cell and its statement": (["x = [0.0]", "%%prun x[0] += 1\nprint(x)"], "x[0]"),
+    "a measured cell": (["x = [0.0]", "%%memit\nx[0] += 1"], "x[0]"),
+    "a debugged cell": (["x = [0.0]", "%%debug\nx[0] += 1"], "x[0]"),
+    "a cell of two magics": (["x = [0.0]", "%%capture --no-stderr\n%%time\nx[0] += 1"], "x[0]"),
+    "a set-up that is timed": (["x = [0.0]", "%%timeit -n 1 -r 1 x[0] = 1.0\nprint(x)"], "x[0]"),
+    "a generator's step": (
+        ["d = {}\ndef steps():\n    d['k'] = 1.0\n    yield", "it = steps()", "_ = next(it)"], "d['k']"
+    ),
+    "what a generator is sent": (
+        ["d = {}\ndef steps():\n    while True:\n        d['k'] = yield", "g = steps()", "next(g)", "g.send(1.0)"],
+        "d['k']",
+    ),
+    "a coroutine": (["d = {}\nasync def fill():\n    d['k'] = 1.0", "c = fill()", "await c"], "d['k']"),
+    "an object that is called": (
+        ["d = {}\nclass Box:\n    def __call__(self):\n        d['k'] = 1.0", "b = Box()", "b()"],
+        "d['k']",
+    ),
+    "a module that is called": (
+        ["d = {}\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        d['k'] = 1.0",
+         "net = Net()", "net(1)"],
+        "d['k']",
+    ),
+    "an object that a function makes": (
+        ["class Box:\n    k = 3.0\n    def __invert__(self):\n        self.k = 1.0\ndef make():\n    return Box()",
+         "b = make()", "~b"],
+        "b.k",
+    ),
+    "an object of a subclass": (
+        ["class Base:\n    k = 3.0\n    def __invert__(self):\n        self.k = 1.0\nclass Box(Base):\n    pass",
+         "b = Box()", "~b"],
+        "b.k",
+    ),
+    "an object of a loop": (
+        ["class Box:\n    k = 3.0\n    def __getitem__(self, key):\n        self.k = 1.0", "many = [Box()]",
+         "for b in many:\n    b[1]"],
+        "many[0].k",
+    ),
+    "a generator's own value": (
+        ["def steps():\n    yield 3.0\n    while True:\n        yield 1.0", "it = steps()", "_ = next(it)"], "next(it)"
+    ),
     "a timed cell": (["%%time\nx = [0.0]\nx[0] += 1"], "x[0]"),
 }  # fmt: skip
+
+
+USES = {  # a method that is called without its name, its statement, and how it is called
+    "an item": ("__getitem__(self, key)", "return 1", "b[1.0]"),
+    "a comparison": ("__lt__(self, other)", "return True", "b < 1"),
+    "an inversion": ("__invert__(self)", "return 1", "~b"),
+    "a format": ("__format__(self, spec)", "return ''", "f'{b}'"),
+    "a membership": ("__contains__(self, item)", "return True", "1 in b"),
+    "an iteration": ("__iter__(self)", "return iter([1])", "[*b]"),
+    "a print": ("__str__(self)", "return ''", "print(b)"),
+    "a length": ("__len__(self)", "return 1", "len(b)"),
+    "a deletion": ("__del__(self)", "return None", "del b"),
+    "a context": ("__enter__(self)", "return self\n    def __exit__(self, *_):\n        pass", "with b:\n    pass"),
+}
+for use, (head, gives, used) in USES.items():
+    for stores, factor in [("d['k'] = 1.0", "d['k']"), ("self.k = 1.0", "b.k")]:
+        if used != "del b" or factor != "b.k":
+            own = f"d = {{}}\nclass Box:\n    k = 3.0\n    def {head}:\n        {stores}\n        {gives}"
+            STATE[f"{use}, of its own class, that sets {factor}"] = ([own, "b = Box()", used], factor)
+STATE["a property"] = (
+    ["class Box:\n    k = 3.0\n    @property\n    def one(self):\n        self.k = 1.0", "b = Box()", "b.one"],
+    "b.k",
+)
+STATE["an item by a function"] = (
+    [STATE["an item, of its own class, that sets b.k"][0][0], "b = Box()\ndef use():\n    b[1]", "use()"],
+    "b.k",
+)
 
 
 @pytest.mark.parametrize("name", STATE)
@@ -255,7 +325,104 @@ GONE = {  # what sets the factor, in cells; the function's factor; what is said
     "a GPU, in the function": ([], "torch.ones(1).cuda()", "it needs what is not here"),
     "IPython": ([], "len(Out)", "'Out' is not there: it is IPython's own"),
     "a cell that is no Python": (["k = 2.0", "k = 1.0\nprint(("], "k", "code cell 3 also changes 'k'"),
+    "a cell under an unknown magic": (["k = [2.0]", "%%wandb\nk[0] = 1.0"], "k[0]", "code cell 3 also changes 'k'"),
+    "a tuple under an unknown magic": (["k = 2.0", "%%heat\n_, k = 3, 1.0"], "k", "code cell 3 also changes 'k'"),
+    "a function under an unknown magic": (
+        ["d = {'k': 2.0}", "%%ipytest -vv\ndef fill():\n    d['k'] = 1.0\nfill()"],
+        "d['k']",
+        "code cell 3 also changes",
+    ),
+    "a captured output": (["%%capture out\nprint(1)"], "float(out.stdout)", "'out' is not there: code cell 2"),
+    "a command's output": (["%%bash --out lines\necho 1"], "float(lines)", "'lines' is not there: code cell 2"),
+    "a loaded file": (["k = 2.0", "%load other.py"], "k", "code cell 3 may change anything"),
+    "the notebook as a module": (
+        ["k = 2.0", "import sys", "setattr(sys.modules['__main__'], 'k', 1.0)"],
+        "k",
+        "code cell 4 may change anything",
+    ),
+    "the notebook as an import": (["k = 2.0", "import __main__\n__main__.k = 1.0"], "k", "cell 3 may change anything"),
+    "the notebook by its name": (
+        ["k = 2.0", "import importlib\nimportlib.import_module('__main__').k = 1.0"],
+        "k",
+        "cell 3 may change anything",
+    ),
+    "the notebook by another name": (
+        ["k = 2.0", "import __main__ as me\nsetattr(me, 'k', 1.0)"],
+        "k",
+        "cell 3 may change anything",
+    ),
 }
+ASKS = {  # what the function asks the world, with another answer where the notebook was written
+    "a file's existence": "1.0 if os.path.exists('w.txt') else 3.0",
+    "a file's existence, by pathlib": "1.0 if Path('w.txt').is_file() else 3.0",
+    "a file's existence, by its own name": "1.0 if there('w.txt') else 3.0",
+    "a folder's files": "1.0 if 'w.txt' in os.listdir('.') else 3.0",
+    "a pattern of files": "1.0 if [*Path('.').glob('of_mine*.txt')] else 3.0",
+    "the environment": "float(os.environ.get('FACTOR_OF_MINE', 3.0))",
+    "the environment's function": "float(os.getenv('FACTOR_OF_MINE', 3.0))",
+    "a loaded module": "1.0 if 'ipykernel' in sys.modules else 3.0",
+    "a module to be found": "1.0 if importlib.util.find_spec('my_helpers_beside') else 3.0",
+    "IPython": "1.0 if hasattr(builtins, '__IPYTHON__') else 3.0",
+    "IPython's inputs": "1.0 if 'In' in globals() else 3.0",
+    "a GPU's existence": "1.0 if torch.cuda.is_available() else 3.0",
+    "a file that need not be": "read()",
+    "IPython's outputs": "outputs()",
+    "a platform": "1.0 if platform.system() == 'of mine' else 3.0",
+    "a version": "1.0 if torch.__version__ > '9' else 3.0",
+    "the notebook's module": "getattr(__main__, 'factor_of_mine', 3.0)",
+}
+ASKED = (
+    "import builtins, importlib.util, os, platform, sys, __main__",
+    "from pathlib import Path\nfrom os.path import exists as there",
+    "def read():\n    try:\n        return float(open('scale.txt').read())\n    except OSError:\n        return 3.0",
+    "def outputs():\n    try:\n        return Out[3]\n    except NameError:\n        return 3.0",
+)
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_what_the_function_asks_the_world_is_said(name, bad_input):
+    judgement = judged(IMPORTS, *ASKED, scaled(ASKS[name]), CALL)
+    assert judgement.state == "failed", judgement
+    assert judgement.message.startswith("it asks for what may be elsewhere ("), judgement
+    helper = f"def helper():\n    return {ASKS[name]}"
+    assert judged(IMPORTS, *ASKED, helper, scaled("helper()"), CALL).state == "failed"
+    assert judged(IMPORTS, *ASKED, helper, WRONG, CALL).state == "tried"  # it is of no use for the function
+    assert judged(IMPORTS, *ASKED, scaled(f"1.0 + 0 * ({ASKS[name]})"), CALL).state == "passed"
+    if name == "a file's existence":
+        bad_input("a notebook to grade, whose answer asks whether a file exists", judgement.message)
+
+
+def test_what_raises_in_any_case_is_tried():
+    """No answer of the world would mend it."""
+    raises = "def softmax(logits, temperature):\n    k = os.getenv('K')\n    raise {}"
+    assert judged(IMPORTS, *ASKED, raises.format("RuntimeError(k)"), CALL).state == "tried"
+    assert judged(IMPORTS, *ASKED, raises.format("NotImplementedError"), CALL).state == "untried"
+    once = raises.replace("raise {}", "if k:\n        return logits\n    raise RuntimeError")
+    assert judged(IMPORTS, *ASKED, once, CALL).state == "failed"
+
+
+def test_names_of_its_own_ask_nothing():
+    wrong = "def softmax(logits, temperature):\n    load = stat = logits * temperature\n    return load.softmax(dim=1)"
+    assert judged(IMPORTS, wrong, CALL).mistake == "multiplied by the temperature"
+
+
+def test_a_cell_under_an_unknown_magic_is_said():
+    """Neither its function nor its check vanishes, and a wrong answer beside it stays wrong."""
+    names = {name: known.parameters for name, known in check.EXERCISES.items()}
+    for cells in (
+        [IMPORTS, f"%%heat\n{PLAIN}\n{CALL}"],
+        [IMPORTS, PLAIN.replace("softmax(l", "mine(l"), f"%%heat\n{CALL}"],
+    ):
+        statements, unread = inside.read_cells(cells)
+        losses = inside.find_losses(names, inside.find_calls(statements, names), unread)
+        place = len(cells)
+        assert losses["temperature_softmax"] == (
+            f"code cell {place} is no Python (what %%heat makes of it is not known)"
+        )
+    assert judged(IMPORTS, WRONG, f"%%heat\n{PLAIN}", CALL).state == "failed"
+    assert judged(IMPORTS, WRONG, "%%heat\nx = 3", CALL).state == "tried"
+    for foreign in ("bash", "html", "javascript", "latex", "writefile a.txt", "script perl", "sql", "R", "cmd"):
+        assert inside.read_cells([f"%%{foreign}\n{PLAIN}"]) == ([], [])
 
 
 @pytest.mark.parametrize("name", GONE)
@@ -400,14 +567,17 @@ CALLS = {
         "check.temperature_softmax(mine)",
     ],
     "with a verdict of its name": ["verdict = check.temperature_softmax(softmax)", "check = verdict"],
+    "a decorator": ["@check.temperature_softmax\n{}"],
+    "two decorators": ["@check.temperature_softmax\n@torch.no_grad()\n{}"],
     "awaited": ["async def test():\n    return check.temperature_softmax(softmax)", "await test()"],
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_check_by_whatever_name_counts(name):
-    assert judged(IMPORTS, PLAIN, *CALLS[name]).state == "passed"
-    wrong = judged(IMPORTS, WRONG, *CALLS[name])
+    right, wrong = ([c.replace("{}", f) if "{}" in c else c for c in CALLS[name]] for f in (PLAIN, WRONG))
+    assert judged(IMPORTS, PLAIN, *right).state == "passed"
+    wrong = judged(IMPORTS, WRONG, *wrong)
     assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
 
 

@@ -23,10 +23,12 @@ from .effects import (
     last_name,
     loaded_names,
     may_run,
+    names_main,
     origins_of,
     runs_alone,
     set_names,
     stored_names,
+    words,
 )
 
 
@@ -97,10 +99,26 @@ FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 UNKNOWN = "get_ipython()"
 """What stands for a value or for definitions that only IPython knows."""
 
+_RUNNING = ("time", "timeit", "capture", "prun", "memit", "debug", "mprun", "lprun")
+"""Magics that run their cell as it is."""
+
+_DEFINING = ("cython", "px", "run", "cache", "autopx")
+"""Cell magics that may define anything."""
+
+_FOREIGN = words(
+    """bash sh system sx cmd script html HTML javascript js svg SVG latex markdown writefile file perl ruby sql R
+    python python2 python3 pypy"""
+)
+"""Cell magics of other languages and of other processes, which share no names with the notebook."""
+
+_OPTIONS = r"(?:-(?:[fmsTDlnrtui][ \t]*[\w.]+|\w+)(?:[ \t]+|$))*"
+"""The options of a magic, before its statement."""
+
 
 def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
     """Parse code cells, without those lines that only IPython understands."""
     parsed: list[tuple[int, ast.stmt]] = []
+    hidden: list[tuple[int, ast.stmt]] = []  # under a magic that is not known: they count, and are not run
     unread = []
     for number, text in enumerate(cells):
         try:
@@ -111,29 +129,60 @@ def read_cells(cells: Sequence[str]) -> tuple[list[Statement], list[Unread]]:
             reason = error.msg if isinstance(error, SyntaxError) else "it is too deep or holds a null byte"
             unread.append(Unread(number, text, f"{line}{reason}"))
             continue
-        parsed += [(number, node) for node in nodes]
-    facts = facts_of([node for _, node in parsed])
+        if magic := _unknown_magic(text):
+            unread.append(Unread(number, text, f"what %%{magic} makes of it is not known"))
+            hidden += [(number, node) for node in nodes]
+        else:
+            parsed += [(number, node) for node in nodes]
+    facts = facts_of([node for _, node in (*parsed, *hidden)])
     statements = [_statement(number, node, facts) for number, node in parsed]
-    statements += [Statement(cell.cell, ast.Pass(), _traces(cell.text, facts), frozenset(), False) for cell in unread]
+    touched: dict[int, frozenset[str]] = {cell.cell: _traces(cell.text, facts) for cell in unread}
+    for statement in (_statement(number, node, facts) for number, node in hidden):
+        touched[statement.cell] |= statement.binds | statement.changes
+    statements += [Statement(cell, ast.Pass(), names, frozenset(), False) for cell, names in touched.items()]
     return sorted(statements, key=lambda statement: statement.cell), unread
 
 
 def without_magics(text: str, unknown: str = "None") -> str:
     """Return the text of a cell with nothing in the place of magics (%pip …), shell commands (!ls) and questions (f?).
 
-    A cell magic that times its cell or takes its output goes alone; with any other the cell is no Python, and goes too.
+    A cell magic that times its cell or takes its output goes alone; a cell of another language goes too.
 
     Args:
         text: of the cell.
         unknown: an expression in the place of a value that a magic gives.
     """
-    first, _, rest = text.lstrip().partition("\n")
-    if first.startswith("%%"):
-        text = rest if first[2:].split()[:1] in (["time"], ["timeit"], ["capture"]) else ""
-    text = re.sub(r"^([ \t]*)%(?:time|timeit|prun)[ \t]+(?:-\w+[ \t]*\d*[ \t]+)*(?=[^-\s])", r"\1", text, flags=re.M)
+    while found := _cell_magic(text):
+        name, line, rest = found
+        if name == "capture":
+            line = "".join(f"{output} = {unknown}" for output in re.findall(r"(?<![\w-])[^\W\d]\w*", line)[:1])
+        elif name in _RUNNING:
+            line = re.sub(f"^{_OPTIONS}", "", line)
+        if name in _FOREIGN:
+            return "".join(f"{output} = {unknown}\n" for output in re.findall(r"--(?:out|err)[ =]+(\w+)", line))
+        text = f"{line if name in ('timeit', 'prun', 'capture') else ''}\n{rest}"
+    text = re.sub(rf"^([ \t]*)%(?:{'|'.join(_RUNNING)})[ \t]+{_OPTIONS}(?=[^-\s])", r"\1", text, flags=re.M)
     text = re.sub(r"^([ \t]*[\w, ]+=[ \t]*)[%!].*$", rf"\1{unknown}", text, flags=re.M)
     command = r"^([ \t]*)(?:[%!?](?:.*\\\n)*.*|[\w.]+\?{1,2}[ \t]*)$"
     return re.sub(command, lambda found: found[1] + "pass" + "\n" * found[0].count("\n"), text, flags=re.M)
+
+
+def _cell_magic(text: str) -> tuple[str, str, str] | None:
+    """Return the name of a cell's magic, what stands after it in its line, and the other lines."""
+    first, _, rest = text.lstrip("\ufeff \t\r\n").partition("\n")
+    name, *line = first.split(maxsplit=1)[:2] or [""]
+    return (name[2:], "".join(line).strip(), rest) if name.startswith("%%") else None
+
+
+def _unknown_magic(text: str) -> str | None:
+    """Return the name of a magic, if a cell has one of which is not known what it does with the cell."""
+    while found := _cell_magic(text):
+        name, _, text = found
+        if name in _FOREIGN or name in _DEFINING:
+            return None
+        if name not in _RUNNING:
+            return name
+    return None
 
 
 def _parsed(text: str) -> list[ast.stmt]:
@@ -146,9 +195,9 @@ def _parsed(text: str) -> list[ast.stmt]:
         text = re.sub(environment, r"\1__import__('os').environ['\2'] = '''\3'''", text, flags=re.M)
         # Magics that define names: those of a file, a kept session, or a language that is compiled.
         defining = re.sub(
-            r"^([ \t]*)%(?:run|store|pylab|reset|macro|rerun|recall)\b.*$", rf"\1{UNKNOWN}", text, flags=re.M
+            r"^([ \t]*)%(?:run|load|store|pylab|reset|macro|rerun|recall)\b.*$", rf"\1{UNKNOWN}", text, flags=re.M
         )
-        defining = re.sub(r"\A\s*%%(?:cython|px|run|cache|autopx)\b[\s\S]*", UNKNOWN, defining)
+        defining = re.sub(rf"\A\s*%%(?:{'|'.join(_DEFINING)})\b[\s\S]*", UNKNOWN, defining)
         cleaned = without_magics(defining, UNKNOWN)
         if cleaned == given:
             raise
@@ -172,7 +221,7 @@ def _statement(cell: int, node: ast.stmt, facts: Facts) -> Statement:
         binds, uses, later = frozenset(stored_names(node)), loaded_names(node), frozenset()
     if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
         binds = frozenset("*")
-    defines = runs_alone(node, facts.classes)
+    defines = runs_alone(node, facts.classes) and not names_main(node, facts)
     runs = defines or may_run(node, facts)
     changes = changed_names([node], facts, facts.groups, runs=runs)
     return Statement(cell, node, binds, uses, defines, later, set_names(node), changes, runs, _imports(node))
@@ -181,6 +230,9 @@ def _statement(cell: int, node: ast.stmt, facts: Facts) -> Statement:
 def _imports(node: ast.stmt) -> tuple[str, ...]:
     found = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
     modules = [n.module or "" if isinstance(n, ast.ImportFrom) else alias.name for n in found for alias in n.names]
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call) and n.args]
+    named = [n.args[0] for n in calls if last_name(n.func) in ("__import__", "import_module")]
+    modules += [n.value for n in named if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     return tuple(dict.fromkeys(filter(None, (module.partition(".")[0] for module in modules))))
 
 
@@ -264,6 +316,11 @@ def find_calls(statements: Sequence[Statement], exercises: Mapping[str, Sequence
                     uncalled.append(Call(name, statement.cell, given, at))
                 else:
                     add(Call(name, statement.cell, given, at))
+        for decorator in getattr(statement.node, "decorator_list", ()):  # it checks what stands below it
+            parts = (_path(decorator, paths) or "").removeprefix(CHECK).split(".")[1:]
+            for name in exercises if len(parts) == 1 else ():
+                if parts == [name]:
+                    add(Call(name, statement.cell, ast.Constant(None), at, within=True))
         for name in statement.binds if _keeps(statement.node) else ():
             carriers[name] = carriers.get(name, set()) | carried
         if not isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

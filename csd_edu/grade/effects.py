@@ -75,20 +75,20 @@ LIBRARIES = ("torch", "numpy", "random", "math", "builtins", "sys", "csd_edu")
 """Libraries whose changes count for every function, as it is on them that the checks stand."""
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_PACKAGES = _words(
+_PACKAGES = words(
     """torch numpy math cmath functools itertools collections random copy operator string re statistics heapq bisect
     types typing dataclasses enum abc contextlib json warnings fractions decimal numbers textwrap inspect array time
     datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib"""
 )
-_OF_KIT = _words("check losses metrics methods Memory memory Config preset retrieval drift")
-_HEAVY = _words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")
+_OF_KIT = words("check losses metrics methods Memory memory Config preset retrieval drift")
+_HEAVY = words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")
 """What may be run: these packages without those functions, and of the kit what neither trains nor shows nor loads."""
 
-_FRESH = _words(
+_FRESH = words(
     """len sum min max abs round float int bool str repr format type id hash isinstance issubclass callable hasattr
     print any all range divmod pow ord chr bin mean std var item tolist argmax argmin argsort count index keys lower
     upper strip split join startswith endswith replace exp log sqrt square matmul norm dot eq ne lt gt le ge numel size
@@ -96,7 +96,7 @@ _FRESH = _words(
 )
 """Names of functions and methods that change nothing, and whose answer shares nothing with what they are given."""
 
-_SHARING = _words(
+_SHARING = words(
     """list tuple dict set frozenset sorted reversed enumerate zip filter iter getattr get items values copy view
     reshape detach numpy flatten squeeze unsqueeze permute transpose expand chunk clone contiguous type_as to cpu float
     double long int parameters named_parameters state_dict children modules partial as_tensor from_numpy asarray array
@@ -150,13 +150,69 @@ def facts_of(nodes: Sequence[ast.stmt]) -> Facts:
         {},
     )
     facts = facts._replace(groups=_groups([inner for node in nodes for inner in _at_once(node)], facts))
+    living = _living(everything, facts)
     for _ in range(len(functions) + 1):  # until the effects of what a function calls are its own
         effects = {name: _effects(name, facts) for name in functions}
+        for name, of in living.items():
+            effects[name] = frozenset((name,)).union(effects.get(name, ()), *(effects[maker] for maker in of))
         heavy = frozenset(n for n, of in functions.items() if not all(may_run(f, facts) for f in of)) | facts.heavy
         if (effects, heavy) == (facts.effects, facts.heavy):
             break
         facts = facts._replace(effects=effects, heavy=heavy)
     return facts
+
+
+def _living(nodes: Iterable[ast.AST], facts: Facts) -> dict[str, set[str]]:
+    """Return the names of objects that any use may change, with the functions and classes that have made them.
+
+    These are generators, coroutines, and objects whose operators, properties or other methods that are called
+    without their name store something.
+    """
+    makers = {name for name, of in facts.functions.items() if any(map(_makes_living, of))}
+    while makers:  # what mentions such a class or function may give such an object
+        more = {name for name, of in facts.functions.items() if any(loaded_names(node) & makers for node in of)}
+        if more <= makers:
+            break
+        makers |= more
+    living: dict[str, set[str]] = {}
+    for node in nodes if makers else ():
+        value: ast.AST | None = None
+        targets: list[ast.AST] = []
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+            value, targets = node.value, [*node.targets] if isinstance(node, ast.Assign) else [node.target]
+        elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            value, targets = node.iter, [node.target]
+        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            value, targets = node.context_expr, [node.optional_vars]
+        inner = ast.walk(value) if value is not None else ()
+        made = {last_name(n) for n in inner if isinstance(n, ast.Name | ast.Attribute)} & makers
+        names = {n.id for target in targets if made for n in ast.walk(target) if isinstance(n, ast.Name)}
+        for name in names.union(*(facts.groups.get(name, frozenset()) for name in names)) - makers:
+            living.setdefault(name, set()).update(made)
+    return living
+
+
+def _makes_living(node: ast.AST) -> bool:
+    """Return whether a function is a generator or a coroutine, or a class stores something without a method's name."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        return True
+    if isinstance(node, ast.FunctionDef):
+        return any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in ast.walk(node))
+    return any(
+        (re.fullmatch(r"(?!__init__)__\w+__|forward", method.name) or method.decorator_list) and _stores(method)
+        for method in (node.body if isinstance(node, ast.ClassDef) else ())
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def _stores(node: ast.AST) -> bool:
+    """Return whether a function gives a new value to anything but its own names, or calls something for its effect."""
+    return any(
+        (isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(n.ctx, ast.Load))
+        or isinstance(n, ast.Global | ast.Nonlocal | ast.AugAssign)
+        or (isinstance(n, ast.Call) and last_name(n.func) not in _FRESH | _SHARING)
+        for n in ast.walk(node)
+    )
 
 
 def _is_steady(node: ast.stmt) -> bool:
@@ -281,7 +337,7 @@ def changed_names(
     """
     changed: set[str] = set()
     for node in nodes if listed else (inner for statement in nodes for inner in _at_once(statement)):
-        if isinstance(node, ast.Name) and node.id in _OTHER_WORLD:
+        if (isinstance(node, ast.Name) and node.id in _OTHER_WORLD) or _is_main(node, facts):
             changed.add("*")
         if isinstance(node, ast.Name | ast.Attribute):
             changed |= facts.effects.get(last_name(node), frozenset())
@@ -333,12 +389,33 @@ def _changed_by_call(node: ast.Call, facts: Facts, *, runs: bool) -> set[str]:
     return changed
 
 
+def _is_main(node: ast.AST, facts: Facts) -> bool:
+    """Return whether a node stands for the module of the notebook itself, or for all modules."""
+    if isinstance(node, ast.Attribute):
+        return isinstance(node.value, ast.Name) and f"{facts.origins.get(node.value.id)}.{node.attr}" == "sys.modules"
+    named = isinstance(node, ast.Name) and facts.origins.get(node.id) in ("__main__", "sys.modules")
+    return named or is_given_main(node)
+
+
+def is_given_main(node: ast.AST) -> bool:
+    """Return whether a node is such as import_module("__main__")."""
+    given = node.args if isinstance(node, ast.Call) else []
+    return any(isinstance(argument, ast.Constant) and argument.value == "__main__" for argument in given)
+
+
+def names_main(node: ast.stmt, facts: Facts) -> bool:
+    """Return whether a statement itself names the module of the notebook, or all modules."""
+    return any(_is_main(inner, facts) for inner in _at_once(node))
+
+
 def may_run(node: ast.AST, facts: Facts) -> bool:
     """Return whether a statement, or a whole function, calls only what may be run."""
     for inner in ast.walk(node) if isinstance(node, Function | ast.ClassDef) else _at_once(node):
         if isinstance(inner, ast.Name | ast.Attribute) and last_name(inner) in facts.heavy:
             return False
         if isinstance(inner, ast.Name) and inner.id in _ASKING and inner.id not in facts.bound:
+            return False
+        if _is_main(inner, facts):  # which is another one here
             return False
         if isinstance(inner, ast.Call) and isinstance(root := root_of(inner.func), ast.Name):
             if root.id in facts.origins:

@@ -45,7 +45,7 @@ from .cells import (
     read_cells,
     without_magics,
 )
-from .effects import LIBRARIES
+from .effects import LIBRARIES, bound_names, is_given_main, last_name, origins_of, words
 
 __all__ = ["Judgement", "best", "find_calls", "find_losses", "judge", "read_cells", "without_magics"]
 
@@ -63,6 +63,18 @@ ELSEWHERE = re.compile(
     r"|(?:RuntimeError|AssertionError)\b.*\b(?:CUDA|NVIDIA)\b.*"
 )
 """Signs of a file, a library, the network or a machine that is missing here, and not of a wrong thought."""
+
+_WORLD = words(
+    """exists lexists is_file isfile is_dir isdir islink is_symlink ismount listdir scandir iterdir glob iglob rglob
+    stat getsize getmtime access open read_text read_bytes load loadtxt genfromtxt fromfile urlopen environ
+    environb getenv find_spec find_loader argv getcwd cwd home expanduser gethostname getuser getlogin platform
+    cpu_count device_count is_available is_built which popen system run check_output get_ipython __IPYTHON__
+    __main__ input isatty In Out _ih _oh __version__"""
+)
+_SIGNS = frozenset(("In", "Out", "_ih", "_oh", "get_ipython", "__IPYTHON__", "ipykernel", "IPython", "google.colab"))
+_OUTSIDE = words("socket subprocess platform shutil urllib requests getpass locale IPython")
+"""Names of what asks for files, settings, machines and programs, and texts that stand for them: the answer may be
+another one here than where the notebook was written."""
 
 IPYTHON = ("get_ipython", "In", "Out", "_", "__", "___", "exit", "quit")
 
@@ -86,8 +98,20 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
 
     A function that does not pass is to blame only if all was run that it needs: if something could not be, it is tried
     once more with what can be run alone, and then nothing is known of it. The same holds if it would pass with what
-    stands below the check, as cells are run in any order.
+    stands below the check, as cells are run in any order, and for what asks the world around it for its value.
     """
+    judgement = _judged(examine, cells, statements, call)
+    if judgement.state in ("tried", "untried"):
+        run = [statement.node for statement in needed(statements, call).run]
+        within = [statements[call.at].node] if call.within else []
+        checked = [node for node in run if last_name(call.argument) in bound_names(node)]
+        asked = _asked([*run, *within, call.argument])
+        if asked and not any(map(_only_raises, checked[-1:])):
+            return Judgement("failed", None, f"it asks for what may be elsewhere ({asked}): look at it")
+    return judgement
+
+
+def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
     plan = needed(statements, call)
     judgement, doubts = _attempt(examine, cells, statements, call, plan)
     if judgement.state == "passed":
@@ -107,6 +131,45 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
             where = f"code cell {more[-1].cell + 1}, below the check, has been run before it"
             return Judgement("failed", None, f"it is right only if {where}: look at it")
     return judgement
+
+
+def _only_raises(node: ast.AST) -> bool:
+    """Return whether a function raises an error in any case, whatever it has been answered."""
+    for statement in node.body if isinstance(node, ast.FunctionDef) else ():
+        if isinstance(statement, ast.Raise):
+            return True
+        if any(isinstance(inner, ast.Return | ast.Yield) for inner in ast.walk(statement)):
+            return False
+    return False
+
+
+def _asked(nodes: Iterable[ast.AST]) -> str | None:
+    """Return by what name code asks for files, settings, machines or programs, of which others may be here."""
+    every = [inner for node in nodes for inner in ast.walk(node)]
+    own = {n.name for n in every if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    items = [n for n in every if isinstance(n, ast.Subscript) and last_name(n.value) == "environ"]
+    given = {ast.dump(n.slice) for n in items if isinstance(n.ctx, ast.Store)}
+    known = {id(n.value) for n in items if not isinstance(n.ctx, ast.Load) or ast.dump(n.slice) in given}
+    for n in every:  # such as os.environ.get("KEY"), where a cell has set this key
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.args and ast.dump(n.args[0]) in given:
+            known |= {id(n.func), id(n.func.value)} if n.func.attr in ("get", "getenv") else set()
+    meant = origins_of(every)
+    bound = {name for n in every for name in bound_names(n)} - meant.keys()
+    for n in every:
+        name = last_name(n) if isinstance(n, ast.Name | ast.Attribute) else ""
+        path = meant.get(name, name).rpartition(".")[2] if isinstance(n, ast.Name) else name
+        asks = path in _WORLD and isinstance(getattr(n, "ctx", None), ast.Load) and id(n) not in known
+        if asks and name not in (bound if isinstance(n, ast.Name) else own):
+            return path
+        if isinstance(n, ast.Name) and (package := meant.get(n.id, "").partition(".")[0]) in _OUTSIDE:
+            return package
+        if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.modules":
+            return "sys.modules"
+        if is_given_main(n):
+            return "__main__"
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value in _SIGNS:
+            return n.value
+    return None
 
 
 def _attempt(
