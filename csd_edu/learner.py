@@ -42,6 +42,18 @@ class TrainingDivergedError(RuntimeError):
     """A loss term or the weights became NaN or infinite; the run keeps the last good epoch."""
 
 
+def check_finite(features: Tensor, what: str) -> None:
+    """Raise a TrainingDivergedError if features (N, D) are NaN or infinite; `what` says of which images, and when.
+
+    Weights that grow too large in the last step of an epoch are finite, and no later step tells.
+    """
+    if not bool(features.isfinite().all()):
+        raise TrainingDivergedError(
+            f"the features of the {what}. Mend the loss, or train into a new folder with a smaller lr or later_lr: the "
+            "same call would meet the same"
+        )
+
+
 class Log:
     """The loss terms of an epoch's steps, left on the device: reading them would wait for it."""
 
@@ -323,10 +335,15 @@ class Learner:
         )
 
     def validate(self, held_out: Images) -> Record:
-        """Return R@1 on the held-out images, if there are any, and remember the best epoch if that is asked for."""
+        """Return R@1 on the held-out images, if there are any, and remember the best epoch if that is asked for.
+
+        Raises:
+            TrainingDivergedError: if their features are NaN or infinite.
+        """
         if not len(held_out.labels):
             return {}
         features, _ = models.embed(self.network, held_out.images)
+        check_finite(features, f"held-out images became NaN or infinite in task {self.task}, epoch {self.epoch - 1}")
         score = metrics.recall_at_k(features, held_out.labels, features, held_out.labels, exclude_self=True)[1]
         if self.config.select == "best" and (self.best is None or score > self.best["score"]):
             weights = {name: value.clone() for name, value in self.network.state_dict().items()}

@@ -20,7 +20,7 @@ from csd_edu.config import Config
 from csd_edu.files import copied, given_path, locked, temporary_folder, working_folder, write_json
 from csd_edu.identity import converts, describe_method, differences
 from csd_edu.learn import check_setting, learn
-from csd_edu.learner import Learner, Record, TrainingDivergedError
+from csd_edu.learner import Learner, Record, check_finite
 from csd_edu.methods.method import (
     AnyMethod,
     begins_as,
@@ -252,12 +252,7 @@ def _training(
             started = time.perf_counter()
             if training_tasks(method, task, stream.n_tasks) or features is None:  # else it is the network of before
                 features, logits = models.embed(learner.network, test.images)
-                if not bool(features.isfinite().all()):  # the last step's: no later one could have told
-                    raise TrainingDivergedError(
-                        f"the features of the test images became NaN or infinite in the last steps of task {task}; the "
-                        "same call would meet the same. Mend the loss, or train into a new folder with a smaller lr or "
-                        "later_lr"
-                    )
+                check_finite(features, f"test images became NaN or infinite in the last steps of task {task}")
             predictions = logits[:, : stream.n_seen[task]].argmax(dim=1)
             run.save_task(task, learner.network, features, predictions)
             row = metrics.task_row(features, predictions, test.labels, test_tasks, task)
