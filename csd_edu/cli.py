@@ -123,9 +123,9 @@ def tune(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write one HTML page about saved runs."""
+    runs = [csd.Run.load(path) for path in options.runs]  # first: it tells of a working folder that is gone
     from csd_edu.report import write_report
 
-    runs = [csd.Run.load(path) for path in options.runs]
     print(f"Wrote {write_report(runs, options.out, shared_at=options.shared_at)}")
 
 

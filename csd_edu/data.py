@@ -340,7 +340,8 @@ def _existing(source: str | Path) -> Path:
     if isinstance(source, str) and source in (path.stem, ""):  # a bare word is meant as a name
         near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder.{hint}")
+        place = f"there is none of that name in {working_folder()}"
+        raise ValueError(f"source is {source!r}; expected {_some(SOURCES)}, a .npz file or a folder; {place}.{hint}")
     raise FileNotFoundError(f"there is no file or folder {str(path)!r}, seen from {working_folder()}")
 
 

@@ -221,7 +221,8 @@ def _refuse(constant: str) -> None:
 
 def _check_there(path: Path, advice: str) -> None:
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}" + (f"; {advice}" if advice != "delete it" else ""))
+        advice = advice.removeprefix("delete it").removeprefix(", and ").removeprefix(": ")
+        raise FileNotFoundError(f"there is no file {path}" + f"; {advice}" * bool(advice))
     check_file(path, advice)
 
 

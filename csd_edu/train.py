@@ -302,6 +302,8 @@ def _mend(run: Run, stream: Stream) -> None:
             features, logits = models.embed(network, stream.test().images)
             run.save_features(task, features, logits[:, : stream.n_seen[task]].argmax(dim=1))
             say(f"csd_edu: {found}: made anew from {weights.name}.")
+        if lost := trouble(weights, partial(run.network, task)):
+            say(f"csd_edu: {lost}: that network is lost, and what was measured with it is not.")
     metrics_file = run.path / "metrics.json"
     if metrics_file.is_dir():
         raise ValueError(f"{metrics_file} is a folder, and no file; delete it, and call the same csd.train")

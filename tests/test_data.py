@@ -333,7 +333,7 @@ def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
         ("glyph", "source is 'glyph'; expected 'glyphs', 'digits', 'cifar100', 'omniglot', .* Did you mean 'glyphs'"),
         ("CIFAR-100", "Did you mean 'cifar100'"),
         ("Omniglot", "Did you mean 'omniglot'"),
-        ("zzz", r"a .npz file or a folder.$"),
+        ("zzz", r"a .npz file or a folder; there is none of that name in [^ ]+\.$"),
         ("", "source is ''"),
     ],
 )

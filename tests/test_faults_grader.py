@@ -59,6 +59,10 @@ STATE = {  # what sets the factor, in cells; and the function's factor
     "a sort": (["values = [3.0, 1.0]", "values.sort()"], "values[0]"),
     "a sort by its class": (["values = [3.0, 1.0]", "list.sort(values)"], "values[0]"),
     "clear": (["values = [3.0]", "values.clear()"], "1 + len(values)"),
+    "clear, by the name of an imported module": (
+        ["from csd_edu import start", "start = [3.0]", "start.clear()"],
+        "1 + len(start)",
+    ),
     "pop": (["values = [1.0, 3.0]", "last = values.pop()"], "values[-1]"),
     "in place": (["t = torch.zeros(1)", "t.fill_(1.0)"], "t"),
     "in place, of a view": (["t = torch.zeros(2)", "v = t[1:]", "v.add_(1.0)"], "t[1]"),

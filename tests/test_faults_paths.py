@@ -28,7 +28,7 @@ from csd_edu.retrieval import Gallery
 from csd_edu.sweep import Job, sweep
 from csd_edu.train import begin_with
 from csd_edu.widgets import LiveTraining
-from tests.conftest import striped
+from tests.conftest import TINY, striped
 from tests.damages import CONFIG, WRONG_JSON, damages, make_runs, stream, told_by, trained, without_times
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -628,3 +628,14 @@ def test_two_folders_of_one_seed_are_told_once(several, capsys):
     assert saved.run("csd").path.parent == again / "seed0"
     told = f"{again / 'seed00'} are left out: of seed 0 those in {again / 'seed0'} are taken"
     assert capsys.readouterr().out.count(told) == 1
+
+
+def test_a_network_that_is_lost_is_said_when_a_finished_run_is_returned(tmp_path, capsys):
+    stream = csd.split(striped(), n_tasks=2, seed=0)
+    csd.train(stream, csd.methods.finetune, TINY, out=tmp_path / "r", progress=False)
+    (tmp_path / "r" / "task-1.weights.safetensors").write_bytes(b"")
+    assert csd.train(stream, csd.methods.finetune, TINY, out=tmp_path / "r", progress=False).finished
+    assert "that network is lost, and what was measured with it is not" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*; [^d]"):
+        (tmp_path / "r" / "task-0.features.safetensors").unlink()
+        csd.Run.load(tmp_path / "r").features(0)

@@ -139,8 +139,13 @@ def facts_of(nodes: Sequence[ast.stmt]) -> Facts:
             for name in set_names(node):
                 functions.setdefault(name, []).append(node.value)
     data = {name for node in nodes if not _is_steady(node) for name in stored_names(node)}
+    imports = (ast.Import, ast.ImportFrom)
+    others = (node for node in nodes if not any(isinstance(inner, imports) for inner in ast.walk(node)))
+    own = {
+        name for node in others for name in set_names(node)
+    }  # a variable of the student's, though a module was so named
     facts = Facts(
-        origins_of(everything),
+        {name: origin for name, origin in origins_of(everything).items() if name not in own},
         functions,
         frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef)),
         frozenset(stored_names(ast.Module([*nodes], []))),

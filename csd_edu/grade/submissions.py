@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import json
 import re
@@ -347,6 +348,8 @@ def _known(found: Found) -> Export | Notebook | None:
 def printable(text: str, longest: int = 200) -> str:
     """Return a text on one line and without what could steer a terminal; cut where it is longer."""
     joiners = "\u200c\u200d"  # parts of names in some scripts
+    with contextlib.suppress(UnicodeError):  # bytes that a system without UTF-8 could not read, though they are UTF-8
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")
     kept = "".join(c if c.isprintable() or c in joiners else " " if c.isspace() else "\ufffd" for c in text)
     kept = " ".join(unicodedata.normalize("NFC", kept).split())
     return kept if len(kept) <= longest else kept[: longest - 1] + "…"
