@@ -364,7 +364,7 @@ ASKS = {  # what the function asks the world, with another answer where the note
     "a pattern of files": "1.0 if [*Path('.').glob('of_mine*.txt')] else 3.0",
     "the environment": "float(os.environ.get('FACTOR_OF_MINE', 3.0))",
     "the environment's function": "float(os.getenv('FACTOR_OF_MINE', 3.0))",
-    "a loaded module": "1.0 if 'ipykernel' in sys.modules else 3.0",
+    "a loaded module": "1.0 if 'csd_edu_absent' in sys.modules else 3.0",
     "a module to be found": "1.0 if importlib.util.find_spec('my_helpers_beside') else 3.0",
     "IPython": "1.0 if hasattr(builtins, '__IPYTHON__') else 3.0",
     "IPython's inputs": "1.0 if 'In' in globals() else 3.0",
