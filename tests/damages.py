@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import csd_edu as csd
-from csd_edu import maps
+from csd_edu import maps, runs
 from csd_edu.comparison import Comparison, across_networks
 from csd_edu.report import write_report
 from tests.conftest import TINY, striped
@@ -166,6 +166,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 def told_by(read: Callable[[Path], Any], run: Path) -> tuple[Any, str, Exception | None]:
     """Return what a reader says of a run, the warnings it gave on the way, and the error that it raised."""
+    runs._warned.clear()  # what is said once in a process is heard from each reader
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
