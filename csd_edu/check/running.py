@@ -14,14 +14,11 @@ import inspect
 import io
 import itertools
 import re
-import signal
 import textwrap
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -31,6 +28,7 @@ from torch import Tensor
 from csd_edu.check import own, progress
 from csd_edu.check.answers import Answer, Indices, Masks, Problem, Rules, Terms, article, has_gaps
 from csd_edu.check.errors import raised, their_line
+from csd_edu.check.limits import TimeUpError, time_limit
 from csd_edu.check.slips import RELATIONS, message, opposite, slips
 from csd_edu.check.stages import Stages, compared, variables
 from csd_edu.check.verdict import Example, Verdict, parts
@@ -247,10 +245,6 @@ class Outcome:
         return self.given is not None and bool(torch.isfinite(self.given).all())
 
 
-class _TimeUpError(BaseException):
-    """No Exception, so that a student's `except Exception` does not swallow it."""
-
-
 def examine(exercise: Exercise, f: Any) -> Verdict:
     """Return whether a student's function is right, and if not, why; whatever the function does.
 
@@ -267,11 +261,11 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
     expected = list(map(exercise.right_answer, exercise.cases))  # before the student's time begins to count
     limit = TIME_LIMIT if exercise.seconds is None else exercise.seconds
     try:
-        with _time_limit(limit), torch.enable_grad():
+        with time_limit(limit), torch.enable_grad():
             outcomes = _outcomes(exercise, f, expected)
             if all(outcome.right for outcome in outcomes):
                 return _gradient_verdict(exercise, f) if exercise.answer.learns else _passed(exercise)
-    except _TimeUpError as error:
+    except TimeUpError as error:
         message = (
             f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
             f"Is there a loop that never ends?{their_line(error)}"
@@ -338,7 +332,7 @@ def _repair(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> tup
     if isinstance(exercise.answer, Rules) or not inspect.isfunction(f):
         return None
     order = sorted(outcomes, key=lambda outcome: outcome.right)  # the wrong ones first: most changes leave them wrong
-    with contextlib.suppress(_TimeUpError), contextlib.redirect_stdout(io.StringIO()), _time_limit(REPAIR_LIMIT):
+    with contextlib.suppress(TimeUpError), contextlib.redirect_stdout(io.StringIO()), time_limit(REPAIR_LIMIT):
         for slip in slips(f, of_all_names=True):
             try:
                 repaired = _compiled(f, slip.source)
@@ -554,27 +548,6 @@ def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor 
     if isinstance(loss, Tensor) and loss.requires_grad:
         loss.sum().backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TimeUpError in the block after so long, where the system and the thread allow it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeUpError
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    # Once more each second, should a bare `except:` in a loop swallow the first.
-    before = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # before the old handler is back, which may end the process
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *before)
 
 
 def _same(given: Tensor, expected: Tensor) -> bool:

@@ -19,14 +19,12 @@ import json
 import linecache
 import os
 import re
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 if not __package__:  # started as a script: csd_edu itself would load torch, so this folder is a package of its own
@@ -176,6 +174,8 @@ def _attempt(
     examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan
 ) -> tuple[Judgement, list[str]]:
     """Run the statements of a plan and check the function; return also what is in doubt, in sentences."""
+    from csd_edu.check.limits import TimeUpError, time_limit  # with the checks, which are loaded by now
+
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *_, **__: None}
     trouble: dict[str, str] = {}
     doubts = []
@@ -191,7 +191,7 @@ def _attempt(
         for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
-                with contextlib.nullcontext() if statement.defines else _stopped_after(end - time.monotonic()):
+                with contextlib.nullcontext() if statement.defines else time_limit(end - time.monotonic()):
                     _execute(_compiled(cells, statement, flags), namespace)
             except BaseException as error:
                 reason = _why(statement, error, trouble)
@@ -205,13 +205,13 @@ def _attempt(
             return best(answers or [none]), doubts
         try:
             expression = ast.fix_missing_locations(ast.Expression(call.argument))
-            with _stopped_after(max(1.0, end - time.monotonic())):
+            with time_limit(max(1.0, end - time.monotonic())):
                 function = eval(compile(expression, "<check>", "eval", flags, dont_inherit=True), namespace)
         except NameError as error:
             if (why := _reason(error.name, trouble)) is not None:
                 return Judgement("failed", None, f"{error.name!r} is not there: {why}"), doubts
             return Judgement("untried", None, f"no cell defines {error.name!r}"), doubts
-        except _TimeUpError:
+        except TimeUpError:
             return Judgement("failed", None, f"the argument of the check was stopped after {WORK:g} s"), doubts
         except BaseException as error:
             message = f"the argument of the check stopped with {type(error).__name__}: {error}"
@@ -220,8 +220,10 @@ def _attempt(
 
 
 def _why(statement: Statement, error: BaseException, trouble: Mapping[str, str]) -> str:
+    from csd_edu.check.limits import TimeUpError
+
     cell = f"code cell {statement.cell + 1}"
-    if isinstance(error, _TimeUpError):
+    if isinstance(error, TimeUpError):
         return f"{cell} was stopped after {WORK:g} s"
     if isinstance(error, NameError) and error.name in trouble:
         return f"{cell} was not run again, as {error.name!r} is not there"
@@ -328,29 +330,6 @@ def _public(holder: object) -> dict[str, Any]:
     """Return what a module or a class has, but for modules loaded meanwhile and what is private: it may be a cache."""
     named = [*vars(holder).items()]
     return {name: value for name, value in named if name[:1] != "_" and type(value) is not ModuleType}
-
-
-class _TimeUpError(BaseException):
-    """No Exception, so that a student's `except Exception` does not swallow it."""
-
-
-@contextlib.contextmanager
-def _stopped_after(seconds: float) -> Iterator[None]:
-    """Raise _TimeUpError in the block after so long, where the system and the thread allow it."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeUpError
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)  # again, should a bare `except:` swallow it
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
 
 
 def settled(judgements: Sequence[Judgement]) -> Judgement:
