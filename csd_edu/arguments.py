@@ -96,6 +96,13 @@ def whole_numbers(name: str, values: Any, *, least: int | None = None) -> list[i
     return [whole(f"{name}[{i}]", value, least=least) for i, value in enumerate(found)]
 
 
+def check_tensors(**values: object) -> None:
+    """Raise a ValueError if one of these arguments, by name, is no tensor."""
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor (of an array: torch.from_numpy)")
+
+
 def _is_flag(value: Any) -> bool:
     array = isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0
     return isinstance(value, bool | np.bool_) or (array and value.dtype in (torch.bool, np.bool_))

@@ -14,6 +14,7 @@ from typing import Any
 
 import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
 from csd_edu.output import unfailing
+from csd_edu.paths import given_path
 from csd_edu.system import words
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
@@ -135,7 +136,6 @@ def export(options: argparse.Namespace) -> None:
     if missing:
         raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
     from csd_edu import stills
-    from csd_edu.files import given_path
 
     out = given_path(options.out or options.notebook.with_suffix(".html"))
     browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
@@ -334,7 +334,7 @@ def _per_class_value(text: str) -> int | str:
 
 
 def _path(text: str) -> Path:
-    """Return a path; none at all would be the working folder. All else `files.given_path` checks, which takes torch."""
+    """Return a path; none at all would be the working folder. What is wrong with others the library tells."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is no path; expected that of a file or folder, such as runs/csd")
     return Path(text)

@@ -25,10 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from csd_edu import arguments, doubts
-from csd_edu.files import given_path, is_writable, make_folder, replacing, working_folder
+from csd_edu.files import is_writable, make_folder, replacing
 from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
 from csd_edu.optional import imported
+from csd_edu.paths import given_path, working_folder
 from csd_edu.system import OUT_OF_ROOM, in_words, worded, words
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")

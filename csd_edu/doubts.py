@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 import weakref
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,14 @@ def say_sizes(dataset: Dataset, stacklevel: int) -> None:
     )
 
 
+def few(names: Sequence[str]) -> str:
+    """Return the first five of some names, and how many more there are."""
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _some(which: Tensor, classes: tuple[str, ...]) -> str:
     """Return the names of classes by a mask (n_classes,)."""
-    ids = which.nonzero()[:, 0].tolist()
-    return ", ".join(repr(classes[c]) for c in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    return few([classes[c] for c in which.nonzero()[:, 0].tolist()])
 
 
 def _most(which: Tensor, y: Tensor, classes: tuple[str, ...]) -> str:

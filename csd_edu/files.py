@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, safetensors with a checksum, and in words what the system refuses."""
+"""Files that are whole or absent: atomic writing, and safetensors with a checksum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -21,43 +20,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from csd_edu.paths import working_folder
 from csd_edu.runtime import usual_torch
-from csd_edu.system import in_words, remedy, worded, words
+from csd_edu.system import in_words, remedy, worded
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there, only the check for another process is missing
     fcntl = None  # type: ignore[assignment]
-
-# ---------------------------------------------------------------------- files
-
-
-def given_path(path: str | os.PathLike[str], *, what: str = "path") -> Path:
-    """Return a path as it was given, with the home folder in the place of "~": the one rule for every path.
-
-    Args:
-        path: a text or a path; relative ones stay so.
-        what: the argument's name, for the message.
-
-    Raises:
-        ValueError: if it is empty, an address on the web or no path, or there is no such home folder.
-    """
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise ValueError(f"{what} is {path!r}; expected the path of a file or folder, such as 'runs/csd'")
-    if re.match(r"[A-Za-z][\w+.-]+://", text):
-        raise ValueError(f"{what} is {text!r}, an address; expected a path on this machine, such as 'runs/csd'")
-    found = Path(text)
-    if not text.startswith("~"):  # nor is "./~", which must not become "~"
-        return found.absolute() if found.parts and found.parts[0].startswith("~") else found
-    try:
-        return found.expanduser()
-    except RuntimeError:
-        name = found.parts[0]
-        raise ValueError(
-            f"{what} is {text!r}, and no home folder of {name!r} is known; expected a whole path, or './{text}' for a "
-            "file of that name"
-        ) from None
 
 
 @contextlib.contextmanager
@@ -126,9 +96,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, since other readers of JSON don't know it."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(
-        path, text.encode("utf-8", "backslashreplace")
-    )  # of bytes that are no text: as JSON has it, \\udcff
+    # What is no text, such as an odd byte in a file's name, becomes an escape as JSON has it: \\udcff.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
@@ -158,10 +127,8 @@ def read_tensors(path: Path, *, advice: str = "delete it") -> tuple[dict[str, Te
         ValueError: if the file is truncated or its content does not have the recorded checksum.
     """
     _check_there(path, advice)
-    try:
+    with worded(path):
         content = path.read_bytes()  # not mapped into memory: some file systems refuse that, and a file may be cut off
-    except OSError as error:
-        raise in_words(error, words(error, path)) from None
     try:
         tensors = safetensors.torch.load(content)
         metadata = _header(content).get("__metadata__", {})
@@ -177,12 +144,12 @@ def read_about(path: Path) -> dict[str, Any]:
     """Return only the JSON that `write_tensors` wrote beside the tensors; {} if there is none, or no such file."""
     damaged = (ValueError, KeyError, OverflowError, MemoryError, RecursionError)
     with contextlib.suppress(OSError, *damaged):
-        if not path.is_file():  # of a pipe nothing may ever come
-            return {}
-    with contextlib.suppress(OSError, *damaged), open(path, "rb") as file:
-        start = file.read(8)
-        about = json.loads(_header(start + file.read(int.from_bytes(start, "little")))["__metadata__"]["about"])
-        return about if isinstance(about, dict) else {}
+        if path.is_file():  # of a pipe nothing may ever come
+            with open(path, "rb") as file:
+                start = file.read(8)
+                header = _header(start + file.read(int.from_bytes(start, "little")))
+            about = json.loads(header["__metadata__"]["about"])
+            return about if isinstance(about, dict) else {}
     return {}
 
 
@@ -288,18 +255,6 @@ def make_folder(folder: Path) -> None:
         tried.touch(exist_ok=False)
     with contextlib.suppress(OSError):
         tried.unlink()
-
-
-def working_folder() -> Path:
-    """Return the working folder.
-
-    Raises:
-        FileNotFoundError: if it was deleted since.
-    """
-    try:
-        return Path.cwd()
-    except OSError:
-        raise FileNotFoundError("the working folder was deleted; change to another one, as with  cd ~") from None
 
 
 def temporary_folder() -> Path:

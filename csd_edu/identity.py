@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -52,9 +51,7 @@ def describe_method(
     card = card_of(method)
     found = {
         "settings": reader.settings,
-        "code": f"{zlib.crc32(chr(10).join(sorted(reader.code)).encode('utf-8', 'replace')):08x}"
-        if reader.code
-        else None,
+        "code": reader.checksum(),
         "python": PYTHON if reader.code else None,
         "reader": READER if reader.code else None,
         "unreadable": sorted(reader.unreadable),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from csd_edu import images
+from csd_edu.doubts import few
 from csd_edu.images import printable
 
 TRAIN_NAMES = ("train", "training")
@@ -374,7 +375,7 @@ def _classes(part: _Folder) -> Images:
         raise ValueError(_empty(empty))
     names = [printable("/".join(levels)) for levels in _told_apart(list(found))]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        told = f"{printable(part.path)} holds two folders for each of these classes, coded in two ways: {_few(twice)}"
+        told = f"{printable(part.path)} holds two folders for each of these classes, coded in two ways: {few(twice)}"
         raise ValueError(f"{told}; expected one: merge or rename them")
     return dict(zip(names, found.values(), strict=True))
 
@@ -434,24 +435,20 @@ def _matched(train: Images, test: Images, here: _Folder, there: _Folder, rest: _
     missing, extra = ([name for name in one if name not in other] for one, other in ((train, test), (test, train)))
     as_in_train = {name.casefold(): name for name in missing}
     if missing and sorted(map(str.casefold, missing)) == sorted(map(str.casefold, extra)) == sorted(as_in_train):
-        told = f"{_few(extra)} in {there.path.name}/ and {_few(missing)} in {here.path.name}/ differ in case only"
+        told = f"{few(extra)} in {there.path.name}/ and {few(missing)} in {here.path.name}/ differ in case only"
         rest.remarks.append(f"{told}: they are taken for the same; rename the folders if they are not")
         return {as_in_train[name.casefold()] if name in extra else name: paths for name, paths in test.items()}
     for names, one, other in (missing, here, there), (extra, there, here):
         if names:
             what = f"class {names[0]!r} is" if len(names) == 1 else f"{len(names)} classes are"
             told = f"{what} in {printable(one.path)}, but not in {printable(other.path)}"
-            told += f": {_few(names)}" * (len(names) > 1)
+            told += f": {few(names)}" * (len(names) > 1)
             hint = "" if train.keys() & test.keys() else f", or load {printable(here.path)} itself, to have it split"
             raise ValueError(f"{told}; expected every class in both: rename, add or remove their folders{hint}")
     return test
 
 
 # ---- what is said
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _n(count: int, what: str) -> str:
@@ -486,7 +483,7 @@ def _empty(folders: list[_Folder]) -> str:
     files = [path for folder in folders for path in _others(folder)]
     odd = [text for folder in folders for inner in folder.below() for text in inner.odd]
     what = "no images that Pillow reads here" if files or odd else "no images"
-    more = f", nor do {_few([printable(folder.path.name) for folder in folders[1:]])}" if folders[1:] else ""
+    more = f", nor do {few([printable(folder.path.name) for folder in folders[1:]])}" if folders[1:] else ""
     there = f", but {_by_ending(files)}{_advice(files)}" * bool(files) + f", but {', '.join(odd[:3])}" * bool(odd)
     return f"{first} holds {what}{more}{there}; expected images, or folders of images: mend or remove it"
 
@@ -548,7 +545,7 @@ def _names(classes: Images) -> list[str]:
         by_fold.setdefault(name.casefold(), []).append(name)
     if alike := [name for names in by_fold.values() if len(names) > 1 for name in names]:
         remarks.append(
-            f"the classes {_few(alike)} differ in case only and are kept apart; merge the folders if they are one"
+            f"the classes {few(alike)} differ in case only and are kept apart; merge the folders if they are one"
         )
     if "BACKGROUND_Google" in classes:
         remarks.append(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from csd_edu import methods
 from csd_edu.config import Config
-from csd_edu.files import check_writable, given_path
+from csd_edu.files import check_writable
 from csd_edu.methods import AnyMethod
+from csd_edu.paths import given_path
 from csd_edu.report import fit_maps
 from csd_edu.runs import Run
 from csd_edu.sweep import After, Job, sweep

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from csd_edu.arguments import check_tensors
 from csd_edu.features import normalize
 
 
@@ -402,14 +403,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _check_tensors(**values: object) -> None:
-    for name, value in values.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor (of an array: torch.from_numpy)")
-
-
 def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:
-    _check_tensors(**{name: values, "labels": labels})
+    check_tensors(**{name: values, "labels": labels})
     if values.ndim != 2 or labels.ndim != 1 or len(values) != len(labels) or values.numel() == 0:
         raise ValueError(
             f"{name} has shape {tuple(values.shape)} and labels {tuple(labels.shape)}; "
@@ -421,7 +416,7 @@ def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:
 
 def _check_logits(student_logits: Tensor, others: Tensor, name: str, whose: str) -> int:
     """Return K if the student's logits are (B, C) and the others, the teacher's or stored ones, (B, K) with K <= C."""
-    _check_tensors(student_logits=student_logits, **{name: others})
+    check_tensors(student_logits=student_logits, **{name: others})
     both_2d = student_logits.ndim == others.ndim == 2
     if not both_2d or len(student_logits) != len(others) or others.numel() == 0:
         raise ValueError(
@@ -438,7 +433,7 @@ def _check_logits(student_logits: Tensor, others: Tensor, name: str, whose: str)
 
 def _check_both(student: Tensor, teacher: Tensor, *, same_length: bool = True) -> None:
     """Refuse features that are not (B, D) of the same images; of other lengths, too, unless that may be."""
-    _check_tensors(student=student, teacher=teacher)
+    check_tensors(student=student, teacher=teacher)
     both_2d = student.ndim == teacher.ndim == 2
     fits = both_2d and len(student) == len(teacher) and student.numel() > 0 and teacher.numel() > 0
     if not fits or (same_length and student.shape != teacher.shape):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csd_edu.arguments import flag, whole
+from csd_edu.arguments import check_tensors, flag, whole
 
 
 class Memory:
@@ -178,8 +178,7 @@ class Memory:
         """Return B if the rows fit together and fit those stored."""
         if not rows:
             raise ValueError("no rows were given; expected tensors by name, such as images=..., labels=...")
-        for name, new in rows.items():
-            _check_tensor(name, new)
+        check_tensors(**rows)
         lengths = {name: len(new) if new.ndim else None for name, new in rows.items()}
         n = next(iter(lengths.values()))
         if n is None or len(set(lengths.values())) > 1:
@@ -265,7 +264,7 @@ class Bank:
             ValueError: if an index is outside, or the shapes don't fit.
         """
         index = self._checked(index)
-        _check_tensor("values", values)
+        check_tensors(values=values)
         if values.shape != (len(index), self.values.shape[1]):
             raise ValueError(
                 f"values are {tuple(values.shape)}; expected {(len(index), self.values.shape[1])}, "
@@ -292,7 +291,7 @@ class Bank:
 
     def _checked(self, index: Tensor) -> Tensor:
         """Return the index on the bank's device if it is inside."""
-        _check_tensor("index", index)
+        check_tensors(index=index)
         if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
             raise ValueError(f"index is {index.dtype} {tuple(index.shape)}; expected integers (B,), such as step.index")
         outside = index[(index < 0) | (index >= len(self))]
@@ -302,11 +301,6 @@ class Bank:
                 "other data; make one with Bank(len(images), dim) for the images that are trained on"
             )
         return index.to(self.values.device, torch.int64)
-
-
-def _check_tensor(name: str, value: object) -> None:
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor (of an array: torch.from_numpy)")
 
 
 def _widened(logits: Tensor, width: int) -> Tensor:

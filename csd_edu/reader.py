@@ -174,6 +174,10 @@ class Reader:
                 if path in ORIGINAL and path not in self.settings and owner.startswith(("csd_edu.", "torch.nn.func")):
                     self.read(path, value)  # a library's, or a number
 
+    def checksum(self) -> str | None:
+        """Return that of all code that was read; None without any."""
+        return _crc("\n".join(sorted(self.code)).encode("utf-8", "replace")) if self.code else None
+
     def _say_unreadable(self, name: str, value: Any) -> None:
         self.settings[name] = type(value).__name__
         self.unreadable.add(name)

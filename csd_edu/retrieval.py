@@ -11,9 +11,10 @@ from torch import Tensor
 
 from csd_edu import arguments
 from csd_edu.features import features_of, integers_of, labels_of, normalize
-from csd_edu.files import given_path, read_tensors, write_tensors
+from csd_edu.files import read_tensors, write_tensors
 from csd_edu.metrics import TIE, checked_queries, searches
 from csd_edu.optional import imported
+from csd_edu.paths import given_path
 from csd_edu.runtime import usual_torch
 
 SMALL = 1600  # up to here "ivf" and "hnsw" search exactly: faiss wants 39 items in each of √N lists

@@ -31,7 +31,6 @@ from csd_edu import arguments, metrics
 from csd_edu.config import Config
 from csd_edu.files import (
     check_file,
-    given_path,
     make_folder,
     parse_json,
     read_about,
@@ -48,6 +47,7 @@ from csd_edu.methods import NAMED, Card
 from csd_edu.methods.method import card_of
 from csd_edu.models import Network, rebuild
 from csd_edu.output import say
+from csd_edu.paths import given_path
 from csd_edu.state import plain
 from csd_edu.system import worded
 from csd_edu.tasks import Stream
@@ -229,7 +229,7 @@ class Run:
             FileNotFoundError: if that task is not trained yet, or its features are not kept.
             ValueError: if there is no such task, or the file is damaged.
         """
-        return self._measured(task)["features"].float()  # saved runs keep float16
+        return self.measured(task)["features"].float()  # saved runs keep float16
 
     def snapshots(self) -> list[Tensor]:
         """Return the features (N, D) float32 of all test images after each task learnt.
@@ -243,7 +243,7 @@ class Run:
 
     def predictions(self, task: int) -> Tensor:
         """Return the labels (N,) int64 that the head gives all test images after `task`, among the classes seen."""
-        return self._measured(task)["predictions"]
+        return self.measured(task)["predictions"]
 
     def network(self, task: int) -> Network:
         """Return the network as it was after `task`, on the CPU, in evaluation mode.
@@ -271,7 +271,8 @@ class Run:
         tensors, about = _read_checkpoint(path, self.description)
         return plain(about["state"].get("method", {}), tensors)
 
-    def _measured(self, task: int) -> dict[str, Tensor]:
+    def measured(self, task: int) -> dict[str, Tensor]:
+        """Return "features" (N, D), as they are saved, and "predictions" (N,); errors are those of `features`."""
         path, weights = self._file_of(task, "features"), self.task_file(task, "weights")
         if weights.exists() or not path.exists():
             advice = f"delete it, and call the same csd.train: it is made anew from {weights.name}"

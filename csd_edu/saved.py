@@ -16,9 +16,9 @@ from pathlib import Path
 from csd_edu import arguments, tuning
 from csd_edu.config import PRESET_NAMES, preset
 from csd_edu.data import SOURCES
-from csd_edu.files import given_path
 from csd_edu.methods import NAMED
 from csd_edu.output import say
+from csd_edu.paths import given_path
 from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.runtime import in_shell
 

@@ -29,8 +29,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from PIL import Image
 
-from csd_edu.files import given_path, write_atomically
+from csd_edu.files import write_atomically
 from csd_edu.optional import imported
+from csd_edu.paths import given_path
 from csd_edu.system import worded, words
 
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -29,10 +29,11 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from csd_edu import arguments
 from csd_edu.config import Config
-from csd_edu.files import given_path, is_writable
+from csd_edu.files import is_writable
 from csd_edu.methods import FROM_FILE, NAMED, module_of
 from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.output import has_sign, say, stdout
+from csd_edu.paths import given_path
 from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, begin_with, describe_run, training
@@ -114,7 +115,7 @@ def sweep(
             )
     if not jobs:
         return {}
-    jobs = {name: replace(job, out=given_path(job.out, what="out")) for name, job in jobs.items()}
+    jobs = {name: replace(job, out=given_path(job.out, what=f"{name}: out")) for name, job in jobs.items()}
     _check_apart([job.out.resolve() for job in jobs.values()])
     common = _in_common(jobs)
     queue, watched = _planned(jobs, common, taken={*jobs, *(after or {})})
@@ -144,9 +145,6 @@ def _check_kinds(jobs: Mapping[str, Job], after: Mapping[str, After]) -> None:
         for name, one in given.items():
             if not isinstance(name, str) or not isinstance(one, kind):
                 raise ValueError(f"{what} has {name!r}: {one!r}; expected a name and {kind.__name__}(...)")
-    for name, job in jobs.items():
-        if not isinstance(job.out, str | Path):
-            raise ValueError(f"{name}: out is {job.out!r}; expected a folder")
     for name, other in after.items():
         if not callable(other.work):
             raise ValueError(f"the other work {name!r} is {other.work!r}; expected a function of a list of runs")

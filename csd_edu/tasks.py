@@ -262,10 +262,5 @@ def _check_lists(dataset: Dataset, tasks: list[list[int]]) -> None:
     twice = sorted({dataset.classes[c] for c in flat if flat.count(c) > 1})
     missing = sorted({dataset.classes[c] for c in range(dataset.n_classes) if c not in set(flat)})
     if twice or missing:
-        problems = [f"{_shortened(twice)} more than once"] * bool(twice) + [f"no {_shortened(missing)}"] * bool(missing)
+        problems = [f"{doubts.few(twice)} more than once"] * bool(twice) + [f"no {doubts.few(missing)}"] * bool(missing)
         raise ValueError(f"classes hold {' and '.join(problems)}; expected every class of {dataset.name!r} once")
-
-
-def _shortened(names: list[str], most: int = 5) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from csd_edu import arguments, metrics, models
 from csd_edu.config import Config
-from csd_edu.files import copied, given_path, locked, temporary_folder, working_folder, write_json
+from csd_edu.files import copied, locked, temporary_folder, write_json
 from csd_edu.identity import converts, describe_method, differences
 from csd_edu.learn import check_setting, learn
 from csd_edu.learner import Learner, Record, check_finite
@@ -32,6 +32,7 @@ from csd_edu.methods.method import (
 )
 from csd_edu.models import SMALLEST_IMAGE, Network
 from csd_edu.output import say, stdout
+from csd_edu.paths import given_path, working_folder
 from csd_edu.runs import Journal, Run, hand_over, identity_of, open_run
 from csd_edu.runtime import (
     derive_seed,
@@ -281,10 +282,9 @@ def _mend(run: Run, stream: Stream) -> None:
     if "saved" in run.description:  # a smaller copy, of a few test images
         return
 
-    def trouble(path: Path, *readers: Callable[[], object]) -> str:
+    def trouble(path: Path, read: Callable[[], object]) -> str:
         try:
-            for read in readers:
-                read()
+            read()
         except (FileNotFoundError, ValueError) as error:
             if path.is_dir():
                 raise
@@ -295,9 +295,8 @@ def _mend(run: Run, stream: Stream) -> None:
         run.save_test(stream)
         say(f"csd_edu: {found}: written anew.")
     for task in range(run.tasks_learnt):
-        readers = (partial(run.features, task), partial(run.predictions, task))
-        weights = run.task_file(task, "weights")
-        if (found := trouble(run.task_file(task, "features"), *readers)) and weights.exists():  # else who reads is told
+        weights, measured = run.task_file(task, "weights"), run.task_file(task, "features")
+        if (found := trouble(measured, partial(run.measured, task))) and weights.exists():  # else who reads is told
             network = run.network(task).to(pick_device(run.config.device))
             features, logits = models.embed(network, stream.test().images)
             run.save_features(task, features, logits[:, : stream.n_seen[task]].argmax(dim=1))
@@ -307,9 +306,11 @@ def _mend(run: Run, stream: Stream) -> None:
     metrics_file = run.path / "metrics.json"
     if metrics_file.is_dir():
         raise ValueError(f"{metrics_file} is a folder, and no file; delete it, and call the same csd.train")
-    if run.tasks_learnt and (found := run.read_metrics()[1]):
-        write_json(metrics_file, run.read_metrics()[0])
-        say(f"csd_edu: {found}: made anew from records.jsonl.")
+    if run.tasks_learnt:
+        content, found = run.read_metrics()
+        if found:
+            write_json(metrics_file, content)
+            say(f"csd_edu: {found}: made anew from records.jsonl.")
 
 
 @contextlib.contextmanager

@@ -19,8 +19,9 @@ from typing import Any
 from csd_edu import arguments
 from csd_edu.config import Preset
 from csd_edu.data import Dataset
-from csd_edu.files import check_file, check_writable, given_path, parse_json, write_json
+from csd_edu.files import check_file, check_writable, parse_json, write_json
 from csd_edu.methods import NAMED, AnyMethod
+from csd_edu.paths import given_path
 from csd_edu.runs import Run
 from csd_edu.runtime import in_shell
 from csd_edu.sweep import Job, sweep
@@ -156,9 +157,7 @@ def tune(
         for method, setting in SETTINGS.items():
             for value in GRID:
                 tried = f"seed{seed}/{method}-{setting}-{value}"
-                jobs[tried] = Job(
-                    stream, with_setting(method, setting, value), config, given_path(out, what="out") / tried
-                )
+                jobs[tried] = Job(stream, with_setting(method, setting, value), config, out / tried)
     runs = sweep(jobs, n_jobs=n_jobs, progress=progress)
     searches = {}
     for method, setting in SETTINGS.items():
@@ -166,7 +165,7 @@ def tune(
         grid = {float(v): tuple(run.metrics["summary"]["recall_at_1"] for run in tried) for v, tried in of.items()}
         searches[method] = Search(setting, grid, max(grid, key=lambda value: sum(grid[value])))
     tuning = Tuning(data.name, name, validation, METRIC, tuple(seeds), searches)
-    tuning.write(given_path(out, what="out"))
+    tuning.write(out)
     return tuning
 
 

@@ -169,7 +169,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for kind, of in config._PRESETS.items()
     }
     monkeypatch.setattr(config, "_PRESETS", tiny)
-    work = tmp_path / "work"
+    work = tmp_path / "place"
     work.mkdir()
     monkeypatch.chdir(work)
     pictures(work / "my_images", {"ant": 5, "bee": 8, "cow": 22, "dog": 13, "elk": 6})

@@ -21,8 +21,9 @@ import torch
 import csd_edu as csd
 from csd_edu import check, cli, grade, lesson, maps, saved, stills, tuning
 from csd_edu.comparison import Comparison
-from csd_edu.files import given_path, read_json, read_tensors, write_tensors
+from csd_edu.files import read_json, read_tensors, write_tensors
 from csd_edu.grade import tables
+from csd_edu.paths import given_path
 from csd_edu.report import write_report
 from csd_edu.retrieval import Gallery
 from csd_edu.sweep import Job, sweep

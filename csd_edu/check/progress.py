@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from csd_edu.files import given_path, write_json
+from csd_edu.files import write_json
+from csd_edu.paths import given_path
 from csd_edu.system import worded
 from csd_edu.version import __version__
 

@@ -28,7 +28,6 @@ from pathlib import Path
 
 from csd_edu import arguments
 from csd_edu.check import EXERCISES
-from csd_edu.files import given_path
 from csd_edu.grade import isolation
 from csd_edu.grade.found import in_words
 from csd_edu.grade.isolation import Outcome, run_notebook
@@ -44,6 +43,7 @@ from csd_edu.grade.submissions import (
     read_all,
     why_not_read,
 )
+from csd_edu.paths import given_path
 
 __all__ = ["Mark", "Row", "Table", "grade"]
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from csd_edu.check.verdict import BLUE, GREEN, GREY, INK, VERMILION
-from csd_edu.files import check_writable, given_path, write_atomically
+from csd_edu.files import check_writable, write_atomically
 from csd_edu.grade import NOT_READ, Mark, Row, Table, count
 from csd_edu.grade.found import in_words
 from csd_edu.grade.submissions import TABLE_HEAD, TABLE_TITLE, TOLD, Result, Unread, printable
+from csd_edu.paths import given_path
 
 SIGNS = {"passed": "✓", "tried": "✕", "untried": "–", "failed": "!"}
 WORDS = {"passed": "passed", "tried": "tried", "untried": "not tried", "failed": "could not be run"}
@@ -51,7 +52,7 @@ def as_text(table: Table, *, mistakes: bool = False) -> str:
 
 
 def shown_in(text: str, encoding: str | None) -> str:
-    """Return a text with other signs if an encoding, such as that of a file or terminal, doesn't have these."""
+    """Return a text with other signs, one for one as columns need it, if an encoding doesn't have these."""
     try:
         "".join(SIGNS.values()).encode(encoding or "utf-8")
     except (UnicodeError, LookupError):

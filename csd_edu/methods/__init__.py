@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from csd_edu.files import given_path
 from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
 from csd_edu.methods.der import DER as DER, der as der
@@ -35,6 +34,7 @@ from csd_edu.methods.method import (
 from csd_edu.methods.mmd import mmd as mmd
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
+from csd_edu.paths import given_path
 
 NAMED: dict[str, AnyMethod] = {
     name_of(value): value for value in list(globals().values()) if not isinstance(value, type) and card_of(value)

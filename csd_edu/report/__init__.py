@@ -21,10 +21,11 @@ from torch import Tensor
 from csd_edu import drift, pictures, plots
 from csd_edu.comparison import Comparison, cards_of, check_comparable, falls_of, in_bytes, run_labels, stream_of
 from csd_edu.features import SAME
-from csd_edu.files import check_writable, given_path, make_folder, write_atomically
+from csd_edu.files import check_writable, make_folder, write_atomically
 from csd_edu.maps import FORMULAS, LIMITS, UmapError
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_fall
+from csd_edu.paths import given_path
 from csd_edu.plots.style import number
 from csd_edu.runs import Run
 from csd_edu.system import worded

@@ -13,12 +13,13 @@ import plotly.graph_objects as go
 
 from csd_edu import plots
 from csd_edu.config import Config
-from csd_edu.files import given_path, temporary_folder
+from csd_edu.files import temporary_folder
 from csd_edu.identity import describe_method
 from csd_edu.learn import check_setting
 from csd_edu.learner import Record
 from csd_edu.methods import AnyMethod, card_of, name_of
 from csd_edu.output import say
+from csd_edu.paths import given_path
 from csd_edu.runs import Run
 from csd_edu.tasks import Stream
 from csd_edu.train import Progress, as_it_is, train
