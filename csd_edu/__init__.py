@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from csd_edu.paths import working_folder
+from csd_edu.paths import working_folder as _working_folder
 from csd_edu.version import __version__
 
 # Threads that wait should sleep. By default they spin, and where programs share the cores training takes many times as
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for the first time: torch takes seconds, and `csd-edu --help` doesn't need it."""
     if name.startswith("_") or (name not in _FROM and importlib.util.find_spec(f"{__name__}.{name}") is None):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    working_folder()  # where it was deleted, torch's MKL ends the process with words that do not help
+    _working_folder()  # where it was deleted, torch's MKL ends the process with words that do not help
     if not _asked_by_the_kit():
         importlib.import_module(f"{__name__}.reader")  # it knows the kit as it is before a notebook changes it
     module = importlib.import_module(f"{__name__}.{_FROM.get(name, name)}")
