@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,9 @@ class Batch:
 
     images: Tensor  # (B, C, H, W) uint8, cropped and flipped
     labels: Tensor  # (B,) int64
-    index: Tensor  # (B,) int64, which of the task's images
+    index: Tensor  # (B,) int64, which of the task's labelled images
     raw: Tensor  # (B, C, H, W) uint8, as they are
+    unlabelled: Tensor | None = None  # (U, C, H, W) uint8, as they are, without labels
 
 
 class Batches:
@@ -28,32 +29,59 @@ class Batches:
 
     Args:
         data: images (N, C, H, W) uint8 and labels (N,).
+        unlabelled: (M, C, H, W) uint8 images without labels, or None. An epoch goes over all of them once, and over
+            the labelled ones as often as that takes, with as many in a batch as there are, up to `batch_size`.
         batch_size: the most images in a batch; the batches of an epoch are equally large, give or take one.
         crop_padding: zero pixels around each image before it is cropped back at random.
         flip: mirror half of the images left to right.
         device: where the images stay.
     """
 
-    def __init__(self, data: Images, *, batch_size: int, crop_padding: int, flip: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Images,
+        *,
+        batch_size: int,
+        crop_padding: int,
+        flip: bool,
+        device: torch.device,
+        unlabelled: Tensor | None = None,
+    ) -> None:
         self.crop_padding, self.flip = crop_padding, flip
         height, width = data.images.shape[-2:]
         self.padded = self._pad(data.images.to(device))  # (N, C, H + 2p, W + 2p)
         self.images = self.padded[..., crop_padding:, crop_padding:][..., :height, :width]  # a view (N, C, H, W)
         self.labels = data.labels.to(device)  # (N,)
-        self.n_batches = math.ceil(len(data.labels) / batch_size)
+        self.unlabelled = None if unlabelled is None else unlabelled.to(device)  # (M, C, H, W)
+        n_unlabelled = 0 if unlabelled is None else len(unlabelled)
+        self.n_batches = math.ceil(max(len(data.labels), n_unlabelled) / batch_size)
+        self.n_drawn = len(data.labels)  # labelled images in an epoch
+        if n_unlabelled > len(data.labels):
+            self.n_drawn = self.n_batches * min(batch_size, len(data.labels))
+        self.n_images = self.n_drawn + n_unlabelled
 
     def __len__(self) -> int:
         return self.n_batches
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield every image once, in an order, with crops and flips, drawn from the generator."""
+        """Yield the images in an order, with crops and flips, drawn from the generator: every labelled one once.
+
+        Where there are more without a label, it is those that come once, and the labelled ones again and again.
+        """
         device = self.labels.device
         # Drawn for the whole epoch at once, on the CPU: the same numbers for every device, and no waiting in a step.
-        order = torch.randperm(len(self.labels), generator=generator).to(device)
-        top, left, mirrored = self._draw(len(self.labels), generator)
-        for rows in order.tensor_split(self.n_batches):
-            images = self._cut(self.padded, rows, top[rows], left[rows], mirrored[rows])
-            yield Batch(images, self.labels[rows], rows, self.images[rows])
+        n, n_rounds = len(self.labels), math.ceil(self.n_drawn / len(self.labels))
+        rounds = [torch.randperm(n, generator=generator) + n * k for k in range(n_rounds)]
+        order = torch.cat(rounds)[: self.n_drawn].to(device)  # n·k + row: the image once more, with another crop
+        top, left, mirrored = self._draw(n * n_rounds, generator)
+        others: Sequence[Tensor | None] = [None] * self.n_batches
+        if self.unlabelled is not None:
+            shuffled = torch.randperm(len(self.unlabelled), generator=generator).to(device)
+            others = [self.unlabelled[rows] for rows in shuffled.tensor_split(self.n_batches)]
+        for drawn, unlabelled in zip(order.tensor_split(self.n_batches), others, strict=True):
+            rows = drawn % n
+            images = self._cut(self.padded, rows, top[drawn], left[drawn], mirrored[drawn])
+            yield Batch(images, self.labels[rows], rows, self.images[rows], unlabelled)
 
     def augment(self, images: Tensor) -> Tensor:
         """Return images (B, C, H, W) uint8, of this or another task, cropped and flipped anew, by torch's generator."""

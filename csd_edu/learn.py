@@ -13,7 +13,7 @@ from csd_edu import arguments
 from csd_edu.config import Config
 from csd_edu.data import Dataset
 from csd_edu.learner import Learner, Log, Record
-from csd_edu.methods.method import AnyMethod, check_method, forget_gradients, training_tasks
+from csd_edu.methods.method import AnyMethod, check_method, forget_gradients, like_task, training_tasks
 from csd_edu.models import Network
 from csd_edu.runtime import each_in_usual_torch
 from csd_edu.tasks import Stream
@@ -87,16 +87,20 @@ def learn(
         teacher = copy.deepcopy(network)
     if not goes_on:
         learner.begin_task(task, n_classes=stream.n_seen[max(task, *tasks)] if tasks else 0)  # else none is learnt
-    batches, held_out = learner.batches(stream.train(*tasks)), stream.held_out(*tasks)
+    data, held_out = stream.train(*tasks), stream.held_out(*tasks)
+    if tasks and not goes_on:
+        yield from learner.hook("begin_task", data)
+    batches = learner.batches(data)
+    as_task = like_task(method, task)
     look_at_teacher = learner.frozen(teacher) if teacher is not None else None
 
-    for epoch in range(learner.epoch, config.epochs_of(task) if tasks else 0):
+    for epoch in range(learner.epoch, config.epochs_of(as_task) if tasks else 0):
         started, log = time.perf_counter(), Log()
         network.train()
         forget_gradients(method)  # no checkpoint holds them
         with learner.seeded("epoch", task, epoch) as generator, torch.enable_grad():
             for i, batch in enumerate(batches.epoch(generator)):
-                learner.set_learning_rate(config.learning_rate(task, epoch + i / len(batches)))
+                learner.set_learning_rate(config.learning_rate(as_task, epoch + i / len(batches)))
                 terms = learner.ask(learner.step(batch, batches, look_at_teacher), thoroughly=i == 0)
                 loss = torch.stack(list(terms.values())).sum()
                 learner.optimizer.zero_grad(set_to_none=True)  # after the method: it may have gone backward itself
@@ -106,10 +110,11 @@ def learn(
                 log.add(terms)
         learner.epoch += 1
         record: Record = {"kind": "epoch", "task": task, "epoch": epoch, "losses": learner.means(log)}
-        record |= {"learning_rate": config.learning_rate(task, epoch), **learner.validate(held_out)}
+        record |= {"learning_rate": config.learning_rate(as_task, epoch), **learner.validate(held_out)}
         seconds = time.perf_counter() - started
-        yield {**record, "seconds": seconds, "images_per_second": len(batches.labels) / seconds}
+        speed = batches.n_images / seconds
+        yield {**record, "images": batches.n_images, "seconds": seconds, "images_per_second": speed}
 
     learner.restore_best()
     if tasks:
-        yield from learner.end_task(batches)
+        yield from learner.hook("end_task", data)

@@ -87,7 +87,7 @@ class Learner:
     Attributes:
         task, epoch: the task at hand, and how many of its epochs are done.
         teacher_bytes: the size of the teacher, if the method has looked at it in this task, else 0.
-        end_seconds: what the method's `end_task` took in this task.
+        hook_seconds: what the method's `begin_task` and `end_task` took in this task.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Learner:
         self.precision = pick_precision(config.precision, self.device)
         self.network, self.method, self.config = network.to(self.device), method, config
         self.task = self.epoch = self.teacher_bytes = 0
-        self.end_seconds = 0.0
+        self.hook_seconds = 0.0
         self.best: dict[str, Any] | None = None  # validation "score" R@1, and the weights that reached it
         self.begun = Packer()  # what the method's `begin` left
         self.begun_shapes: dict[str, Any] = {}
@@ -122,7 +122,7 @@ class Learner:
             ValueError: if not; names the attribute.
         """
         with self.seeded("begin"):
-            self._hook("begin", self.setting)
+            self._call("begin", self.setting)
         total, most = sum(self.setting.n_images), max(self.setting.n_images)
         for name, value in own_state(self.method).items():
             if isinstance(value, Memory) and value.size > total:
@@ -145,14 +145,25 @@ class Learner:
         self.begun_shapes = {name: _shape_of(value) for name, value in self.begun.made.items()}
 
     def begin_task(self, task: int, n_classes: int) -> None:
-        """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser."""
+        """Grow the head to `n_classes`, if it does not know as many already, and start a fresh optimiser.
+
+        A method may ask for a head for all classes from the start, or for a new network in each task.
+        """
         if task == 0 or not own_state(self.method):
             self.begin_method()
         elif not self.begun.made:  # another learner began it
             self.note_begun()
-        self.task, self.epoch, self.teacher_bytes, self.end_seconds = task, 0, 0, 0.0
+        self.task, self.epoch, self.teacher_bytes, self.hook_seconds = task, 0, 0, 0.0
+        owner, head = keeper(self.method), self.network.head
+        if task > 0 and n_classes and getattr(owner, "fresh_network", False):
+            weights = derive_seed(self.config.seed, "weights", task)
+            new = models.build(self.config.network, self.setting.image_shape[0], seed=weights)
+            self.network.backbone.load_state_dict(new.backbone.state_dict())
+            head.forget()
+        if n_classes and getattr(owner, "whole_head", False):
+            n_classes = self.setting.n_classes
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "head", task))
-        self.network.head.grow(max(0, n_classes - len(self.network.head.weight)), generator)
+        head.grow(max(0, n_classes - len(head.weight)), generator)
         self.begin_optimizer()
 
     def begin_optimizer(self) -> None:
@@ -170,11 +181,19 @@ class Learner:
         # float16 gradients underflow without a loss scale; for the other types this does nothing.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
-    def batches(self, images: Images) -> Batches:
-        """Return the images of a task, ready to be drawn from."""
+    def batches(self, data: Images) -> Batches:
+        """Return what a task is trained on, ready to be drawn from: its images, or those that the method has for them.
+
+        Raises:
+            ValueError: if the method's are no such images and labels.
+        """
         config = self.config
+        labelled, unlabelled = Images(*(part.to(self.device) for part in data.labelled())), data.unlabelled()
+        with self.seeded("images", self.task):
+            chosen = self._call("training_images", self.task, *labelled) if len(labelled.labels) else None
         return Batches(
-            images,
+            labelled if chosen is None else _checked_images(chosen, self.setting, len(self.network.head.weight)),
+            unlabelled=unlabelled,
             batch_size=config.batch_size,
             crop_padding=config.crop_padding,
             flip=config.flip,
@@ -192,6 +211,7 @@ class Learner:
             index=batch.index,
             raw=batch.raw,
             augment=batches.augment,
+            unlabelled=batch.unlabelled,
         )
 
     def ask(self, step: Step, *, thoroughly: bool) -> Terms:
@@ -219,8 +239,12 @@ class Learner:
             self.check_trained()
         return terms
 
-    def end_task(self, batches: Batches) -> Iterator[Record]:
-        """Tell the method that a task's epochs are over, and pass on what it has to say."""
+    def hook(self, name: str, data: Images) -> Iterator[Record]:
+        """Call the method's `begin_task` or `end_task`, and pass on what it has to say."""
+        if getattr(keeper(self.method), name, None) is None:
+            return
+        kind = name.removesuffix("_task")
+        images, labels = (part.to(self.device) for part in data.labelled())
         random_numbers: dict[str, Any] | None = None
         records: Iterator[Record] | None = None
         record: Record | None = {}
@@ -229,15 +253,15 @@ class Learner:
             while record is not None:
                 started = time.perf_counter()
                 # The reader of the records has its own random state, and may compute without gradients.
-                with self.seeded("end", self.task, state=random_numbers), torch.enable_grad():
+                with self.seeded(kind, self.task, state=random_numbers), torch.enable_grad():
                     if records is None:
                         look = self.frozen(self.network)
-                        records = iter(self._hook("end_task", self.task, batches.images, batches.labels, look) or ())
+                        records = iter(self._call(name, self.task, images, labels, look) or ())
                     record = next(records, None)
                     random_numbers = self._random_state()
-                self.end_seconds += time.perf_counter() - started
+                self.hook_seconds += time.perf_counter() - started
                 if record is not None:
-                    yield _checked_record(record) | {"kind": "end", "task": self.task}
+                    yield _checked_record(record, name) | {"kind": kind, "task": self.task}
         finally:
             for parameter, learnt in zip(self.network.parameters(), learns, strict=True):
                 parameter.requires_grad_(learnt)
@@ -310,7 +334,8 @@ class Learner:
 
         return look
 
-    def _hook(self, name: str, *arguments: Any) -> Any:
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the method's, if it has one of that name."""
         hook: Callable[..., Any] | None = getattr(keeper(self.method), name, None)
         return None if hook is None else hook(*arguments)
 
@@ -439,6 +464,7 @@ class Learner:
             "task": self.task,
             "epoch": self.epoch,
             "teacher_bytes": self.teacher_bytes,
+            "hook_seconds": self.hook_seconds,
             "method": packer.pack_method(keeper(self.method)),
         }
         self.check_kept(packer)
@@ -471,7 +497,7 @@ class Learner:
         if "optimizer" not in state:
             learner._fill_as_first_version(tensors, state)
             return learner
-        learner.teacher_bytes = state["teacher_bytes"]
+        learner.teacher_bytes, learner.hook_seconds = state["teacher_bytes"], state.get("hook_seconds", 0.0)
         unpacker = Unpacker(tensors, learner.device)
         unpacker.fill_method(keeper(method), state["method"])
         learner.begin_optimizer()  # with what the method has now
@@ -513,7 +539,27 @@ def _count_numbers(packed: Any) -> int:
     return sum(map(_count_numbers, packed)) if isinstance(packed, list) else isinstance(packed, int | float)
 
 
-def _checked_record(record: Any) -> Record:
+def _checked_images(chosen: Any, setting: Setting, n_classes: int) -> Images:
+    """Refuse what a method's `training_images` returns if it can't be trained on."""
+    expected = f"expected images (M, {', '.join(map(str, setting.image_shape))}) uint8 and labels (M,)"
+    if not isinstance(chosen, tuple | list) or len(chosen) != 2 or not all(isinstance(x, Tensor) for x in chosen):
+        raise ValueError(f"training_images returned {type(chosen).__name__} {chosen!r:.60}; {expected}")
+    images, labels = chosen
+    fits = images.dtype == torch.uint8 and tuple(images.shape[1:]) == setting.image_shape
+    if not fits or labels.shape != images.shape[:1] or labels.is_floating_point() or not len(labels):
+        raise ValueError(
+            f"training_images returned images {tuple(images.shape)} {images.dtype} and labels {tuple(labels.shape)} "
+            f"{labels.dtype}; {expected}, at least one of them"
+        )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise ValueError(
+            f"training_images returned labels from {int(labels.min())} to {int(labels.max())}; expected 0 to "
+            f"{n_classes - 1}, the classes that the network answers for"
+        )
+    return Images(images, labels)
+
+
+def _checked_record(record: Any, hook: str) -> Record:
     """Refuse a record of the method's own that the log can't hold."""
     try:
         plain = json.loads(json.dumps(record, allow_nan=False, default=_of_numpy))
@@ -521,7 +567,7 @@ def _checked_record(record: Any) -> Record:
         plain = None
     if not isinstance(plain, dict):
         raise ValueError(
-            f"end_task yielded {record!r}; expected a dictionary of finite numbers and texts by name, such as "
+            f"{hook} yielded {record!r}; expected a dictionary of finite numbers and texts by name, such as "
             '{"herded": 20}; of a tensor x.item() or x.tolist()'
         )
     return plain

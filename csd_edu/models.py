@@ -112,6 +112,10 @@ class GrowingHead(nn.Module):
         new = torch.empty(n_new, n_features).uniform_(-bound, bound, generator=generator)  # (n_new, D)
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), new.to(self.weight.device)]))
 
+    def forget(self) -> None:
+        """Drop all classes."""
+        self.weight = nn.Parameter(self.weight.detach()[:0].clone())
+
     def forward(self, features: Tensor) -> Tensor:  # (B, D) -> (B, n_classes)
         return F.linear(features, F.normalize(self.weight, dim=1))
 

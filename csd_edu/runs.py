@@ -157,7 +157,8 @@ class Run:
 
     @property
     def records(self) -> list[Record]:
-        """What was written down after each epoch ("kind": "epoch") and task ("task"), and by `end_task` ("end")."""
+        """What was written down after each epoch ("kind": "epoch") and task ("task"), and by the
+        method's `begin_task` ("begin") and `end_task` ("end")."""
         counted = read_about(self.path / "checkpoint.safetensors").get("n_records", 0)  # it may grow
         found = read_records(self.path / "records.jsonl", self.description)
         # Each task leaves a record before metrics.json counts it.
@@ -215,7 +216,8 @@ class Run:
     @property
     def seconds(self) -> float:
         """Seconds spent training and measuring, interruptions not counted."""
-        return float(sum(r.get("seconds", 0.0) for r in self.records if r["kind"] != "end"))  # "task" counts those
+        timed = (record for record in self.records if record["kind"] in ("epoch", "task"))  # "task" counts the hooks'
+        return float(sum(record.get("seconds", 0.0) for record in timed))
 
     def test(self) -> dict[str, Tensor]:
         """Return "labels" (N,) and "tasks" (N,) of the test images and, if saved, "images" (N, C, H, W) uint8."""
@@ -414,10 +416,10 @@ def _wrong_in(record: Record, n_tasks: int) -> str:
     Whatever a version may have left out ("seconds", "kept_bytes") need not be there.
     """
     wanted: dict[str, bool] = {
-        "kind": record["kind"] in ("epoch", "task", "end"),
+        "kind": record["kind"] in ("epoch", "task", "begin", "end"),
         "task": 0 <= record["task"] < n_tasks,
     }
-    if record["kind"] != "end":  # which has what the method says
+    if record["kind"] not in ("begin", "end"):  # which has what the method says
         wanted["seconds"] = _is_number(record.get("seconds", 0.0))
         wanted["kept_bytes"] = _are_numbers(record.get("kept_bytes", {}))
     if record["kind"] == "epoch":

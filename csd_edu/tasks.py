@@ -15,13 +15,27 @@ from torch import Tensor
 
 from csd_edu import arguments, doubts
 from csd_edu.data import Dataset
+from csd_edu.runtime import derive_seed
+
+UNLABELLED = -1
+"""The label of images whose class nobody has said."""
 
 
 class Images(NamedTuple):
     """Images with their labels in the order of the stream: task 0's classes are 0, 1, …, then task 1's follow."""
 
     images: Tensor  # (N, C, H, W) uint8
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64; UNLABELLED where nobody has said which class it is
+
+    def labelled(self) -> Images:
+        """Return those that have a label."""
+        known = self.labels != UNLABELLED  # (N,)
+        return self if bool(known.all()) else Images(self.images[known], self.labels[known])
+
+    def unlabelled(self) -> Tensor | None:
+        """Return the images (M, C, H, W) that have none, or None if all have one."""
+        unknown = self.labels == UNLABELLED  # (N,)
+        return self.images[unknown] if bool(unknown.any()) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +46,22 @@ class Stream:
         dataset: where the images come from.
         tasks: for each task, the dataset's ids of its classes, in the order in which the network learns them.
         validation: share of each class's training images that is held out, 0 to below 1.
-        seed: of the class order and of the held-out images.
+        seed: of the class order, of the held-out images and of which images have a label.
+        labelled: how many training images of each class have a label: a share, a whole number, or None for all.
     """
 
     dataset: Dataset
     tasks: tuple[tuple[int, ...], ...]
     validation: float = 0.0
     seed: int = 0
+    labelled: float | int | None = None
 
     def __post_init__(self) -> None:
         plain = {
             "tasks": tuple(tuple(arguments.whole_numbers("tasks", task, least=0)) for task in self.tasks),
             "validation": arguments.number("validation", self.validation),
             "seed": arguments.seed("seed", self.seed),
+            "labelled": _checked_labelled(self.labelled),
         }
         for name, value in plain.items():  # Python's own numbers: they are saved as JSON
             object.__setattr__(self, name, value)
@@ -100,24 +117,43 @@ class Stream:
                 held_out[torch.from_numpy(rng.permutation(rows)[:n])] = True
         return held_out
 
+    @cached_property
+    def _has_label(self) -> Tensor:  # (N_train,) bool
+        """Which training images have a label: as many of every class, drawn from those that are not held out."""
+        if self.labelled is None:
+            return torch.ones(len(self.dataset.y_train), dtype=torch.bool, device="cpu")
+        has_label = torch.zeros(len(self.dataset.y_train), dtype=torch.bool, device="cpu")
+        rng = np.random.RandomState(derive_seed(self.seed, "labelled") % 2**32)
+        for c in range(self.dataset.n_classes):
+            rows = torch.nonzero((self.dataset.y_train == c) & ~self._held_out).squeeze(1).numpy()
+            n = self.labelled if isinstance(self.labelled, int) else max(1, round(self.labelled * len(rows)))
+            has_label[torch.from_numpy(rng.permutation(rows)[:n])] = True
+        return has_label
+
     def train(self, *tasks: int) -> Images:
-        """Return the training images of these tasks, in the dataset's own order."""
-        return self._of_tasks(tasks, ~self._held_out)
+        """Return the training images of these tasks, in the dataset's own order; those without a label have −1."""
+        keep = self._rows(tasks) & ~self._held_out
+        labels = self._labels[keep].masked_fill(~self._has_label[keep], UNLABELLED)
+        return Images(self.dataset.x_train[keep], labels)
 
     def n_images(self, *tasks: int) -> int:
-        """Return how many training images these tasks have."""
-        tasks_of_images = self.task_of_class[self._new_label[self.dataset.y_train]][~self._held_out]
-        return sum(int((tasks_of_images == task).sum()) for task in tasks)
+        """Return how many training images with a label these tasks have."""
+        return int((self._rows(tasks) & ~self._held_out & self._has_label).sum())
 
     def held_out(self, *tasks: int) -> Images:
         """Return the validation images of these tasks; empty if the stream was split without a validation share."""
-        return self._of_tasks(tasks, self._held_out)
+        keep = self._rows(tasks) & self._held_out
+        return Images(self.dataset.x_train[keep], self._labels[keep])
 
-    def _of_tasks(self, tasks: Sequence[int], among: Tensor) -> Images:
-        labels = self._new_label[self.dataset.y_train]
+    @cached_property
+    def _labels(self) -> Tensor:  # (N_train,) int64
+        """The training images' labels in the order of the stream."""
+        return self._new_label[self.dataset.y_train]
+
+    def _rows(self, tasks: Sequence[int]) -> Tensor:  # (N_train,) bool
+        """Return which training images are of these tasks."""
         wanted = torch.tensor(arguments.whole_numbers("tasks", tasks), dtype=torch.int64, device="cpu")
-        keep = torch.isin(self.task_of_class[labels], wanted) & among
-        return Images(self.dataset.x_train[keep], labels[keep])
+        return torch.isin(self.task_of_class[self._labels], wanted)
 
     def test(self) -> Images:
         """Return the test images of all tasks, task after task, so that each task is one slice."""
@@ -134,6 +170,7 @@ class Stream:
             "validation": self.validation,
             "seed": self.seed,
             "image_shape": list(self.image_shape),
+            **({} if self.labelled is None else {"labelled": self.labelled}),
         }
 
     def __repr__(self) -> str:
@@ -150,6 +187,7 @@ def split(
     groups: bool = False,
     shuffle: bool = True,
     validation: float = 0.0,
+    labelled: float | int | None = None,
     seed: int = 0,
 ) -> Stream:
     """Divide a dataset's classes into tasks. Say how in exactly one of four ways.
@@ -162,7 +200,10 @@ def split(
         groups: one task for each group of the dataset (an alphabet of Omniglot or of the glyphs).
         shuffle: draw the class order (with `groups`, the order of the groups) from the seed; False keeps the dataset's.
         validation: share of each class's training images to hold out, 0 to below 1.
-        seed: of the class order and of the held-out images.
+        labelled: how many of each class's other training images have a label: a share above 0 and up to 1, such as 0.1
+            (at least one image), or a whole number, such as 3 (1 is one image, 1.0 all of them). The rest have label
+            −1, and reach a method as `step.unlabelled` only. Default None: all have one.
+        seed: of the class order, of the held-out images and of which images have a label.
 
     Returns:
         The stream of tasks.
@@ -187,6 +228,9 @@ def split(
         raise ValueError(
             f"validation is {validation}, but a class has a single training image; use validation=0 or add images"
         )
+    labelled = _checked_labelled(labelled)
+    if isinstance(labelled, int):
+        _check_enough(dataset, labelled, validation)
     rng = np.random.RandomState(seed)  # its stream is frozen: the same order everywhere
     n_classes = dataset.n_classes
 
@@ -219,7 +263,7 @@ def split(
             )
         order = rng.permutation(n_classes) if shuffle else np.arange(n_classes)
         tasks = [part.tolist() for part in np.split(order, np.cumsum(sizes)[:-1])]
-    stream = Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed)
+    stream = Stream(dataset, tuple(tuple(int(c) for c in task) for task in tasks), validation, seed, labelled)
     doubts.say_sizes(dataset, stacklevel=2)
     if validation > 0 and (n := int((dataset.y_train[stream._held_out].bincount() == 1).sum())):
         warnings.warn(
@@ -229,6 +273,37 @@ def split(
             stacklevel=2,
         )
     return stream
+
+
+def _checked_labelled(labelled: Any) -> float | int | None:
+    """Return a share or a number of labelled images as Python's own number.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if labelled is None:
+        return None
+    expected = "a share of each class above 0 and up to 1, such as 0.1, or a whole number of images, such as 3"
+    found = arguments.number("labelled", labelled, expected)
+    if isinstance(labelled, float | np.floating) and 0 < found <= 1:
+        return found
+    if found < 1 or found != int(found):
+        raise ValueError(f"labelled is {labelled!r}; expected {expected}")
+    return int(found)
+
+
+def _check_enough(dataset: Dataset, labelled: int, validation: float) -> None:
+    """Refuse to label more images of a class than it has."""
+    counts = torch.bincount(dataset.y_train, minlength=dataset.n_classes)
+    if validation > 0:
+        counts -= (validation * counts).round().clamp_min(1).minimum(counts - 1)
+    least = int(counts.argmin())
+    if int(counts[least]) < labelled:
+        rest = " that are not held out" if validation > 0 else ""
+        raise ValueError(
+            f"labelled is {labelled}, but class {dataset.classes[least]!r} has {int(counts[least])} training images"
+            f"{rest}; expected at most as many, or a share such as labelled=0.1"
+        )
 
 
 def _in_order(classes: Sequence[Sequence[int | str]]) -> list[list[int | str]]:

@@ -26,6 +26,7 @@ from csd_edu.methods.method import (
     begins_as,
     check_method,
     keeper,
+    like_task,
     name_of,
     own_state,
     training_tasks,
@@ -265,7 +266,7 @@ def _training(
                 **row,
                 **run.about(),
                 "kept_bytes": learner.kept_bytes(stream),
-                "seconds": learner.end_seconds + time.perf_counter() - started,
+                "seconds": learner.hook_seconds + time.perf_counter() - started,
             }
             learner.task, learner.epoch = task + 1, 0
             journal.write(record, *learner.state())
@@ -341,16 +342,23 @@ class Progress:
         self.stream, self.config, self.run, self.name = stream, config, run, run.method
         tasks = range(stream.n_tasks)
         self.per_epoch = [stream.n_images(*training_tasks(method, task, stream.n_tasks)) for task in tasks]
-        self.total = sum(n * config.epochs_of(task) for task, n in enumerate(self.per_epoch))
+        self.epochs = [config.epochs_of(like_task(method, task)) for task in tasks]
         self.done = 0
         for record in run.records:
             self.count(record)
 
+    @property
+    def total(self) -> int:
+        return sum(n * epochs for n, epochs in zip(self.per_epoch, self.epochs, strict=True))
+
     def count(self, record: Record) -> int:
         """Return how many images a record stands for, and count them as done."""
-        images = self.per_epoch[record["task"]] if record["kind"] == "epoch" else 0
-        self.done += images
-        return images
+        if record["kind"] != "epoch":
+            return 0
+        task = record["task"]
+        self.per_epoch[task] = record.get("images", self.per_epoch[task])  # a method may have chosen others
+        self.done += self.per_epoch[task]
+        return self.per_epoch[task]
 
 
 Watch = Callable[[Iterator[Record], Progress], Iterable[Record]]
@@ -377,7 +385,9 @@ def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
                 if record["collapsed"]:
                     bar.write(f"csd_edu: after task {record['task']} all features point the same way (collapse)", told)
             elif record["kind"] == "epoch":
-                bar.update(progress.count(record))
+                n = progress.count(record)
+                bar.total = progress.total
+                bar.update(n)
                 terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())
             bar.set_postfix_str(f"task {record['task'] + 1}/{progress.stream.n_tasks}{terms}{recall}")
             yield record

@@ -215,7 +215,7 @@ def _run(learner: Learner, world: World) -> Problem | None:
             learner.check_kept()
             sizes.append(sum(tensor.nbytes for tensor in _kept(learner.method)))
         kept = _kept(learner.method)
-        for _ in learner.end_task(learner.batches(world.stream.train(task))):
+        for _ in learner.hook("end_task", world.stream.train(task)):
             pass
     name = kept_wrongly(kept + _kept(learner.method), steps) or learnt_wrongly(steps)
     if name is None and sizes[-1] - sizes[-2] > max(N_IMAGES / 2, 0.9 * (sizes[-2] - sizes[-3])):

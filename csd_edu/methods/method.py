@@ -130,8 +130,39 @@ class Method:
 
     card: ClassVar[Card | None] = None
 
+    fresh_network: ClassVar[bool] = False
+    """Whether each task begins with a new network, which is trained as in the first task: nothing else is forgotten."""
+
+    whole_head: ClassVar[bool] = False
+    """Whether the network answers for all classes from the start, also for those that are still to come."""
+
     def begin(self, setting: Setting) -> None:
         """Make the state. It is called before the first task, and again before a checkpoint fills the state."""
+
+    def begin_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> Iterable[dict[str, Any]] | None:
+        """Do what is to be done once before a task's epochs, such as to condense its images.
+
+        Args:
+            task: the task.
+            images: (N, C, H, W) uint8, its training images, those without a label left out.
+            labels: (N,) int64.
+            view: the network as the task before left it, in evaluation mode and without gradient.
+
+        Returns:
+            None, or records of its own for the run's log, as `end_task` does.
+        """
+        return None
+
+    def training_images(self, task: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which images and labels the task's epochs go over; it is asked again when a run goes on.
+
+        Args:
+            task, images, labels: as for `begin_task`.
+
+        Returns:
+            Images (M, C, H, W) uint8 of the same size, and labels (M,): by default those that came.
+        """
+        return images, labels
 
     def __call__(self, step: Step) -> Terms:
         """Return the loss terms of a step."""
@@ -142,7 +173,7 @@ class Method:
 
         Args:
             task: the task.
-            images: (N, C, H, W) uint8, its training images.
+            images: (N, C, H, W) uint8, its training images, those without a label left out.
             labels: (N,) int64.
             view: the trained network, in evaluation mode and without gradient.
 
@@ -168,6 +199,11 @@ def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...
     """Return which tasks' images a method trains on when the stream reaches `task`: a function on those of that one."""
     choose = _asked(method, "training_tasks")
     return (task,) if choose is None else tuple(arguments.whole_numbers("training_tasks", choose(task, n_tasks)))
+
+
+def like_task(method: AnyMethod, task: int) -> int:
+    """Return as which task a task is trained: one that begins with a new network has the first one's epochs."""
+    return 0 if _asked(keeper(method), "fresh_network") else task
 
 
 def name_of(method: AnyMethod) -> str:

@@ -46,7 +46,7 @@ class Step:
         index: (B,) int64, which of the training images of this task these are: the rows of a bank.
         raw: (B, C, H, W) uint8, the images before crop and flip: what a memory keeps.
         augment: another random crop and flip, of any uint8 images of this size: a second view, or a memory's images.
-        unlabelled: (U, C, H, W) uint8, raw images without labels, in streams that have them; else None.
+        unlabelled: (U, C, H, W) uint8, raw images of the task without labels, in streams that have them; else None.
     """
 
     images: Tensor
