@@ -144,6 +144,32 @@ class Herding(Method):
             yield {"class": label, "farthest": far.max().item(), "held": len(self.memory)}
 
 
+@dataclass
+class Averaging(Method):
+    """Begins each task with a new network, which learns from blurred pictures alone, made before the first epoch."""
+
+    per_class: int = 3
+    fresh_network = True
+    whole_head = True
+
+    def begin(self, setting: Setting) -> None:
+        self.memory = csd.Memory(self.per_class * setting.n_classes)
+
+    def begin_task(self, _task: int, images: torch.Tensor, labels: torch.Tensor, view: Any) -> Any:
+        for label in labels.unique().tolist():
+            rows = torch.nonzero(labels == label).squeeze(1)
+            chosen = rows[torch.rand(self.per_class, len(rows)).argsort(dim=1)[:, :4]]  # (per_class, 4)
+            blurred = images[chosen].float().mean(dim=1).round().byte()
+            self.memory.add(images=blurred, labels=labels[rows[: self.per_class]])
+            yield {"class": label, "far": view(blurred).features.norm().item()}
+
+    def training_images(self, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.memory.rows["images"], self.memory.rows["labels"]
+
+    def __call__(self, step: Step) -> dict[str, torch.Tensor]:
+        return csd.methods.finetune(step)
+
+
 METHODS: dict[str, Callable[[], Any]] = {
     "er": lambda: csd.methods.ER(size=20),
     "derpp": lambda: csd.methods.DERPP(size=20),
@@ -153,6 +179,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "counting": Counting,
     "projected": Projected,
     "herding": Herding,
+    "averaging": Averaging,
 }
 
 
@@ -257,11 +284,11 @@ def go_on(method: Any, out: Path, n_records: int, stream: csd.Stream | None = No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_stopped_after_every_record_it_ends_with_the_same_bits(whole, tmp_path, name):
-    """A record of `end_task` alone is not kept, as what it tells of is not: so the records grow by two each time."""
+    """A record of a hook alone is not kept, as what it tells of is not: so the records grow by two each time."""
     n = 1
     while not go_on(METHODS[name](), tmp_path / "r", n) < n:
         last = csd.Run.load(tmp_path / "r").records[-1]
-        n = n + 1 if last["kind"] == "end" else 1
+        n = n + 1 if last["kind"] in ("begin", "end") else 1
     assert_equal(whole(name)[0], tmp_path / "r")
 
 
@@ -300,6 +327,20 @@ def test_stopped_inside_end_task_it_does_that_again(whole, tmp_path, task, nth):
     assert_equal(whole("herding")[0], tmp_path / "r")
     kinds = [record["kind"] for record in csd.Run.load(tmp_path / "r").records]
     assert kinds == ["epoch"] * 3 + ["end"] * 2 + ["task"] + (["epoch"] * 2 + ["end"] * 2 + ["task"]) * 2
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("task", [0, 1, 2])
+def test_stopped_inside_begin_task_it_does_that_again(whole, tmp_path, task, nth):
+    records = csd.training(stream_of_stripes(), Averaging(), CONFIG, out=tmp_path / "r")
+    begins = (record for record in records if record["kind"] == "begin" and record["task"] == task)
+    for _ in range(nth):
+        assert next(begins)["class"] in (2 * task, 2 * task + 1)
+    records.close()
+    train_quietly("averaging", tmp_path / "r")
+    assert_equal(whole("averaging")[0], tmp_path / "r")
+    kinds = [record["kind"] for record in csd.Run.load(tmp_path / "r").records]
+    assert kinds == (["begin"] * 2 + ["epoch"] * 3 + ["task"]) * 3  # a new network learns as long as the first
 
 
 @pytest.mark.parametrize("name", METHODS)
