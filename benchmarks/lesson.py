@@ -20,8 +20,7 @@ from pathlib import Path
 import csd_edu as csd
 from csd_edu import lesson, tuning
 from csd_edu.comparison import across_networks, falls_of
-from csd_edu.metrics import mean_interval
-from csd_edu.plots.style import mean_and_half, number
+from csd_edu.results import interval, number
 
 Runs = Mapping[int, Mapping[str, csd.Run]]  # by seed and name
 
@@ -108,7 +107,7 @@ def tables(runs: Runs) -> str:
     for name in lesson.SHOWN:
         own = [measured(of[name]) for of in runs.values()]
         cells = [
-            mean_and_half([values[k] for values in own])
+            str(interval([values[k] for values in own]))
             for k in ("recall", "learnt", "forgotten", "crowded", "stale", "drift", "head")
         ]
         cells[1] += f" ({number(min(values['lowest'] for values in own), '.2f')})"
@@ -127,7 +126,8 @@ def tables(runs: Runs) -> str:
         cells = []
         for k in ("recall", "stale", "drift"):
             ends = [measured(of[a])[k] - measured(of[b])[k] for of in runs.values()]
-            cells += [mean_and_half(ends, "+"), verdict(ends)]
+            found = interval(ends)
+            cells += [found.signed(), found.verdict]
         lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -147,14 +147,6 @@ def measured(run: csd.Run) -> dict[str, float]:
         **across_networks(run),
         "head": metrics["summary"]["head_accuracy"],
     }
-
-
-def verdict(differences: list[float]) -> str:
-    """Return on which side of 0 the interval of paired differences lies, in words, or that it contains 0."""
-    mean, half = mean_interval(differences)
-    if abs(mean) <= half:
-        return "not told apart"
-    return "above 0" if mean > 0 else "below 0"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import csd_edu as csd
 from csd_edu.comparison import in_bytes
-from csd_edu.plots.style import mean_and_half
+from csd_edu.results import interval
 from csd_edu.sweep import Job, sweep
 
 SIZES = (50, 200, 800)
@@ -75,7 +75,7 @@ def table(runs: dict[int, dict[str, csd.Run]]) -> str:
         cells = []
         for metric in METRICS:
             cells += [
-                mean_and_half(of[metric]),
+                str(interval(of[metric])),
                 "" if name == "finetune" else _lead(of[metric], ends["finetune"][metric]),
             ]
         kept = next(iter(runs.values()))[name].kept_bytes
@@ -92,7 +92,7 @@ def _ends(runs: dict[int, dict[str, csd.Run]], name: str, metric: str) -> list[f
 
 
 def _lead(a: list[float], b: list[float]) -> str:
-    return mean_and_half([x - y for x, y in zip(a, b, strict=True)], "+")
+    return interval([x - y for x, y in zip(a, b, strict=True)]).signed()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from csd_edu.metrics import Fall
 from csd_edu.plots.curves import some
-from csd_edu.plots.style import GREY, INK, ORANGE, SKY, finished, label, number
+from csd_edu.plots.style import GREY, INK, ORANGE, SKY, finished, label
+from csd_edu.results import number
 
 PARTS = {
     "left": (GREY, "", "white"),

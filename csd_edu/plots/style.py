@@ -9,7 +9,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from csd_edu.methods import NAMED, Card, Look, card_of
-from csd_edu.metrics import mean_interval
 
 INK, GREY, GRID, EMPTY = "#1f2328", "#59636e", "#e3e6ea", "#f3f4f6"
 
@@ -57,17 +56,6 @@ def label(name: object, width: int = 40) -> str:
     """Return a name on one line, shortened, and without anything that plotly or a browser takes for HTML."""
     text = " ".join(str(name).encode("utf-8", "replace").decode().split())
     return html.escape(text if len(text) <= width else text[: width - 1] + "…")
-
-
-def number(value: float, form: str = ".3f") -> str:
-    """Return a number as text, with a true minus sign."""
-    return f"{value:{form}}".replace("-", "−")
-
-
-def mean_and_half(values: Sequence[float], sign: str = "") -> str:
-    """Return the mean ± half of its 95 % interval as text; with the sign "+" also of what is above 0."""
-    mean, half = mean_interval(values)
-    return f"{number(mean, f'{sign}.3f')} ± {number(half)}"
 
 
 def method_of(name: str) -> str:

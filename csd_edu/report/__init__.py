@@ -26,7 +26,7 @@ from csd_edu.maps import FORMULAS, LIMITS, UmapError
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_fall
 from csd_edu.paths import given_path
-from csd_edu.plots.style import number
+from csd_edu.results import number
 from csd_edu.runs import Run
 from csd_edu.system import worded
 from csd_edu.tuning import Tuning, read_tuning

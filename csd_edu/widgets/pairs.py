@@ -13,7 +13,7 @@ from torch import Tensor
 from csd_edu import losses, pictures, plots
 from csd_edu.comparison import Comparison
 from csd_edu.plots import Shown
-from csd_edu.plots.style import number
+from csd_edu.results import number
 from csd_edu.runs import Run
 from csd_edu.widgets.panel import Panel, Picture
 from csd_edu.widgets.twin import table

@@ -19,7 +19,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from csd_edu.plots.style import number
+from csd_edu.results import number
 
 
 def static_html(

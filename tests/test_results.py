@@ -1,0 +1,103 @@
+"""Tables of what experiments measured: intervals, differences by seed, files."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from csd_edu import results
+from csd_edu.results import Interval, Results
+
+FOUND = Results(
+    about="digits",
+    command="python benchmarks/none.py",
+    seeds=(0, 1, 2),
+    values={
+        "one": {"recall": (0.5, 0.6, 0.7), "seconds": (1, 2, 3)},
+        "other": {"recall": (0.4, 0.52, 0.6)},
+    },
+)
+
+
+def test_an_interval_is_students():
+    assert FOUND.interval("one", "recall") == pytest.approx((0.6, 4.302653 * 0.1 / math.sqrt(3)))
+
+
+def test_differences_are_paired_by_seed():
+    mean, half = FOUND.difference("one", "other", "recall")
+    assert mean == pytest.approx((0.1 + 0.08 + 0.1) / 3)
+    assert half == pytest.approx(4.302653 * math.sqrt(((0.1 - mean) ** 2 * 2 + (0.08 - mean) ** 2) / 2) / math.sqrt(3))
+    assert FOUND.difference("one", "other", "recall").verdict == "above 0"
+    assert FOUND.difference("other", "one", "recall").verdict == "below 0"
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.1, 0.05), "above 0"),
+        ((-0.1, 0.05), "below 0"),
+        ((0.1, 0.1), "not told apart"),
+        ((0.1, math.nan), "not told apart"),
+    ],
+)
+def test_a_verdict_needs_an_interval_without_zero(interval, verdict):
+    assert Interval(*interval).verdict == verdict
+
+
+def test_tables_say_what_is_there_and_what_is_not():
+    assert FOUND.table().splitlines() == [
+        "| | recall | seconds |",
+        "| --- | --- | --- |",
+        "| one | 0.600 ± 0.248 | 2.000 ± 2.484 |",
+        "| other | 0.507 ± 0.250 | – |",
+    ]
+    assert FOUND.differences([("other", "one")], ["recall"]).splitlines() == [
+        "| difference, paired | recall | |",
+        "| --- | --- | --- |",
+        "| other − one | −0.093 ± 0.029 | below 0 |",
+    ]
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    FOUND.write(tmp_path / "r.json")
+    assert results.read(tmp_path / "r.json") == FOUND
+
+
+def test_those_that_come_with_the_kit_are_read_by_name():
+    for name in results.shipped():
+        found = results.read(name)
+        assert len(found.seeds) >= 5
+        assert found.about
+        assert found.date
+        assert "benchmarks/" in found.command
+
+
+@pytest.mark.parametrize(
+    ("setting", "measure", "said"),
+    [
+        ("two", "recall", "no setting 'two'; expected one of 'one', 'other'"),
+        ("other", "seconds", "no measure 'seconds'"),
+    ],
+)
+def test_what_was_not_measured_is_told(setting, measure, said):
+    with pytest.raises(ValueError, match=said):
+        FOUND.of(setting, measure)
+
+
+def test_a_value_for_each_seed():
+    with pytest.raises(ValueError, match="'one' has 1 values of 'recall'; expected 2"):
+        Results("", "", (0, 1), {"one": {"recall": (0.5,)}})
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"about": 3', json.dumps({"seeds": 3})])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(ValueError, match="r.json"):
+        results.read(tmp_path / "r.json")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json.*expected a file of results"):
+        results.read("nothing.json")
