@@ -32,9 +32,7 @@ def options(description: str, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="where to go on (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="trials side by side (default: all cores)"
-    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials side by side (default: cores)")
     parser.add_argument("--quick", action="store_true", help="a try of a few steps, to see whether it runs")
     parser.add_argument("--ship", action="store_true", help=f"write csd_edu/measured/{name}.json as well")
     return parser
@@ -55,9 +53,7 @@ def measure(trial: Trial, settings: Sequence[str], seeds: Sequence[int], out: Pa
     left = [pair for pair, file in files.items() if not file.exists()]
     started = time.perf_counter()
     context = multiprocessing.get_context("spawn")  # a process that has computed must not be forked
-    with ProcessPoolExecutor(
-        max(1, jobs), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         doing = {pool.submit(_timed, trial, setting, seed): (setting, seed) for setting, seed in left}
         for k, done in enumerate(as_completed(doing), 1):
             pair = doing[done]

@@ -77,8 +77,8 @@ def test_those_that_come_with_the_kit_are_read_by_name():
 @pytest.mark.parametrize(
     ("setting", "measure", "said"),
     [
-        ("two", "recall", "no setting 'two'; expected one of 'one', 'other'"),
-        ("other", "seconds", "no measure 'seconds'"),
+        ("two", "recall", r"there is no setting 'two'; expected one of 'one', 'other'"),
+        ("other", "seconds", "'other' has no measure 'seconds'; expected one of 'recall'"),
     ],
 )
 def test_what_was_not_measured_is_told(setting, measure, said):
@@ -94,7 +94,7 @@ def test_a_value_for_each_seed():
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"about": 3', json.dumps({"seeds": 3})])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
-    with pytest.raises(ValueError, match="r.json"):
+    with pytest.raises(ValueError, match=r"r\.json"):
         results.read(tmp_path / "r.json")
 
 
