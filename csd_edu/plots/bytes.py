@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
 
 from csd_edu.methods import Card
@@ -44,30 +45,6 @@ class _Mark(NamedTuple):
     value: float
     half: float  # of the interval, 0 for none
     n: int
-
-
-class _Box(NamedTuple):
-    """A rectangle of the panel, in pixels from its lower left corner."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def common(self, other: _Box) -> float:
-        """Return the area that both cover."""
-        across = min(self.right, other.right) - max(self.left, other.left)
-        up = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return max(0.0, across) * max(0.0, up)
-
-
-class _Place(NamedTuple):
-    """Where a label stands: its box, boxes along the line to its mark, on which side and how far above."""
-
-    box: _Box
-    leader: list[_Box]
-    right: int  # 1, or −1 for the left
-    rung: float
 
 
 def recall_against_bytes(
@@ -183,50 +160,57 @@ def _beside(
 ) -> list[dict[str, object]]:
     """Return for each mark where its label stands: where it covers least, and as near as it can.
 
-    One label after the other is placed, and then each twice more among all the others.
+    One label after the other is placed, and then each twice more among all the others. A box is left, bottom, right and
+    top, in pixels from the panel's lower left corner.
     """
-    across = [WIDTH * (place - span[0]) / (span[1] - span[0]) for place in places]
-    up = [HEIGHT * (mark.value - rise[0]) / (rise[1] - rise[0]) for mark in marks]
-    reach = [max(MARK, HEIGHT * mark.half / (rise[1] - rise[0])) for mark in marks]
-    dots = [_Box(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in zip(across, up, strict=True)]
-    taken = dots + [_Box(x - 4, y - bar, x + 4, y + bar) for x, y, bar in zip(across, up, reach, strict=True)]
-    steps = [(right, 12.0 * rung) for right in (1, -1) for rung in range(-16, 17)]
-    steps = sorted(steps, key=lambda step: (abs(step[1]), -step[0]))  # near ones first, of these those to the right
-    found: dict[int, _Place] = {}
+    x = WIDTH * (np.array(places) - span[0]) / (span[1] - span[0])
+    y = HEIGHT * (np.array([mark.value for mark in marks]) - rise[0]) / (rise[1] - rise[0])
+    bar = np.maximum(MARK, HEIGHT * np.array([mark.half for mark in marks]) / (rise[1] - rise[0]))
+    dots = np.stack([x - MARK, y - MARK, x + MARK, y + MARK], axis=1)  # (M, 4)
+    bars = np.stack([x - 4, y - bar, x + 4, y + bar], axis=1)  # (M, 4)
+    right, rung = (side.ravel() for side in np.meshgrid([1, -1], 12.0 * np.arange(-16, 17)))  # (P,) places to try
+    found: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}  # the label's box, those along its line, which place
     for k in [*range(len(marks))] * 3:
         width = LETTER * len(label(marks[k].name))
-        others = [place for j, place in found.items() if j != k]
-        boxes = [*taken, *(place.box for place in others), *(part for place in others for part in place.leader)]
-        near = [dot for j, dot in enumerate(dots) if j != k]
-        best = math.inf
-        for right, rung in steps:
-            start = across[k] + right * (MARK + 5)
-            left = start - (0 if right > 0 else width)
-            box = _Box(left, up[k] + rung - LINE / 2, left + width, up[k] + rung + LINE / 2)
-            leader = _dotted((across[k], up[k]), (start, up[k] + rung))
-            outside = width * LINE - box.common(_Box(0, 0, WIDTH, HEIGHT))
-            crossed = sum(part.common(place.box) for part in leader for place in others)
-            hidden = sum(part.common(dot) for part in leader for dot in near)
-            cost = sum(box.common(other) for other in boxes) + 5 * (outside + crossed) + hidden + abs(rung)
-            if cost < best:
-                best, found[k] = cost, _Place(box, leader, right, rung)
+        start = x[k] + right * (MARK + 5)
+        left, middle = start - np.where(right > 0, 0, width), y[k] + rung
+        boxes = np.stack([left, middle - LINE / 2, left + width, middle + LINE / 2], axis=1)  # (P, 4)
+        leaders = _dotted((x[k], y[k]), start, middle)  # (P, 4, 4)
+        others = [(box, leader) for j, (box, leader, _) in found.items() if j != k]
+        labels = np.array([box for box, _ in others]).reshape(-1, 4)
+        lines = np.array([leader for _, leader in others]).reshape(-1, 4)
+        outside = width * LINE - _common(boxes, np.array([[0, 0, WIDTH, HEIGHT]]))
+        crossed = _common(leaders, labels).sum(axis=1)
+        hidden = _common(leaders, np.delete(dots, k, axis=0)).sum(axis=1)
+        covered = _common(boxes, np.concatenate([dots, bars, labels, lines]))
+        cost = covered + 5 * (outside + crossed) + hidden + abs(rung) + (right < 0)  # to the right, if all else is one
+        best = int(cost.argmin())
+        found[k] = boxes[best], leaders[best], best
     return [
         {
-            "ax": place.right * (MARK + 5),
-            "ay": -place.rung,
-            "xanchor": "left" if place.right > 0 else "right",
+            "ax": int(right[best]) * (MARK + 5),
+            "ay": -float(rung[best]),
+            "xanchor": "left" if right[best] > 0 else "right",
             "arrowhead": 0,
             "arrowwidth": 1,
-            "arrowcolor": GREY if abs(place.rung) > MARK else "rgba(0,0,0,0)",
+            "arrowcolor": GREY if abs(rung[best]) > MARK else "rgba(0,0,0,0)",
             "standoff": 7,
             "font": {"size": 14},
         }
-        for _, place in sorted(found.items())
+        for _, (_, _, best) in sorted(found.items())
     ]
 
 
-def _dotted(start: tuple[float, float], end: tuple[float, float]) -> list[_Box]:
-    """Return small boxes along the line from a mark to its label."""
-    shares = (0.3, 0.5, 0.7, 0.9)
-    middles = [[a + share * (b - a) for a, b in zip(start, end, strict=True)] for share in shares]
-    return [_Box(x - 3, y - 3, x + 3, y + 3) for x, y in middles]
+def _dotted(mark: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (P, 4, 4) small boxes along the lines from a mark to P labels."""
+    shares = np.array([0.3, 0.5, 0.7, 0.9])
+    across, up = (a + shares * (b[:, None] - a) for a, b in zip(mark, (x, y), strict=True))  # (P, 4)
+    return np.stack([across - 3, up - 3, across + 3, up + 3], axis=-1)
+
+
+def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the area (...) that boxes (..., 4) share with others (M, 4), summed over these."""
+    boxes = boxes[..., None, :]  # (..., 1, 4)
+    sides = np.minimum(boxes[..., 2:], others[:, 2:]) - np.maximum(boxes[..., :2], others[:, :2])  # (..., M, 2)
+    areas: np.ndarray = sides.clip(0).prod(axis=-1).sum(axis=-1)
+    return areas
