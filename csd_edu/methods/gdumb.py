@@ -54,10 +54,10 @@ class GDumb(Method):
     crop_first: bool = False
 
     def begin(self, setting: Setting) -> None:
-        _, height, width = setting.image_shape
+        crop_first = flag("crop_first", self.crop_first)
         if self.side is not None:
-            check_side(self.side, height, width)
-        elif flag("crop_first", self.crop_first):
+            check_side(self.side, *setting.image_shape[1:])
+        elif crop_first:
             raise ValueError("crop_first is True, but side is None; expected the side to shrink cropped images to")
         size = self._size(setting)
         if self.per_epoch is not None and whole("per_epoch", self.per_epoch, least=1) < size:

@@ -21,9 +21,13 @@ METRICS = {
 }
 """What is reached: the name of the axis, and what it means."""
 
-CARRIED = "across: what is kept beside the network between two tasks, where it is most (1 kB = 1,000 bytes)"
+CARRIED = "across: what is kept beside the network between two tasks, where it is most"
 SEEDS = "a mark: the mean over a method’s runs, one for each seed; its bar: the mean’s 95 % interval"
 UNCOUNTED = "not shown, as an older version did not count the bytes: "
+NAME = 48
+"""Letters of a method's name: its settings are what marks of one method differ by."""
+LONGEST = 85
+"""Letters in a line below the title."""
 ENTRY = 23
 """How high a line of the legend is in pixels, which in a narrow place holds one name."""
 SIZES = (14, 14, 9, 9)
@@ -99,16 +103,18 @@ def recall_against_bytes(
         dot = {"color": color, "symbol": symbol, "size": SIZES[nth % len(SIZES)], "line": {"color": color, "width": 2}}
         within = f" ± {mark.half:.3f} (n = {mark.n})" if mark.half else ""
         said = f"{round(mark.n_bytes):,} bytes: {axis} {mark.value:.3f}{within}"
-        point = go.Scatter(x=[place], y=[mark.value], mode="markers", marker=dot, error_y=bar, name=label(mark.name))
+        point = go.Scatter(
+            x=[place], y=[mark.value], mode="markers", marker=dot, error_y=bar, name=label(mark.name, NAME)
+        )
         figure.add_trace(point.update(hovertemplate=said))
     if labels:
         for mark, place, beside in zip(marks, places, _beside(marks, places, span, rise), strict=True):
-            figure.add_annotation(x=place, y=mark.value, text=label(mark.name), **beside)
+            figure.add_annotation(x=place, y=mark.value, text=label(mark.name, NAME), **beside)
     if nothing in ticks:  # no logarithm leads there
         middle = (nothing + decades[0]) / 2
         figure.add_vline(middle, line={"color": GREY, "dash": "dot", "width": 1.5}, layer="below")
     figure.update_xaxes(
-        title_text="carried over from task to task",
+        title_text="carried over from task to task (1 kB = 1,000 bytes)",
         tickvals=list(ticks),
         ticktext=list(ticks.values()),
         range=span,
@@ -119,9 +125,9 @@ def recall_against_bytes(
     told = [
         name if n == len(reached[name]) else f"{name} ({n} of {len(reached[name])})" for name, n in lost.items() if n
     ]
-    below = [meaning, CARRIED, *[SEEDS] * any(mark.half for mark in marks)]
-    below += textwrap.wrap(UNCOUNTED + ", ".join(told), 100) * bool(told)
+    below = [meaning, CARRIED, *[SEEDS] * any(mark.half for mark in marks), *[UNCOUNTED + ", ".join(told)] * bool(told)]
     below += [subtitle] * bool(subtitle) if isinstance(subtitle, str) else list(subtitle)
+    below = [part for line in below for part in textwrap.wrap(line, LONGEST)]
     finished(figure, title, below, HEIGHT, legend=not labels)
     figure.update_layout(margin_r=20, showlegend=not labels)
     if not labels:
@@ -171,7 +177,7 @@ def _beside(
     right, rung = (side.ravel() for side in np.meshgrid([1, -1], 12.0 * np.arange(-16, 17)))  # (P,) places to try
     found: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}  # the label's box, those along its line, which place
     for k in [*range(len(marks))] * 3:
-        width = LETTER * len(label(marks[k].name))
+        width = LETTER * len(label(marks[k].name, NAME))
         start = x[k] + right * (MARK + 5)
         left, middle = start - np.where(right > 0, 0, width), y[k] + rung
         boxes = np.stack([left, middle - LINE / 2, left + width, middle + LINE / 2], axis=1)  # (P, 4)
