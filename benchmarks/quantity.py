@@ -114,7 +114,7 @@ def main() -> None:
     if not runs:
         print("No seed is complete.")
         return
-    results = measured(runs, points)
+    results = {"command": f"python benchmarks/quantity.py{' --quick' * options.quick}", **measured(runs, points)}
     print(table(results))
     path = SAVED if not options.quick else out / SAVED.name
     make_folder(path.parent)
@@ -156,7 +156,6 @@ def measured(runs: dict[int, dict[str, csd.Run]], points: Iterable[Point]) -> di
         differences.append(of_pair)
     peaks = {metric: max(plain, key=lambda row: sum(row[metric]))["side"] for metric in METRICS}
     return {
-        "command": "python benchmarks/quantity.py",
         "classes": N_CLASSES,
         "tasks": N_TASKS,
         "budget": BUDGET,

@@ -20,6 +20,8 @@ MANY = 1000
 def shrink(images: Tensor, side: int) -> Tensor:
     """Return images as they are stored small: each block of pixels by its mean, rounded (a half up).
 
+    The code released with the thesis (arXiv 2301.01033) takes PIL's bilinear filter, which looks beyond the block.
+
     Args:
         images: (B, C, H, H) uint8.
         side: of the small images, in pixels; H is a multiple of it.
