@@ -22,7 +22,7 @@ from csd_edu.version import __version__
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval
+    from csd_edu import drift, features, losses, maps, methods, metrics, models, retrieval, small
     from csd_edu.config import Config, Preset, preset
     from csd_edu.data import Dataset, load
     from csd_edu.learn import learn
@@ -53,6 +53,7 @@ __all__ = [
     "models",
     "preset",
     "retrieval",
+    "small",
     "split",
     "train",
     "training",

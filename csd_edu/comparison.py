@@ -275,6 +275,37 @@ def in_bytes(kept: Mapping[str, int] | None) -> str:
     return f"{n / 1e6:.1f} MB" if n >= 999_500 else f"{n / 1e3:.0f} kB" if n >= 1e3 else f"{n} B"
 
 
+def of_methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each method, with the arguments that were set, by its name."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.method, []).append(run)
+    return found
+
+
+def against_bytes(runs: Sequence[Run], metric: str = "recall_at_1") -> list[tuple[int | None, float]]:
+    """Return for each run what it carries over from task to task, and what it reaches.
+
+    Args:
+        runs: with at least one task learnt.
+        metric: of `run.metrics["summary"]`: "recall_at_1" or "head_accuracy".
+
+    Returns:
+        The bytes, None if an older version did not count them; and the value, 0 to 1.
+
+    Raises:
+        ValueError: if one is no run, or has not finished its first task.
+    """
+    check_runs(runs)
+    found: list[tuple[int | None, float]] = []
+    for run in runs:
+        if run.tasks_learnt == 0:
+            raise ValueError(f"the run in {run.path} has not finished its first task yet; there is nothing to show")
+        kept = run.kept_bytes
+        found.append((None if kept is None else sum(kept.values()), run.metrics["summary"][metric]))
+    return found
+
+
 def falls_of(run: Run) -> list[metrics.Fall]:
     """Return how Recall@1 fell on each task but the last one learnt, see `metrics.forgetting_and_crowding`."""
     n = run.tasks_learnt

@@ -7,16 +7,51 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from csd_edu import plots
-from csd_edu.comparison import METRICS, Comparison
+from csd_edu.comparison import METRICS, Comparison, against_bytes, cards_of, of_methods
 from csd_edu.maps import Map, Plane
 from csd_edu.metrics import PROTOCOLS
 from csd_edu.plots import Shown
+from csd_edu.runs import Run
 
 
 def matrices(comparison: Comparison, metric: str = "Recall@1", protocol: str = "seen") -> go.Figure:
     """Return the task matrices of all runs by a metric of `comparison.METRICS`."""
     of_runs = {name: comparison.matrix(name, metric, protocol) for name in comparison.runs}
     return plots.task_matrices(of_runs, title=f"{metric}: {METRICS[metric]}", protocol=protocol)
+
+
+def recall_against_bytes(
+    runs: Sequence[Run] | Mapping[str, Sequence[Run]],
+    *,
+    metric: str = "recall_at_1",
+    title: str = "What does it take to remember?",
+    subtitle: str | Sequence[str] = (),
+    labels: bool = True,
+) -> go.Figure:
+    """Return one mark for each method: what it reaches, over the bytes that it carries from task to task.
+
+    Runs of one method with other seeds are one mark, at their mean. They need not be of the same images: small ones and
+    large ones can stand beside each other.
+
+    Args:
+        runs: in any order; or by the words that name their mark, such as {"8×8": [run, …]}.
+        metric: "recall_at_1" or "head_accuracy".
+        title: above the figure.
+        subtitle: a line below the definitions, or several.
+        labels: name each mark beside it as well as in the legend.
+
+    Raises:
+        ValueError: if there is no run, one has not finished its first task, or bytes were counted in none.
+    """
+    by_name = runs if isinstance(runs, Mapping) else of_methods(runs)
+    every = [run for several in by_name.values() for run in several]
+    begun = [name for name, several in by_name.items() if not all(run.finished for run in several)]
+    so_far = [f"not finished, and shown with the tasks learnt so far: {', '.join(begun)}"] * bool(begun)
+    reached = {name: against_bytes(several, metric) for name, several in by_name.items()}
+    below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
+    return plots.recall_against_bytes(
+        reached, metric=metric, title=title, subtitle=[*so_far, *below], labels=labels, cards=cards_of(every)
+    )
 
 
 def strips(

@@ -64,7 +64,7 @@ SHOWS = {"IPython", "ipywidgets", "logging", "matplotlib", "plotly", "tqdm"}
 MANY = 1000
 """Parts of a list or dictionary that are written down one by one; of more, a checksum."""
 
-COMPUTES = ("batches", "features", "learn", "learner", "losses", "methods", "models")
+COMPUTES = ("batches", "features", "learn", "learner", "losses", "methods", "models", "small")
 """The parts of the kit that take part in training, in which a notebook may have put a function of its own."""
 
 MODULE = frozenset(vars(nn.Module()))
@@ -297,7 +297,13 @@ class Reader:
         is_state = not self.state and (value is self.owner or isinstance(value, Method))
         kept = own_state(value).items() if is_state else ()
         made = self.made if value is self.owner else ()
-        return {"card", "__name__", *made, *(k for k, v in kept if not isinstance(v, Method | FunctionType | partial))}
+        return {
+            "card",
+            "__name__",
+            *made,
+            *_unused(value),
+            *(k for k, v in kept if not isinstance(v, Method | FunctionType | partial)),
+        }
 
     def _each(self, name: str, parts: Iterable[tuple[str, Any]]) -> None:
         for key, part in parts:
@@ -534,6 +540,19 @@ def _is_filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _unused(value: Any) -> set[str]:
+    """Return the settings of the kit's own methods that are None, as they are by default: as if there were none.
+
+    A run from before there was such a setting is the same as one without it.
+    """
+    fields = [found for part in type(value).__mro__ if not is_own(part) for found in _fields_of(part)]
+    return {found.name for found in fields if found.default is None and getattr(value, found.name, found) is None}
+
+
+def _fields_of(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cls) if issubclass(cls, Method) and dataclasses.is_dataclass(cls) else ()
 
 
 def _functions(value: Any) -> list[FunctionType]:

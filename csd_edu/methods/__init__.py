@@ -17,6 +17,7 @@ from csd_edu.methods.fe import FE as FE, fe as fe
 from csd_edu.methods.feature_distillation import feature_distillation as feature_distillation
 from csd_edu.methods.finetune import finetune as finetune
 from csd_edu.methods.frozen import Frozen as Frozen, frozen as frozen
+from csd_edu.methods.gdumb import GDumb as GDumb, gdumb as gdumb
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.lwf import lwf as lwf

@@ -14,7 +14,7 @@ class CSDMemory(ER):
     crops and flips.
 
     Attributes:
-        size: how many images the memory holds, as in `er`.
+        size, side: how many images the memory holds, and of how many pixels, as in `er`.
         weight, temperature: of the contrast.
         kd_weight, kd_temperature: of the distillation of answers.
 

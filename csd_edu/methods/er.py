@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -6,6 +6,7 @@ from csd_edu import losses
 from csd_edu.memory import Memory
 from csd_edu.methods.method import Card, Look, Method, Setting
 from csd_edu.methods.step import Step, Tensor
+from csd_edu.small import check_side, enlarge, shrink
 
 
 @dataclass
@@ -15,6 +16,7 @@ class ER(Method):
     Attributes:
         size: how many images the memory holds, by reservoir sampling among all that have come. They come anew in each
             epoch: an image may be there twice, and tasks with more epochs have more of it.
+        side: the memory keeps images of side × side pixels, see `csd_edu.small`; None: as they are.
 
     Source: Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019, algorithm 1; Riemer et al., ICLR
     2019. Here with the triplet loss of fine-tuning beside the cross-entropy: the two differ in the memory alone.
@@ -29,8 +31,11 @@ class ER(Method):
     )
 
     size: int = 200
+    side: int | None = field(default=None, kw_only=True)
 
     def begin(self, setting: Setting) -> None:
+        if self.side is not None:
+            check_side(self.side, *setting.image_shape[1:])
         self.memory = Memory(self.size)
 
     def joined(self, step: Step) -> tuple[Tensor, Tensor]:
@@ -38,8 +43,10 @@ class ER(Method):
         images, labels = step.images, step.labels
         if len(self.memory):
             old = self.memory.draw(len(labels))
-            images, labels = torch.cat([images, step.augment(old.images)]), torch.cat([labels, old.labels])
-        self.memory.add(images=step.raw, labels=step.labels)
+            stored = old.images if self.side is None else enlarge(old.images, images.shape[-1])
+            images, labels = torch.cat([images, step.augment(stored)]), torch.cat([labels, old.labels])
+        raw = step.raw if self.side is None else shrink(step.raw, self.side)
+        self.memory.add(images=raw, labels=step.labels)
         return images, labels
 
     def __call__(self, step: Step) -> dict[str, Tensor]:

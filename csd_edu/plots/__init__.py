@@ -4,6 +4,7 @@ Every method keeps its colour, marker and dash in all figures. A task matrix (se
 a metric on task j's test queries after learning task i, None where there is no value.
 """
 
+from csd_edu.plots.bytes import recall_against_bytes
 from csd_edu.plots.choice import choose
 from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
 from csd_edu.plots.falls import forgetting_and_crowding
@@ -59,6 +60,7 @@ __all__ = [
     "pair_similarities",
     "per_seed",
     "points",
+    "recall_against_bytes",
     "retrieval_strips",
     "task_matrices",
     "turn",

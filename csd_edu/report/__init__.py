@@ -136,6 +136,7 @@ def _content(runs: Mapping[str, Run], maps: Sequence[str]) -> dict[str, str]:
         "results": _results(runs, tunings),
         "notes": "".join(f"<li>{note}</li>" for note in notes),
         "methods": "".join(_explained(name, card) for name, card in cards_of(runs.values()).items()),
+        "bytes": _against_bytes(runs),
         "tuning": "".join(dict.fromkeys(map(_tuned, tunings.values()))),
         "apart": _apart(runs),
         "made": _made(runs),
@@ -274,6 +275,19 @@ def _figures(runs: Mapping[str, Run]) -> dict[str, str]:
             _figure(plots.loss_terms, run.records, narrow=plain, title=name, cards=cards) for name, run in runs.items()
         ),
     }
+
+
+def _against_bytes(runs: Mapping[str, Run]) -> str:
+    """Return what is reached against the bytes kept for it, if several runs keep something."""
+    if sum(bool(run.kept_bytes) for run in runs.values()) < 2:
+        return ""
+    figures = [
+        _figure(
+            pictures.recall_against_bytes, list(runs.values()), narrow={"labels": False}, metric=metric, title=title
+        )
+        for metric, title in (("recall_at_1", "Recall@1"), ("head_accuracy", "Head accuracy"))
+    ]
+    return _filled("bytes.html", figures="".join(figures))
 
 
 def _apart(runs: Mapping[str, Run]) -> str:

@@ -1,0 +1,211 @@
+"""Is it better to keep more images, or better ones? CIFAR-100 in a memory of equal bytes, at five sizes of image.
+
+    python benchmarks/quantity.py [--seeds 5] [--device cpu] [--table-only] [--quick]
+
+GDumb, a new network on the memory alone in each task, on 20 classes in two tasks; which classes, and in which order, is
+drawn from the seed. The memory has the bytes of two full images a class: 40 images of 32×32, 160 of 16×16, 640 of 8×8,
+2,560 of 4×4; of 2×2 all 10,000 training images take less. Every point trains for equally many steps, and is tested on
+images that were shrunk as those in its memory were. Two points more, "cropped first", do as the code released with
+the thesis does: they crop full images, and shrink afterwards. What they see small images could not have kept, and their
+bytes say so.
+
+The table has the mean over the seeds of Recall@1 and head accuracy on all classes after the last task with its 95 %
+interval (Student's t), the paired differences between neighbouring sizes, and the bytes kept. No setting was tuned.
+Every run goes on where it stopped, and a finished one is taken as it is. CIFAR-100 is read from `CSD_EDU_DATA`. With
+`--quick` one seed of two sizes is trained for a few steps, to see that all works: its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import csd_edu as csd
+from csd_edu.comparison import in_bytes
+from csd_edu.files import make_folder, write_atomically
+from csd_edu.methods import GDumb
+from csd_edu.metrics import mean_interval
+from csd_edu.plots.style import mean_and_half
+from csd_edu.small import image_bytes, small_dataset
+from csd_edu.sweep import Job, sweep
+
+N_CLASSES, N_TASKS = 20, 2
+SIDE, CHANNELS = 32, 3  # of the images as they come
+BUDGET = 2 * N_CLASSES * image_bytes(SIDE, CHANNELS)
+METRICS = {"recall_at_1": "R@1", "head_accuracy": "head accuracy"}
+SAVED = Path("data/neighbours/quantity.json")
+
+
+class Point(NamedTuple):
+    """One way to spend the bytes."""
+
+    side: int
+    crop_first: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.side}×{self.side}" + ", cropped first" * self.crop_first
+
+    @property
+    def folder(self) -> str:
+        return f"side{self.side}" + "-cropped-first" * self.crop_first
+
+    def dataset(self, data: csd.Dataset) -> csd.Dataset:
+        """Return the images that the point is trained and tested on."""
+        return small_dataset(data, self.side, test_only=self.crop_first)
+
+    def method(self, per_epoch: int, n_images: int) -> GDumb:
+        """Return GDumb with a memory of the budget, or of all images if they take less."""
+        fits = BUDGET // image_bytes(self.side, CHANNELS) <= n_images
+        room = {"budget": BUDGET} if fits else {"size": n_images}
+        return GDumb(**room, side=self.side, per_epoch=per_epoch, crop_first=self.crop_first)
+
+
+SIDES = [Point(32), Point(16), Point(8), Point(4), Point(2)]
+POINTS = [*SIDES, Point(8, crop_first=True), Point(4, crop_first=True)]
+EPOCHS, PER_EPOCH = 3, 10_000
+"""In each task; an epoch of as many images as the largest memory has."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/quantity"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--jobs", type=int, default=None, help="trainings at a time, one for each core if not said")
+    parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    parser.add_argument("--quick", action="store_true", help="one seed, two sizes and a few steps, in a folder beside")
+    options = parser.parse_args()
+    points, seeds = (POINTS, range(options.seeds)) if not options.quick else ([Point(32), Point(8)], range(1))
+    out = options.out if not options.quick else options.out.with_name(f"{options.out.name}-quick")
+
+    data = None if options.table_only else csd.load("cifar100")
+    runs: dict[int, dict[str, csd.Run]] = {}
+    for seed in seeds:
+        folders = {point.name: out / f"seed{seed}" / point.folder for point in points}
+        if data is not None:
+            chosen = _some_classes(data, seed)
+            config = csd.preset("cifar100").config.replace(seed=seed, device=options.device, save_images=False)
+            config = config.replace(epochs=1 if options.quick else EPOCHS, later_epochs=1 if options.quick else EPOCHS)
+            per_epoch = 640 if options.quick else PER_EPOCH
+            jobs = {
+                point.name: Job(
+                    csd.split(point.dataset(chosen), n_tasks=N_TASKS, seed=seed),
+                    point.method(per_epoch, len(chosen.x_train)),
+                    config,
+                    folders[point.name],
+                )
+                for point in points
+            }
+            sweep(jobs, n_jobs=options.jobs)
+        if all((folder / "metrics.json").exists() for folder in folders.values()):
+            found = {name: csd.Run.load(folder) for name, folder in folders.items()}
+            if all(run.finished for run in found.values()):
+                runs[seed] = found
+    if not runs:
+        print("No seed is complete.")
+        return
+    results = {"command": f"python benchmarks/quantity.py{' --quick' * options.quick}", **measured(runs, points)}
+    print(table(results))
+    path = SAVED if not options.quick else out / SAVED.name
+    make_folder(path.parent)
+    write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    print(f"\nwritten to {path}")
+
+
+def measured(runs: dict[int, dict[str, csd.Run]], points: Iterable[Point]) -> dict[str, Any]:
+    """Return what was found, as JSON; `runs` are by seed and point."""
+    points = list(points)
+    first = next(iter(runs.values()))[points[0].name]
+    rows = []
+    for point in points:
+        of_point = [found[point.name] for found in runs.values()]
+        values = {metric: [run.metrics["summary"][metric] for run in of_point] for metric in METRICS}
+        kept = of_point[0].kept_bytes or {}
+        each = image_bytes(SIDE if point.crop_first else point.side, CHANNELS) + 1
+        rows.append(
+            {
+                "name": point.name,
+                "side": point.side,
+                "crop_first": point.crop_first,
+                "bytes": sum(kept.values()),
+                "images": sum(kept.values()) // each,
+                "seconds": [run.seconds for run in of_point],
+                **values,
+            }
+        )
+    plain = [row for row in rows if not row["crop_first"]]
+    pairs = [(small, large) for large, small in pairwise(plain)]
+    pairs += [(row, other) for row in rows if row["crop_first"] for other in plain if other["side"] == row["side"]]
+    differences = []
+    for one, other in pairs:
+        of_pair: dict[str, Any] = {"of": one["name"], "and": other["name"]}
+        for metric in METRICS:
+            each_seed = [a - b for a, b in zip(one[metric], other[metric], strict=True)]
+            mean, half = mean_interval(each_seed)
+            of_pair[metric] = {"each": each_seed, "mean": mean, "half": None if math.isnan(half) else half}
+        differences.append(of_pair)
+    peaks = {metric: max(plain, key=lambda row: sum(row[metric]))["side"] for metric in METRICS}
+    return {
+        "classes": N_CLASSES,
+        "tasks": N_TASKS,
+        "budget": BUDGET,
+        "config": first.config.to_json() | {"seed": "as in seeds"},
+        "environment": first.description["environment"],
+        "seeds": list(runs),
+        "points": rows,
+        "differences": differences,
+        "peaks": peaks,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the table in Markdown."""
+    lines = [
+        f"CIFAR-100, {results['classes']} classes in {results['tasks']} tasks, GDumb with {results['budget']:,} bytes "
+        f"of images, {results['config']['network']}, seeds {', '.join(map(str, results['seeds']))}; mean ± half of the "
+        "95 % interval.",
+        "",
+        "| stored | images | keeps | R@1 | head accuracy | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in results["points"]:
+        values = " | ".join(mean_and_half(row[metric]) for metric in METRICS)
+        seconds = sum(row["seconds"]) / len(row["seconds"])
+        kept = in_bytes({"memory": row["bytes"]})
+        lines.append(f"| {row['name']} | {row['images']:,} | {kept} | {values} | {seconds:.0f} |")
+    lines += ["", "| difference, paired | R@1 | head accuracy |", "| --- | --- | --- |"]
+    for pair in results["differences"]:
+        values = " | ".join(mean_and_half(pair[metric]["each"], "+") for metric in METRICS)
+        lines.append(f"| {pair['of']} − {pair['and']} | {values} |")
+    peaks = ", ".join(f"{name} at {results['peaks'][m]}×{results['peaks'][m]}" for m, name in METRICS.items())
+    return "\n".join([*lines, "", f"Highest mean, of those that are cropped after shrinking: {peaks}."])
+
+
+def _some_classes(data: csd.Dataset, seed: int) -> csd.Dataset:
+    """Return the part of a dataset that has 20 of its classes, drawn from a seed."""
+    chosen = np.random.RandomState(seed).permutation(data.n_classes)[:N_CLASSES].tolist()  # its stream is frozen
+    new_label = torch.full((data.n_classes,), -1)
+    new_label[chosen] = torch.arange(N_CLASSES)
+    train, test = new_label[data.y_train], new_label[data.y_test]
+    return replace(
+        data,
+        x_train=data.x_train[train >= 0],
+        y_train=train[train >= 0],
+        x_test=data.x_test[test >= 0],
+        y_test=test[test >= 0],
+        classes=tuple(data.classes[c] for c in chosen),
+    )
+
+
+if __name__ == "__main__":
+    main()
