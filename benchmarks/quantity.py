@@ -18,31 +18,27 @@ Every run goes on where it stopped, and a finished one is taken as it is. CIFAR-
 from __future__ import annotations
 
 import argparse
-import json
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 import csd_edu as csd
+from csd_edu import results
 from csd_edu.comparison import in_bytes
-from csd_edu.files import make_folder, write_atomically
 from csd_edu.methods import GDumb
-from csd_edu.metrics import mean_interval
-from csd_edu.plots.style import mean_and_half
+from csd_edu.results import Results
 from csd_edu.small import image_bytes, small_dataset
 from csd_edu.sweep import Job, sweep
 
 N_CLASSES, N_TASKS = 20, 2
 SIDE, CHANNELS = 32, 3  # of the images as they come
 BUDGET = 2 * N_CLASSES * image_bytes(SIDE, CHANNELS)
-METRICS = {"recall_at_1": "R@1", "head_accuracy": "head accuracy"}
-SAVED = Path("data/neighbours/quantity.json")
+MEASURES = ("recall_at_1", "head_accuracy")
 
 
 class Point(NamedTuple):
@@ -114,81 +110,67 @@ def main() -> None:
     if not runs:
         print("No seed is complete.")
         return
-    results = {"command": f"python benchmarks/quantity.py{' --quick' * options.quick}", **measured(runs, points)}
-    print(table(results))
-    path = SAVED if not options.quick else out / SAVED.name
-    make_folder(path.parent)
-    write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    found = measured(runs, points, f"python benchmarks/quantity.py{' --quick' * options.quick}")
+    print(table(found))
+    path = out / "quantity.json" if options.quick else results.SHIPPED / "quantity.json"
+    found.write(path)
     print(f"\nwritten to {path}")
 
 
-def measured(runs: dict[int, dict[str, csd.Run]], points: Iterable[Point]) -> dict[str, Any]:
-    """Return what was found, as JSON; `runs` are by seed and point."""
-    points = list(points)
-    first = next(iter(runs.values()))[points[0].name]
-    rows = []
-    for point in points:
-        of_point = [found[point.name] for found in runs.values()]
-        values = {metric: [run.metrics["summary"][metric] for run in of_point] for metric in METRICS}
-        kept = of_point[0].kept_bytes or {}
-        each = image_bytes(SIDE if point.crop_first else point.side, CHANNELS) + 1
-        rows.append(
-            {
-                "name": point.name,
-                "side": point.side,
-                "crop_first": point.crop_first,
-                "bytes": sum(kept.values()),
-                "images": sum(kept.values()) // each,
-                "seconds": [run.seconds for run in of_point],
-                **values,
+def measured(runs: dict[int, dict[str, csd.Run]], points: Sequence[Point], command: str) -> Results:
+    """Return what was found; `runs` are by seed and point."""
+    of_points = {point.name: [found[point.name] for found in runs.values()] for point in points}
+    first = of_points[points[0].name][0]
+    kept = {name: sum((found[0].kept_bytes or {}).values()) for name, found in of_points.items()}
+    labelled = {point.name: image_bytes(SIDE if point.crop_first else point.side, CHANNELS) + 1 for point in points}
+    return Results(
+        about=f"CIFAR-100, {N_CLASSES} classes in {N_TASKS} tasks; GDumb with {BUDGET:,} bytes of images; "
+        f"{first.config.network}, {N_TASKS} × {first.config.epochs} epochs of {PER_EPOCH:,} images, batches of "
+        f"{first.config.batch_size}",
+        command=command,
+        seeds=tuple(runs),
+        values={
+            name: {
+                **{measure: [run.metrics["summary"][measure] for run in found] for measure in MEASURES},
+                "seconds": [run.seconds for run in found],
             }
-        )
-    plain = [row for row in rows if not row["crop_first"]]
-    pairs = [(small, large) for large, small in pairwise(plain)]
-    pairs += [(row, other) for row in rows if row["crop_first"] for other in plain if other["side"] == row["side"]]
-    differences = []
-    for one, other in pairs:
-        of_pair: dict[str, Any] = {"of": one["name"], "and": other["name"]}
-        for metric in METRICS:
-            each_seed = [a - b for a, b in zip(one[metric], other[metric], strict=True)]
-            mean, half = mean_interval(each_seed)
-            of_pair[metric] = {"each": each_seed, "mean": mean, "half": None if math.isnan(half) else half}
-        differences.append(of_pair)
-    peaks = {metric: max(plain, key=lambda row: sum(row[metric]))["side"] for metric in METRICS}
-    return {
-        "classes": N_CLASSES,
-        "tasks": N_TASKS,
-        "budget": BUDGET,
-        "config": first.config.to_json() | {"seed": "as in seeds"},
-        "environment": first.description["environment"],
-        "seeds": list(runs),
-        "points": rows,
-        "differences": differences,
-        "peaks": peaks,
-    }
+            for name, found in of_points.items()
+        },
+        notes={
+            "bytes": kept,
+            "images": {name: n // labelled[name] for name, n in kept.items()},
+            "sides": {point.name: point.side for point in points if not point.crop_first},
+        },
+    )
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the table in Markdown."""
-    lines = [
-        f"CIFAR-100, {results['classes']} classes in {results['tasks']} tasks, GDumb with {results['budget']:,} bytes "
-        f"of images, {results['config']['network']}, seeds {', '.join(map(str, results['seeds']))}; mean ± half of the "
-        "95 % interval.",
-        "",
-        "| stored | images | keeps | R@1 | head accuracy | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+def table(found: Results) -> str:
+    """Return the tables in Markdown, and where the peak is."""
+    sides = list(found.notes["sides"])
+    first = [name for name in found.values if name not in sides]
+    pairs = [(small, large) for large, small in pairwise(sides)]
+    pairs += [(name, side) for name in first for side in sides if name.startswith(side)]
+    kept = [
+        f"| {name} | {n:,} | {in_bytes({'memory': found.notes['bytes'][name]})} |"
+        for name, n in found.notes["images"].items()
     ]
-    for row in results["points"]:
-        values = " | ".join(mean_and_half(row[metric]) for metric in METRICS)
-        seconds = sum(row["seconds"]) / len(row["seconds"])
-        kept = in_bytes({"memory": row["bytes"]})
-        lines.append(f"| {row['name']} | {row['images']:,} | {kept} | {values} | {seconds:.0f} |")
-    lines += ["", "| difference, paired | R@1 | head accuracy |", "| --- | --- | --- |"]
-    for pair in results["differences"]:
-        values = " | ".join(mean_and_half(pair[metric]["each"], "+") for metric in METRICS)
-        lines.append(f"| {pair['of']} − {pair['and']} | {values} |")
-    peaks = ", ".join(f"{name} at {results['peaks'][m]}×{results['peaks'][m]}" for m, name in METRICS.items())
-    return "\n".join([*lines, "", f"Highest mean, of those that are cropped after shrinking: {peaks}."])
+    peaks = [max(sides, key=lambda side: found.interval(side, measure).mean) for measure in MEASURES]
+    return "\n".join(
+        [
+            f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
+            "",
+            found.table([*MEASURES, "seconds"]),
+            "",
+            "| stored | images | keeps |",
+            "| --- | --- | --- |",
+            *kept,
+            "",
+            found.differences(pairs, MEASURES),
+            "",
+            "Highest mean, of those that are cropped after shrinking: "
+            + ", ".join(f"{measure} at {peak}" for measure, peak in zip(MEASURES, peaks, strict=True)),
+        ]
+    )
 
 
 def _some_classes(data: csd.Dataset, seed: int) -> csd.Dataset:

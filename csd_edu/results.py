@@ -9,6 +9,7 @@ anew:
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 from csd_edu.files import read_json, write_json
 from csd_edu.metrics import mean_interval
 from csd_edu.paths import given_path
+from csd_edu.runtime import environment
 
 SHIPPED = Path(__file__).parent / "measured"
 """Where the tables lie that come with the kit."""
@@ -41,13 +43,17 @@ class Interval(NamedTuple):
         return self.signed("")
 
     def signed(self, sign: str = "+") -> str:
-        """Return the mean ± half as text, with a sign also of what is above 0."""
-        return f"{number(self.mean, f'{sign}.3f')} ± {number(self.half)}"
+        """Return the mean ± half as text, with a sign also of what is above 0; of one seed its value alone."""
+        return number(self.mean, f"{sign}.3f") + f" ± {number(self.half)}" * (not math.isnan(self.half))
 
 
 def interval(values: Sequence[float]) -> Interval:
     """Return the mean of some values, one for each seed, and half of its 95 % interval (Student's t)."""
     return Interval(*mean_interval(values))
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()
 
 
 @dataclass(frozen=True)
@@ -59,18 +65,18 @@ class Results:
         command: what measures it anew.
         seeds: of class order, weights and batches.
         values: by setting and measure, one number for each seed, in their order.
-        environment: the machine and the versions.
-        date: when.
         notes: what else belongs to it, as JSON, such as which weights were chosen.
+        environment: machine and versions; default those of now.
+        date: when it was measured; default today.
     """
 
     about: str
     command: str
     seeds: tuple[int, ...]
     values: Mapping[str, Mapping[str, tuple[float, ...]]]
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    date: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=environment)
+    date: str = field(default_factory=_today)
 
     def __post_init__(self) -> None:
         values = {

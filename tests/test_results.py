@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 
 import pytest
+import torch
 
 from csd_edu import results
 from csd_edu.results import Interval, Results
@@ -72,6 +74,12 @@ def test_those_that_come_with_the_kit_are_read_by_name():
         assert found.about
         assert found.date
         assert "benchmarks/" in found.command
+        assert found.environment["torch"]
+
+
+def test_they_say_when_and_where_they_were_measured():
+    assert FOUND.date == datetime.date.today().isoformat()
+    assert FOUND.environment["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,11 @@ def test_those_that_come_with_the_kit_are_read_by_name():
 def test_what_was_not_measured_is_told(setting, measure, said):
     with pytest.raises(ValueError, match=said):
         FOUND.of(setting, measure)
+
+
+def test_one_seed_has_no_interval():
+    assert str(results.interval([0.5])) == "0.500"
+    assert results.interval([0.5]).verdict == "not told apart"
 
 
 def test_a_value_for_each_seed():
