@@ -1,12 +1,13 @@
 """Networks that invent images: a small generator, told which class to draw, the discriminator it learns from, losses.
 
-noise (B, Z) and classes (B,) ──> generator ──> images (B, C, H, W) ──> [a classifier's maps] ──> discriminator ──> scores
+noise (B, Z), classes (B,) ──> generator ──> images (B, C, H, W) ──> [a classifier's maps] ──> discriminator ──> scores
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ SLOPE = 0.2  # of the leaky ReLUs, as GANs usually have it
 
 
 class Generator(nn.Module):
-    """Noise and a class to an image: a coarse map, which is enlarged twofold and convolved until it has the image's size.
+    """Noise and a class to an image: a coarse map, enlarged twofold and convolved until it has the image's size.
 
     Noise and class also scale and shift each map's channels, as in Karras et al. 2019. There is no batch norm, so an
     image does not depend on the others of its batch, and evaluation mode changes nothing. At 16 × 16 pixels, with ten
@@ -59,12 +60,11 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(self.n_classes, self.dim // 2)
         self.coarse = nn.Linear(told, width * sizes[0][0] * sizes[0][1])
         self.styles = nn.ModuleList(nn.Linear(told, 2 * n) for n in channels)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(channels, channels[1:], strict=False)
-        )
-        self.to_image = nn.Conv2d(channels[-1], shape[0], 3, padding=1)
-        for convolution in self.convolutions:
+        convolutions = [nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(channels)]
+        for convolution in convolutions:
             nn.init.kaiming_normal_(convolution.weight, SLOPE)
+        self.convolutions = nn.ModuleList(convolutions)
+        self.to_image = nn.Conv2d(channels[-1], shape[0], 3, padding=1)
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
         """Return images (B, C, H, W), float in 0..1, of noise (B, Z) and classes (B,), whole numbers."""
@@ -74,7 +74,8 @@ class Generator(nn.Module):
         for size, convolution, style in zip(self.sizes[1:], self.convolutions, self.styles[1:], strict=True):
             x = convolution(F.interpolate(x, size=size))  # (B, channels, 2h, 2w)
             x = self._styled(x, style(told))
-        return self.to_image(x).sigmoid()
+        images: Tensor = self.to_image(x).sigmoid()
+        return images
 
     def _styled(self, x: Tensor, style: Tensor) -> Tensor:
         """Return maps (B, C, h, w) whose channels are scaled and shifted as (B, 2C) says."""
@@ -107,17 +108,17 @@ class Discriminator(nn.Module):
         self.shape = tuple(sides)
         n_classes, width = arguments.whole("n_classes", n_classes, least=1), arguments.whole("width", width, least=1)
         channels, height, breadth = sides
-        self.convolutions = nn.ModuleList([nn.Conv2d(channels, width, 3, padding=1)])
+        convolutions = [nn.Conv2d(channels, width, 3, padding=1)]
         while max(height, breadth) > 4:
-            self.convolutions.append(nn.Conv2d(width, width, 3, padding=1))
+            convolutions.append(nn.Conv2d(width, width, 3, padding=1))
             height, breadth = (height + 1) // 2, (breadth + 1) // 2
+        self.convolutions = nn.ModuleList(convolutions)
         self.last = nn.Conv2d(width + 1, width, 3, padding=1)
         self.dense = nn.Linear(width * height * breadth, 2 * width)
         self.score = nn.Linear(2 * width, 1)
         self.embedding = nn.Embedding(n_classes, 2 * width)
-        for layer in (*self.convolutions, self.last, self.dense):
-            nn.init.kaiming_normal_(layer.weight, SLOPE)
-            nn.init.zeros_(layer.bias)
+        for weight in (*(layer.weight for layer in convolutions), self.last.weight, self.dense.weight):
+            nn.init.kaiming_normal_(weight, SLOPE)
         nn.init.normal_(self.embedding.weight, std=(2 * width) ** -0.5)
 
     def forward(self, maps: Tensor, classes: Tensor) -> Tensor:
@@ -129,7 +130,8 @@ class Discriminator(nn.Module):
         spread = (x.var(dim=0, unbiased=False) + 1e-8).sqrt().mean().expand(len(x), 1, *x.shape[2:])
         x = F.leaky_relu(self.last(torch.cat([x, spread], dim=1)), SLOPE)
         x = F.leaky_relu(self.dense(x.flatten(1)), SLOPE)  # (B, 2 · width)
-        return self.score(x)[:, 0] + (x * self.embedding(classes)).sum(dim=1)
+        scores: Tensor = self.score(x)[:, 0] + (x * self.embedding(classes)).sum(dim=1)
+        return scores
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -214,10 +216,10 @@ def ema_update(average: nn.Module, model: nn.Module, beta: float) -> None:
     here, there = average.state_dict(), model.state_dict()
     if {name: part.shape for name, part in here.items()} != {name: part.shape for name, part in there.items()}:
         raise ValueError("average and model have other parts or sizes; expected a copy: copy.deepcopy(model)")
-    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.copy_(new.lerp(kept, beta))
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(new)
+    for parameter, new in zip(average.parameters(), model.parameters(), strict=True):
+        parameter.lerp_(new, 1 - beta)
+    for buffer, current in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(current)
 
 
 def as_pixels(images: Tensor) -> Tensor:

@@ -83,7 +83,8 @@ def map_distance(maps: Tensor, old_maps: Tensor) -> Tensor:
         raise ValueError(f"maps are {tuple(maps.shape)}, old_maps {tuple(old_maps.shape)}; expected the same (B, …)")
     with torch.autocast(maps.device.type, enabled=False):
         gap = at_least_float32(maps) - at_least_float32(old_maps.detach())
-        return torch.linalg.vector_norm(gap.flatten(1), dim=1).mean()
+        distances: Tensor = torch.linalg.vector_norm(gap.flatten(1), dim=1)  # (B,)
+        return distances.mean()
 
 
 @dataclass
@@ -154,7 +155,8 @@ class Genifer(Method):
     def begin(self, setting: Setting) -> None:
         if setting.has_teacher:
             raise ValueError(
-                f"{self.__name__} distils the network of the task before, and takes no teacher= from outside; leave it out"
+                f"{self.__name__} distils the network of the task before, and takes no teacher= from outside; leave it "
+                "out"
             )
         self._check()
         self.generator = Generator(setting.image_shape, setting.n_classes, width=self.width)
@@ -199,7 +201,7 @@ class Genifer(Method):
         new = 1 - n_old / n_all if self.new is None else self.new
         old = n_old / n_all if self.old is None else self.old
         terms = _fine_tuning(student.logits[n:], student.features[n:], step.labels, new)
-        terms["dreamt kd"] = old * dreamt_distillation(student.logits[:n], teacher.logits[:n])
+        terms["dreamt kd"] = old * dreamt_distillation(student.logits[:n], teacher.logits[:n, :n_old])
         terms["dreamt maps"] = self.feature * map_distance(student[self.layer][:n], teacher[self.layer][:n])
         if self.csd:
             labels = torch.cat([drawn, step.labels])  # (2B,)
@@ -301,7 +303,7 @@ def dreamed(method: Genifer, classes: Iterable[int], n: int, *, seed: int = 0) -
     place = generator.coarse.weight.device
     labels = torch.tensor(wanted).repeat_interleave(n)  # (len(classes) · n,)
     drawn = generator(noise.repeat(len(wanted), 1).to(place), labels.to(place))
-    return as_pixels(drawn).unflatten(0, (len(wanted), n)).cpu()
+    return as_pixels(drawn).reshape(len(wanted), n, *generator.image_shape).cpu()
 
 
 def logged_dreams(run: "Run") -> list[Tensor]:
