@@ -99,9 +99,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         config = plan.config.replace(epochs=1, later_epochs=1, network="resnet8", batch_size=16, device="cpu")
         gan = {**plan.gan, "gan_steps": 2, "gan_batch": 8, "width": 6, "record_every": 1}
         seeds, tuning_seeds = plan.seeds[:2], plan.tuning_seeds[:1]
-        plan = dataclasses.replace(
-            plan, config=config, gan=gan, seeds=seeds, tuning_seeds=tuning_seeds, per_class=10 if options.gpu else 20
-        )
+        plan = dataclasses.replace(plan, config=config, gan=gan, seeds=seeds, tuning_seeds=tuning_seeds, per_class=10)
     return dataclasses.replace(plan, found=options.out / FOUND.name) if options.quick or options.gpu else plan
 
 
@@ -254,15 +252,20 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--out", type=Path, default=Path("runs/dreams"), help="folder of the runs")
+    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
+    found.add_argument("--jobs", type=int, help="trainings at a time (default: one for each core)")
+    found.add_argument("--gpu", action="store_true", help="CIFAR-100, on a GPU")
+    found.add_argument("--quick", action="store_true", help="tiny runs, only to see that all of it works")
+    found.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/dreams"), help="folder of the runs")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
-    parser.add_argument("--jobs", type=int, help="trainings at a time (default: one for each core)")
-    parser.add_argument("--gpu", action="store_true", help="CIFAR-100, on a GPU")
-    parser.add_argument("--quick", action="store_true", help="tiny runs, only to see that all of it works")
-    parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     plan = plan_of(options)
     n_jobs = 1 if options.gpu else options.jobs
     tuning = options.out / "tuning.json"

@@ -7,6 +7,8 @@ were made, or are easily made, and each of them has to fail what the right answe
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 import csd_edu as csd
+from benchmarks import dreams
 from csd_edu import generator as gan
 from csd_edu.generator import Discriminator, Generator
 from csd_edu.learner import Learner
@@ -880,3 +883,55 @@ def test_it_learns_to_draw_each_class_and_still_knows_the_old_ones(kind, tmp_pat
     ]
     assert max(losses) - min(losses) > 0.05
     assert min(losses) < 2 * math.log(2)
+
+
+# ---------------------------------------------------------------------- the experiment
+
+
+def test_every_method_has_equally_many_values_to_choose_from():
+    assert set(dreams.GRID) == set(dreams.METHODS)
+    assert {len(set(values)) for _, values in dreams.GRID.values()} == {3}
+
+
+def test_real_images_take_no_more_bytes_than_the_generator():
+    plan = dreams.plan_of(dreams.parser().parse_args([]))
+    tasks = plan.stream(0)
+    assert dreams.held(plan, tasks) == len(tasks.train(*range(5)).labels), "all digits take less"
+    narrow = dataclasses.replace(plan, gan={"width": 6})
+    n = dreams.held(narrow, tasks)
+    assert n == gan.n_bytes(Generator((1, 16, 16), 10, width=6)) // (256 + 8) < 1000
+
+
+def test_a_difference_is_shown_where_its_interval_leaves_out_zero():
+    assert dreams.says([0.1, 0.11, 0.12]) == "better"
+    assert dreams.says([-0.1, -0.11, -0.12]) == "worse"
+    assert dreams.says([-0.1, 0.1, 0.3]) == "not shown"
+    assert dreams.says([0.3]) == "one seed shows nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_experiment_in_small_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, gpu):
+    if gpu:  # as large as those of CIFAR-100, and fewer
+        images = striped(n_classes=10, train=10, test=4, size=32)
+        monkeypatch.setattr(dreams.csd, "load", lambda *_, **__: images)
+    call = ["--quick", "--out", str(tmp_path), "--jobs", "1", *(["--gpu"] if gpu else ["--seeds", "3"])]
+    seeds = [0, 1] if gpu else [3]
+    with pytest.raises(SystemExit, match="no seed is complete"):
+        dreams.main([*call, "--table-only"])
+    dreams.main(call)
+    told = capsys.readouterr().out
+    found = json.loads((tmp_path / "dreams.json").read_text())
+    assert found["seeds"] == seeds
+    assert found["real_images_held"] <= found["real_images_in_all"]
+    assert {name: len(of["recall_at_1"]) for name, of in found["methods"].items()} == dict.fromkeys(
+        dreams.METHODS, len(seeds)
+    )
+    assert set(found["tuning"]["methods"]) == (set() if gpu else set(dreams.METHODS))
+    assert len(found["differences"]) == 2 * len(dreams.PAIRS)
+    for name in dreams.METHODS:
+        assert f"| {name} | " in told
+    monkeypatch.setattr(dreams, "sweep", lambda *_, **__: pytest.fail("trained again"))
+    dreams.main([*call, "--table-only"])
+    assert told.endswith(capsys.readouterr().out)
+    assert json.loads((tmp_path / "dreams.json").read_text()) == found

@@ -191,9 +191,8 @@ class Genifer(Method):
             return _fine_tuning(student.logits, student.features, step.labels, 1.0)
         assert step.teacher_view is not None  # from the second task on there is one
         drawn = torch.randint(n_old, (n,)).to(step.labels.device)  # (B,) old classes
-        with torch.no_grad():
-            dreams = as_pixels(self.generator(self._noise(n), drawn))
-        dreams = step.augment(dreams)  # (B, C, H, W): the same crop for both networks
+        dreams = as_pixels(self.generator(self._noise(n), drawn))
+        dreams = step.augment(dreams)  # (B, C, H, W) uint8: the same crop for both networks
         images = torch.cat([dreams, step.images])  # (2B, C, H, W) in one pass: batch norm sees old and new together
         student = step.view(images, self.layer)
         teacher = step.teacher_view(images if self.csd else dreams, self.layer)
@@ -229,8 +228,7 @@ class Genifer(Method):
             rows = torch.randint(len(images), (self.gan_batch - n_held,)).to(images.device)
             old = torch.randint(max(n_old, 1), (n_held,)).to(images.device)
             classes, noise = torch.cat([old, labels[rows]]), self._noise(self.gan_batch)  # (B,), (B, Z)
-            with torch.no_grad():
-                held = before(noise[:n_held], old)  # (B/2, C, H, W), what it drew before
+            held = before(noise[:n_held], old)  # (B/2, C, H, W), what it drew before; it is frozen
             penalised = self.r1 > 0 and k % self.r1_every == 0
             real = self.judged(torch.cat([held, images[rows].float() / 255]), view).requires_grad_(penalised)
             drawn = generator(noise, classes)  # (B, C, H, W)
