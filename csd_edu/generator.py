@@ -6,7 +6,7 @@ noise (B, Z), classes (B,) ──> generator ──> images (B, C, H, W) ──>
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -220,6 +220,33 @@ def ema_update(average: nn.Module, model: nn.Module, beta: float) -> None:
         parameter.lerp_(new, 1 - beta)
     for buffer, current in zip(average.buffers(), model.buffers(), strict=True):
         buffer.copy_(current)
+
+
+@torch.no_grad()
+def draw(generator: Generator, classes: Iterable[int], n: int, *, seed: int = 0) -> Tensor:
+    """Return images of some classes, the same for the same seed; torch's own random numbers stay as they are.
+
+    Args:
+        generator: on any device.
+        classes: at least one whole number, each in 0 to `generator.n_classes` − 1.
+        n: how many of each.
+        seed: of the noise, which is the same for each class.
+
+    Returns:
+        (len(classes), n, C, H, W) uint8, on the CPU.
+
+    Raises:
+        ValueError: if there is no class, or no room for one in the generator.
+    """
+    wanted, n = arguments.whole_numbers("classes", classes, least=0), arguments.whole("n", n, least=1)
+    seed = arguments.whole("seed", seed, least=0)
+    if not wanted or max(wanted) >= generator.n_classes:
+        raise ValueError(f"classes are {wanted}; expected at least one of 0 to {generator.n_classes - 1}")
+    place = generator.coarse.weight.device
+    noise = torch.randn(n, generator.dim, generator=torch.Generator().manual_seed(seed))
+    labels = torch.tensor(wanted).repeat_interleave(n)  # (len(classes) · n,)
+    images = generator(noise.repeat(len(wanted), 1).to(place), labels.to(place))
+    return as_pixels(images).reshape(len(wanted), n, *generator.image_shape).cpu()
 
 
 def as_pixels(images: Tensor) -> Tensor:

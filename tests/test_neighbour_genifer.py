@@ -751,7 +751,7 @@ def test_pictures_are_the_same_for_the_same_seed_and_touch_no_other_random_numbe
     [
         (4, ([0, 4], 1), "class 4, which the generator has not learnt to draw; expected some of 0 to 3"),
         (4, ([-1], 1), "class -1"),
-        (4, ([], 1), "no class at all"),
+        (4, ([], 1), r"classes are \[\]; expected at least one of 0 to 5"),
         (0, ([0], 1), "expected csd.learn to have trained it on a task first"),
         (4, ([0], 0), "n is 0"),
         (4, (["0"], 1), "classes"),
@@ -838,13 +838,40 @@ def test_the_method_given_to_learn_is_the_one_that_draws():
         assert dreamed(method, range(2 * (task + 1)), 2).shape[0] == 2 * (task + 1)
 
 
-def test_stopped_within_a_tasks_end_in_a_notebook_the_old_generator_is_still_there():
-    method, network = Genifer(**(SMALL | {"gan_steps": 6})), csd.models.build("resnet8", 3)
-    learning = csd.learn(network, stream(), 0, method, TINY)
-    record = next(r for r in learning if r["kind"] == "end")
-    assert record["step"] == 2
-    learning.close()
-    assert method.n_drawn == 0
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_stopped_within_a_tasks_end_in_a_notebook_it_is_done_again_from_the_old_generator(n):
+    """Also after the pictures, the last that it has to say."""
+    network, data = csd.models.build("resnet8", 3, n_classes=2), stream().train(0)
+
+    def learner() -> Learner:
+        found = Learner(network, stream(), Genifer(**SMALL), TINY)
+        found.begin_method()
+        return found
+
+    whole, stopped = learner(), learner()
+    assert len(list(whole.hook("end_task", data))) == 3
+    records = stopped.hook("end_task", data)
+    for _ in range(n):
+        next(records)
+    records.close()
+    assert stopped.method.n_drawn == 0
+    list(stopped.hook("end_task", data))
+    assert same(whole.method.generator.state_dict(), stopped.method.generator.state_dict())
+
+
+def test_a_task_that_a_notebook_learns_twice():
+    method = dreaming(2)
+    ended(method, 2)
+    assert method.n_drawn == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(([4], 1), "0 to 3"), (([], 1), "at least one"), (([-1], 1), "-1"), (([0], 1.5), "n is 1.5")],
+)
+def test_a_generator_has_no_room_for_other_classes(arguments, told):
+    with pytest.raises(ValueError, match=told):
+        gan.draw(Generator((1, 16, 16), 4), *arguments)
 
 
 def test_it_does_not_depend_on_how_torch_is_set(whole, tmp_path):

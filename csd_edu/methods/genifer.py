@@ -16,6 +16,7 @@ from csd_edu.generator import (
     as_pixels,
     at_least_float32,
     discriminator_loss,
+    draw,
     ema_update,
     generator_loss,
     r1_penalty,
@@ -25,6 +26,9 @@ from csd_edu.methods.step import Step, Tensor, Viewer
 
 if TYPE_CHECKING:
     from csd_edu.runs import Run
+
+SCALE = 2.0**10
+"""Of the generator's loss: where the network computes in float16, small gradients would be lost. Adam undoes it."""
 
 SHOWN_SEED = 0
 """Of the noise of the pictures in the log: the same after each task, so that one sees what becomes of a picture."""
@@ -114,7 +118,7 @@ class Genifer(Method):
         gan_lr: of both, with Adam's betas 0 and 0.99.
         r1, r1_every: γ of the R1 penalty, and in which steps it is asked for; it counts so many times more then.
         hold: weight of the distance from what the generator drew before.
-        ema: β of the average, in the end; it begins with 0.1.
+        ema: the most that β of the average becomes; after k steps it is (1 + k) / (10 + k).
         width: channels of generator and discriminator.
         record_every: steps between two records of the losses.
         shown: how many pictures of each class the log gets after each task, see `logged_dreams`.
@@ -126,8 +130,8 @@ class Genifer(Method):
     __name__ = "genifer"
     card = Card(
         title="Feature-driven image replay",
-        sentence="Fine-tuning, and answer as the old network does for images of old classes that a generator invents; "
-        "it learns from what the network sees in images.",
+        sentence="Fine-tuning, and answer as the old network does for images of old classes that a generator invents, "
+        "which has learnt from what the network sees in images.",
         source="Thandiackal et al. 2024",
         look=Look("#009E73", "star-diamond", "longdash"),
         terms={
@@ -174,14 +178,8 @@ class Genifer(Method):
                 raise ValueError(f"{name} is {value!r}; expected a number {wanted}")
         if not isinstance(self.layer, str):
             raise ValueError(f"layer is {self.layer!r}; expected what the network shows, such as 'stage2'")
-        for name, least in {
-            "gan_steps": 1,
-            "gan_batch": 4,
-            "r1_every": 1,
-            "width": 3,
-            "record_every": 1,
-            "shown": 0,
-        }.items():
+        leasts = {"gan_steps": 1, "gan_batch": 4, "r1_every": 1, "width": 3, "record_every": 1, "shown": 0}
+        for name, least in leasts.items():
             arguments.whole(name, getattr(self, name), least=least)
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
@@ -215,13 +213,13 @@ class Genifer(Method):
         before, n_old = self.generator, self.n_drawn  # which stay as they are until all is done
         n_all = view(images[:1]).logits.shape[1]
         n_held = self.gan_batch // 2 if n_old else 0
-        weight = self.hold * n_old / (n_all - n_old)
+        weight = self.hold * n_old / max(n_all - n_old, 1)  # none is new where a notebook learns a task again
         generator, average = copy.deepcopy(before).requires_grad_(True), copy.deepcopy(before)
         shape = self.judged(images[:1].float() / 255, view).shape[1:]
         discriminator = Discriminator(shape, before.n_classes, width=self.width).to(images.device)
         g_optimizer, d_optimizer = (
-            torch.optim.Adam(network.parameters(), self.gan_lr, betas=(0.0, 0.99))
-            for network in (generator, discriminator)
+            torch.optim.Adam(network.parameters(), self.gan_lr, betas=(0.0, 0.99), eps=1e-8 * scale)
+            for network, scale in ((generator, SCALE), (discriminator, 1.0))
         )
         sums = torch.zeros(2, device=images.device)  # of both losses since the last record
         for k in range(self.gan_steps):
@@ -244,7 +242,7 @@ class Genifer(Method):
             g_loss = generator_loss(discriminator(fake, classes))
             distance = weight * (drawn[:n_held] - held).abs().mean() if n_held else 0.0
             g_optimizer.zero_grad()
-            (g_loss + distance).backward()
+            (SCALE * (g_loss + distance)).backward()
             g_optimizer.step()
             ema_update(average, generator, min(self.ema, (1 + k) / (10 + k)))
 
@@ -253,11 +251,11 @@ class Genifer(Method):
                 d, g = (sums / (k % self.record_every + 1)).tolist()
                 sums.zero_()
                 yield {"step": k + 1, "d": d, "g": g}
-        self.generator.load_state_dict(average.state_dict())
-        self.n_drawn = n_all
         if self.shown:
-            pictures = dreamed(self, range(n_all), self.shown, seed=SHOWN_SEED)
+            pictures = draw(average, range(n_all), self.shown, seed=SHOWN_SEED)
             yield {"dreams": _as_text(pictures), "shape": list(pictures.shape)}
+        before.load_state_dict(average.state_dict())
+        self.n_drawn = n_all
 
     def _noise(self, n: int) -> Tensor:
         """Return noise (n, Z) by torch's global generator on the CPU: the same for every device."""
@@ -272,7 +270,6 @@ def _fine_tuning(logits: Tensor, features: Tensor, labels: Tensor, weight: float
     }
 
 
-@torch.no_grad()
 def dreamed(method: Genifer, classes: Iterable[int], n: int, *, seed: int = 0) -> Tensor:
     """Return images that a method's generator draws, the same for the same seed.
 
@@ -288,20 +285,14 @@ def dreamed(method: Genifer, classes: Iterable[int], n: int, *, seed: int = 0) -
     Raises:
         ValueError: if it has not learnt to draw one of the classes.
     """
-    wanted, n = arguments.whole_numbers("classes", classes), arguments.whole("n", n, least=1)
-    seed = arguments.whole("seed", seed, least=0)
-    n_drawn = getattr(method, "n_drawn", 0)
+    wanted, n_drawn = arguments.whole_numbers("classes", classes), getattr(method, "n_drawn", 0)
     unknown = [c for c in wanted if not 0 <= c < n_drawn]
-    if unknown or not wanted:
+    if unknown:
         learnt = f"some of 0 to {n_drawn - 1}" if n_drawn else "csd.learn to have trained it on a task first"
-        what = f"class {unknown[0]}, which the generator has not learnt to draw" if unknown else "no class at all"
-        raise ValueError(f"classes has {what}; expected {learnt}")
-    generator = method.generator
-    noise = torch.randn(n, generator.dim, generator=torch.Generator().manual_seed(seed))
-    place = generator.coarse.weight.device
-    labels = torch.tensor(wanted).repeat_interleave(n)  # (len(classes) · n,)
-    drawn = generator(noise.repeat(len(wanted), 1).to(place), labels.to(place))
-    return as_pixels(drawn).reshape(len(wanted), n, *generator.image_shape).cpu()
+        raise ValueError(
+            f"classes has class {unknown[0]}, which the generator has not learnt to draw; expected {learnt}"
+        )
+    return draw(method.generator, wanted, n, seed=seed)
 
 
 def logged_dreams(run: "Run") -> list[Tensor]:
