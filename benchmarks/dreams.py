@@ -93,7 +93,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     plan = Plan("digits", config, gan, tuple(options.seeds), (101, 102), FOUND)
     if options.gpu:
         config = csd.preset("cifar100", "lab").config
-        gan = {"gan_steps": 3000, "width": 96, "record_every": 500, "shown": 1}
+        gan = {"gan_steps": 3000, "width": 96, "ema": 0.999, "record_every": 500, "shown": 1}
         plan = dataclasses.replace(plan, dataset="cifar100", config=config, gan=gan, tuning_seeds=())
     if options.quick:
         config = plan.config.replace(epochs=1, later_epochs=1, network="resnet8", batch_size=16, device="cpu")
