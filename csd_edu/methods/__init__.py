@@ -18,6 +18,7 @@ from csd_edu.methods.feature_distillation import feature_distillation as feature
 from csd_edu.methods.finetune import finetune as finetune
 from csd_edu.methods.frozen import Frozen as Frozen, frozen as frozen
 from csd_edu.methods.gdumb import GDumb as GDumb, gdumb as gdumb
+from csd_edu.methods.genifer import Genifer as Genifer, genifer as genifer
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.lwf import lwf as lwf
@@ -33,6 +34,7 @@ from csd_edu.methods.method import (
     name_of as name_of,
 )
 from csd_edu.methods.mmd import mmd as mmd
+from csd_edu.methods.pixel_gan import PixelGAN as PixelGAN, pixel_gan as pixel_gan
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
 from csd_edu.paths import given_path

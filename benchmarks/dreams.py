@@ -1,0 +1,286 @@
+"""Can a network dream its past? Replay of invented images, against none, and against real ones in as many bytes.
+
+    python benchmarks/dreams.py --out runs/dreams [--seeds 0 1 2 3 4] [--jobs 1] [--table-only] [--quick]
+    python benchmarks/dreams.py --gpu --out runs/dreams-cifar100
+
+Digits in five tasks, ResNet-8. One setting of each method is chosen first, among equally many values and with other
+seeds than those compared, on held-out images of the first two tasks. Then all are trained with every seed, the means
+and the differences paired by seed are printed, each with its 95 % interval (Student's t), and all numbers are written
+to data/neighbours/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
+--quick only shows that all of it works, in half a minute, and writes its numbers into its own folder.
+
+--gpu trains on CIFAR-100 in five tasks with a ResNet-32 and 3,000 steps for each generator, with the settings as they
+are, into FOLDER/dreams.json. That has not been measured yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import csd_edu as csd
+from csd_edu.comparison import in_bytes
+from csd_edu.files import read_json, write_json
+from csd_edu.generator import Generator, n_bytes, worth_in_images
+from csd_edu.metrics import mean_interval
+from csd_edu.plots.style import mean_and_half
+from csd_edu.runtime import environment
+from csd_edu.sweep import Job, sweep
+from csd_edu.tuning import first_two
+
+FOUND = Path(__file__).resolve().parent.parent / "data" / "neighbours" / "dreams.json"
+METRICS = ("head_accuracy", "recall_at_1")
+METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two tasks, after the second"
+METHODS = ("finetune", "lwf", "pixel_gan", "genifer", "er")
+PAIRS = (
+    ("genifer", "finetune"),
+    ("genifer", "lwf"),
+    ("pixel_gan", "lwf"),
+    ("genifer", "pixel_gan"),
+    ("genifer", "er"),
+)
+"""Compared with each other: dreams with none, features with pixels, dreams with real images in as many bytes."""
+
+RATES = (1e-3, 3e-3, 1e-2)
+GRID: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "finetune": ("later_lr", RATES),
+    "lwf": ("weight", (1, 5, 20)),
+    "pixel_gan": ("feature", (0.02, 0.1, 0.5)),
+    "genifer": ("feature", (0.02, 0.1, 0.5)),
+    "er": ("later_lr", RATES),
+}
+"""What is tried for each method: as many values for each. Of those with nothing to weigh, the learning rate."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and how.
+
+    Attributes:
+        dataset, per_class: as `csd.load` takes them.
+        config: of all runs.
+        gan: settings of the methods that have a generator.
+        seeds, tuning_seeds: those compared, and those that settings are chosen with; without any, nothing is chosen.
+        found: where the numbers go.
+    """
+
+    dataset: str
+    config: csd.Config
+    gan: Mapping[str, Any]
+    seeds: Sequence[int]
+    tuning_seeds: Sequence[int]
+    found: Path
+    per_class: int | None = None
+
+    def data(self) -> csd.Dataset:
+        """Return the dataset."""
+        return csd.load(self.dataset, per_class=self.per_class, at_most=True)
+
+    def stream(self, seed: int, validation: float = 0.0) -> csd.Stream:
+        """Return it in five tasks."""
+        return csd.split(self.data(), n_tasks=5, seed=seed, validation=validation)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return what the command line asks for."""
+    config, gan = csd.preset("digits").config.replace(later_epochs=12, device="cpu"), {}
+    plan = Plan("digits", config, gan, tuple(options.seeds), (101, 102), FOUND)
+    if options.gpu:
+        config = csd.preset("cifar100", "lab").config
+        gan = {"gan_steps": 3000, "width": 96, "ema": 0.999, "record_every": 500, "shown": 1}
+        plan = dataclasses.replace(plan, dataset="cifar100", config=config, gan=gan, tuning_seeds=())
+    if options.quick:
+        config = plan.config.replace(epochs=1, later_epochs=1, network="resnet8", batch_size=16, device="cpu")
+        gan = {**plan.gan, "gan_steps": 2, "gan_batch": 8, "width": 6, "record_every": 1}
+        seeds, tuning_seeds = plan.seeds[:2], plan.tuning_seeds[:1]
+        plan = dataclasses.replace(plan, config=config, gan=gan, seeds=seeds, tuning_seeds=tuning_seeds, per_class=10)
+    return dataclasses.replace(plan, found=options.out / FOUND.name) if options.quick or options.gpu else plan
+
+
+def job(plan: Plan, name: str, stream: csd.Stream, seed: int, folder: Path, **changed: float) -> Job:
+    """Return what is to be trained; `changed` is a setting of the method or of the config."""
+    later_lr = changed.pop("later_lr", plan.config.later_lr)
+    config = plan.config.replace(seed=seed, later_lr=later_lr)
+    method: csd.methods.AnyMethod
+    if name == "er":
+        method = csd.methods.ER(held(plan, stream))
+    elif name in ("genifer", "pixel_gan"):
+        kind = {"genifer": csd.methods.Genifer, "pixel_gan": csd.methods.PixelGAN}[name]
+        method = kind(**{**plan.gan, **changed})
+    else:
+        method = partial(csd.methods.NAMED[name], **changed) if changed else csd.methods.NAMED[name]
+    return Job(stream, method, config, folder)
+
+
+def held(plan: Plan, stream: csd.Stream) -> int:
+    """Return how many real images are replayed: as many as the generator's bytes hold, or all there are."""
+    width = plan.gan.get("width", csd.methods.Genifer.width)
+    generator = Generator(stream.image_shape, len(stream.classes), width=width)
+    n_images = len(stream.train(*range(stream.n_tasks)).labels)
+    return min(worth_in_images(n_bytes(generator), stream.image_shape), n_images)
+
+
+def choose(plan: Plan, out: Path, n_jobs: int | None) -> dict[str, dict[str, Any]]:
+    """Try each value of the grid, and return for each method the setting, the scores by value and the chosen one."""
+    jobs = {}
+    for seed in plan.tuning_seeds:
+        stream = first_two(plan.stream(seed, validation=0.25))
+        for name, (setting, values) in GRID.items():
+            for value in values:
+                tried = f"seed{seed}/{name}-{setting}-{value:g}"
+                jobs[tried] = job(plan, name, stream, seed, out / "tuning" / tried, **{setting: value})
+    runs = sweep(jobs, n_jobs=n_jobs) if jobs else {}
+    chosen = {}
+    for name, (setting, values) in GRID.items() if jobs else ():
+        scores = {
+            value: [score(runs[f"seed{seed}/{name}-{setting}-{value:g}"]) for seed in plan.tuning_seeds]
+            for value in values
+        }
+        best = max(values, key=lambda value: sum(scores[value]))  # of equals the first, which is the smallest
+        chosen[name] = {"setting": setting, "grid": {f"{v:g}": s for v, s in scores.items()}, "chosen": best}
+    return chosen
+
+
+def score(run: csd.Run) -> float:
+    """Return what settings are chosen by."""
+    return sum(run.metrics["summary"][metric] for metric in METRICS) / len(METRICS)
+
+
+def train(plan: Plan, out: Path, chosen: Mapping[str, Mapping[str, Any]], n_jobs: int | None) -> None:
+    """Train what is not there yet, one seed after the other."""
+    for seed in plan.seeds:
+        print(f"seed {seed}:", flush=True)
+        stream = plan.stream(seed)
+        jobs = {}
+        for name in METHODS:
+            changed = {chosen[name]["setting"]: chosen[name]["chosen"]} if name in chosen else {}
+            jobs[name] = job(plan, name, stream, seed, out / f"seed{seed}" / name, **changed)
+        sweep(jobs, n_jobs=n_jobs)
+
+
+def finished(plan: Plan, out: Path) -> dict[int, dict[str, csd.Run]]:
+    """Return the runs by seed and method, of the seeds of which all are finished."""
+    found: dict[int, dict[str, csd.Run]] = {}
+    for seed in plan.seeds:
+        folders = {name: out / f"seed{seed}" / name for name in METHODS}
+        if all((folder / "metrics.json").exists() for folder in folders.values()):
+            runs = {name: csd.Run.load(folder) for name, folder in folders.items()}
+            if all(run.finished for run in runs.values()):
+                found[seed] = runs
+    return found
+
+
+def numbers(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that was found, as JSON."""
+    stream = plan.stream(next(iter(runs)))
+    methods = {}
+    for name in METHODS:
+        of = [by_name[name] for by_name in runs.values()]
+        methods[name] = {
+            **{metric: [run.metrics["summary"][metric] for run in of] for metric in METRICS},
+            "head_accuracy_by_task": [run.metrics["head_accuracy"]["seen"][-1] for run in of],
+            "kept_bytes": of[0].kept_bytes,
+            "seconds": [round(run.seconds, 1) for run in of],
+        }
+    pairs = []
+    for one, other in PAIRS:
+        for metric in METRICS:
+            values = [a - b for a, b in zip(methods[one][metric], methods[other][metric], strict=True)]
+            mean, half = mean_interval(values)
+            pairs.append(
+                {"pair": [one, other], "metric": metric, "mean": mean, "half": plain(half), "says": says(values)}
+            )
+    return {
+        "dataset": plan.dataset,
+        "config": plan.config.to_json(),
+        "gan": dict(plan.gan),
+        "environment": environment(),
+        "seeds": list(runs),
+        "tuning": {"metric": METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
+        "real_images_held": held(plan, stream),
+        "real_images_in_all": len(stream.train(*range(stream.n_tasks)).labels),
+        "methods": methods,
+        "differences": pairs,
+    }
+
+
+def plain(value: float) -> float | None:
+    """Return a number, or None for what JSON has no number for."""
+    return value if math.isfinite(value) else None
+
+
+def says(differences: Sequence[float]) -> str:
+    """Return in words what paired differences show."""
+    mean, half = mean_interval(differences)
+    if math.isnan(half):
+        return "one seed shows nothing"
+    return "better" if mean > half else "worse" if mean < -half else "not shown"
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Return the tables in Markdown."""
+    held, all_images = found["real_images_held"], found["real_images_in_all"]
+    lines = [
+        f"{found['dataset']} in 5 tasks, {found['config']['network']}, seeds {', '.join(map(str, found['seeds']))}; "
+        "mean ± half of the 95 % interval.",
+        f"`er` holds {held:,} real images of {all_images:,}: "
+        + ("all there are take no more bytes than the generator." if held == all_images else "the generator's bytes."),
+        "",
+        "| method | chosen | head accuracy | R@1 | keeps | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, of in found["methods"].items():
+        search = found["tuning"]["methods"].get(name)
+        chosen = f"{search['setting']} {search['chosen']:g}" if search else "–"
+        cells = [mean_and_half(of[metric]) for metric in METRICS]
+        seconds = sum(of["seconds"]) / len(of["seconds"])
+        lines.append(f"| {name} | {chosen} | {' | '.join(cells)} | {in_bytes(of['kept_bytes'])} | {seconds:.0f} |")
+    lines += ["", "| difference, paired | head accuracy | | R@1 | |", "| --- | --- | --- | --- | --- |"]
+    for one, other in PAIRS:
+        cells = []
+        for metric in METRICS:
+            pair = zip(found["methods"][one][metric], found["methods"][other][metric], strict=True)
+            values = [a - b for a, b in pair]
+            cells += [mean_and_half(values, "+"), says(values)]
+        lines.append(f"| {one} − {other} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--out", type=Path, default=Path("runs/dreams"), help="folder of the runs")
+    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
+    found.add_argument("--jobs", type=int, help="trainings at a time (default: one for each core)")
+    found.add_argument("--gpu", action="store_true", help="CIFAR-100, on a GPU")
+    found.add_argument("--quick", action="store_true", help="tiny runs, only to see that all of it works")
+    found.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
+    plan = plan_of(options)
+    n_jobs = 1 if options.gpu else options.jobs
+    tuning = options.out / "tuning.json"
+    if not options.table_only:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_json(tuning, choose(plan, options.out, n_jobs))
+        train(plan, options.out, read_json(tuning), n_jobs)
+    runs = finished(plan, options.out)
+    if not runs:
+        raise SystemExit(f"no seed is complete in {options.out}; call without --table-only")
+    found = numbers(plan, runs, read_json(tuning))
+    plan.found.parent.mkdir(parents=True, exist_ok=True)
+    write_json(plan.found, found)
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
