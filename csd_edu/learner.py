@@ -110,6 +110,7 @@ class Learner:
             device=self.device,
             seed=derive_seed(config.seed, "method"),
             has_teacher=has_teacher,
+            n_unlabelled=tuple(stream.n_unlabelled(*several) for several in tasks),
         )
         self.begin_optimizer()
 
