@@ -5,6 +5,7 @@ from csd_edu.methods.csl import CSL
 from csd_edu.methods.method import Card, Look, Setting, Term
 from csd_edu.methods.paws import (
     agreement as agreement,
+    check_temperature,
     check_weight,
     mean_entropy as mean_entropy,
     sharpen as sharpen,
@@ -53,6 +54,7 @@ class NNCSL(CSL):
     def begin(self, setting: Setting) -> None:
         check_weight("distillation", self.distillation)
         check_weight("csd", self.csd)
+        check_temperature(self.csd_temperature, "csd_temperature")
         if setting.has_teacher:
             raise ValueError(
                 "NNCSL distils from the network of the task before, and takes no teacher= from outside; leave it out"

@@ -61,8 +61,8 @@ class PAWS(LabelsOnly):
 
     def begin(self, setting: Setting) -> None:
         check_weight("label_weight", self.label_weight)
-        _check_temperature(self.temperature)
-        _check_temperature(self.sharpening, "sharpening")
+        check_temperature(self.temperature)
+        check_temperature(self.sharpening, "sharpening")
         _check_smoothing(self.smoothing)
         if 0 in setting.n_unlabelled:
             raise ValueError(
@@ -127,7 +127,7 @@ def snn_predict(queries: Tensor, supports: Tensor, onehot: Tensor, temperature: 
             f"queries {tuple(queries.shape)}, supports {tuple(supports.shape)} and onehot {tuple(onehot.shape)} don't "
             "fit; expected (B, D), (M, D) and (M, C), at least one of each"
         )
-    _check_temperature(temperature)
+    check_temperature(temperature)
     with torch.autocast(queries.device.type, enabled=False):
         queries, supports = normalize(_at_least_float32(queries)), normalize(_at_least_float32(supports))
         similarity = queries @ supports.to(queries.dtype).T  # (B, M)
@@ -179,7 +179,7 @@ def sharpen(p: Tensor, temperature: float = 0.25) -> Tensor:
     Source: Assran et al., ICCV 2021, section 3.
     """
     _check_probabilities(p=p)
-    _check_temperature(temperature)
+    check_temperature(temperature)
     with torch.autocast(p.device.type, enabled=False):
         return (_log(p) / temperature).softmax(dim=1)
 
@@ -281,7 +281,8 @@ def _check_probabilities(**several: Tensor) -> None:
         raise ValueError(f"{' and '.join(several)} have shapes {shapes}; expected the same (B, C), B > 0 and C > 0")
 
 
-def _check_temperature(temperature: float, name: str = "temperature") -> None:
+def check_temperature(temperature: float, name: str = "temperature") -> None:
+    """Raise a ValueError if a temperature is no number above 0."""
     if not number(name, temperature) > 0:
         raise ValueError(f"{name} is {temperature!r}; expected a number above 0, such as 0.1")
 
