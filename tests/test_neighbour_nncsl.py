@@ -5,6 +5,7 @@ The references are written from the formulas, one Python loop for each sum, and 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 import csd_edu as csd
+from benchmarks import few_labels
 from csd_edu.methods import CSL, NNCSL, PAWS, LabelsOnly, Setting, Step, View
 from csd_edu.methods.paws import (
     agreement,
@@ -28,6 +30,7 @@ from csd_edu.methods.paws import (
     snn_predict,
     soft_cross_entropy,
 )
+from csd_edu.sweep import Job
 from tests.conftest import TINY, striped
 from tests.test_losses import unit
 from tests.test_losses_rivals import by_formula
@@ -693,3 +696,102 @@ def test_images_without_a_label_teach_where_three_have_one(tmp_path):
     }
     assert all(end["recall_at_1"] > 0.9 for end in ends.values()), ends
     assert all(end["head_accuracy"] > 0.7 for end in ends.values()), ends
+
+
+# ---------------------------------------------------------------------- the experiment
+
+
+def test_frozen_batch_norm_stays_as_it_is_where_a_network_trains_and_in_its_copies():
+    network = csd.models.build("resnet8", 3, n_classes=2)
+    images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
+    network.train()
+    network(images)
+    few_labels.freeze_norms(network)
+    for one in (network, copy.deepcopy(network)):
+        before = {name: value.clone() for name, value in one.state_dict().items()}
+        one.train()
+        in_training = one(images)[0]
+        assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
+        one.eval()
+        assert torch.equal(one(images)[0], in_training)
+        assert one.training is False
+
+
+def test_the_experiment_without_a_run_folder_learns_the_same(runs):
+    seen = []
+    found = few_labels.learnt(few(), NNCSL(), TINY, seen.append)
+    assert len(seen) == 1
+    assert found == pytest.approx(few_labels.figures(runs["nncsl"], few()), abs=1e-12)
+    frozen = few_labels.learnt(few(), NNCSL(), TINY, few_labels.freeze_norms)
+    assert frozen.keys() == found.keys()
+    assert frozen != found
+
+
+def test_the_nearest_labelled_image_by_hand(runs):
+    run, stream = runs["csl"], few()
+    known, labels = stream.train(0, 1, 2).labelled()
+    network = run.network(2).eval()
+    with torch.no_grad():
+        gallery, queries = network(known)[0].double(), network(stream.test().images)[0].double()
+    right = 0
+    for query, label in zip(queries, stream.test().labels.tolist(), strict=True):
+        likes = [float(unit(query) @ unit(row)) for row in gallery]
+        right += labels[likes.index(max(likes))].item() == label
+    found = few_labels.nearest_accuracy(run.network(2), stream, run.features(2), stream.test().labels)
+    assert found == pytest.approx(right / len(queries))
+
+
+def test_the_tables_of_figures_that_are_there(tmp_path):
+    found = few_labels.Found(tmp_path / "few.json")
+    assert few_labels.tables(found, 3) == "3 labels a class: nothing is there yet."
+    for name, head in {"labels": 0.5, "csl": 0.6}.items():
+        for seed, more in enumerate((0.0, 0.1)):
+            found.put({"head": head + more, "neighbour": 0.5, "recall": 0.5 + more / 10}, "digits", 3, name, seed)
+    found.put({"head": 0.9, "neighbour": 0.9, "recall": 0.9}, "digits", 3, "csl", 2)  # the other has none
+    table = few_labels.tables(few_labels.Found(tmp_path / "few.json"), 3)
+    assert "seeds 0, 1." in table
+    assert "| labels | 0.550 ± 0.635 | 0.500 ± 0.000 | 0.505 ± 0.064 |" in table
+    assert "| csl − labels | +0.100 ± 0.000 | +0.000 ± 0.000, not told apart |" in table
+    assert few_labels.cell([0.25], "+") == "+0.250"
+
+
+def in_this_process(jobs: dict[str, Job], **_: Any) -> dict[str, csd.Run]:
+    """Do what `sweep` does, without its processes."""
+    ends = {}
+    for name, job in jobs.items():
+        ends[name] = csd.train(job.stream, job.method, job.config, out=job.out, progress=False)
+    return ends
+
+
+@pytest.mark.slow
+def test_the_experiment_goes_on_where_it_stopped_and_takes_the_best_of_each_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(few_labels, "CONFIG", TINY.replace(epochs=1, later_epochs=1, batch_size=48))
+    monkeypatch.setattr(few_labels, "TUNING_SEEDS", (101,))
+    monkeypatch.setattr(few_labels, "sweep", in_this_process)
+    grids = {name: [grid[0], grid[-1]] for name, grid in few_labels.GRIDS.items()}
+    monkeypatch.setattr(few_labels, "GRIDS", grids)
+    data, found = striped(n_classes=10, train=12), few_labels.Found(tmp_path / "few.json")
+    best = few_labels.tuned(found, data, tmp_path / "runs", 1)
+    for name, tried in found.get("tuning").items():
+        assert [one["lr"] for one in tried] == [one.lr for one in grids[name]]
+        scores = [one["scores"] for one in tried]
+        assert best[name] == grids[name][scores.index(max(scores))]
+    again = few_labels.Found(tmp_path / "few.json")
+    assert few_labels.tuned(again, data, tmp_path / "elsewhere", 1) == best
+    assert not (tmp_path / "elsewhere").exists()
+    tries = {"labels": few_labels.TRIES["labels"], "nncsl tuned": best["nncsl"]}
+    few_labels.train(found, data, tries, 3, 0, tmp_path / "runs", 1)
+    assert set(found.get("digits", 3)) == {"labels", "nncsl tuned"}
+    assert set(found.get("digits", 3, "labels", 0)) == set(few_labels.MEASURES)
+
+
+@pytest.mark.slow
+def test_what_a_gpu_does_tiny_on_a_cpu(tmp_path, capsys):
+    data, config = striped(n_classes=20, train=6), few_labels.gpu_config(1).replace(network="resnet8", device="cpu")
+    found = few_labels.Found(tmp_path / "few.json")
+    few_labels.on_gpu(found, data, tmp_path, 0, config, 0.25)
+    assert "Time is up: labels has learnt 0 of 10 tasks. The same call goes on." in capsys.readouterr().out
+    assert found.get("cifar100") == {}
+    few_labels.on_gpu(found, data, tmp_path, 9, config, 0.25)
+    assert set(found.get("cifar100", "0.25", 1)) == set(few_labels.GPU_TRIES)
+    assert "Published for NNCSL: 0.353" in capsys.readouterr().out
