@@ -196,7 +196,11 @@ class Stream:
 
     def __repr__(self) -> str:
         sizes = " + ".join(map(str, self.sizes))
-        return f"Stream of {self.n_tasks} task{'s' * (self.n_tasks > 1)} ({sizes} classes) from {self.dataset!r}"
+        labelled = (
+            "" if self.labelled is None else f", {self.n_images(*range(self.n_tasks)):,} training images with a label"
+        )
+        tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
+        return f"Stream of {tasks} ({sizes} classes) from {self.dataset!r}{labelled}"
 
 
 def split(

@@ -139,6 +139,11 @@ def test_the_same_images_have_a_label_everywhere():
     assert rows == [3, 11, 16, 18, 38, 39, 42, 53, 64, 68, 73, 78, 85, 95, 98, 105, 109, 112]
 
 
+def test_a_stream_says_how_many_have_a_label():
+    assert repr(split(labelled=3)) == f"{split()!r}, 18 training images with a label"
+    assert "label" not in repr(split())
+
+
 def test_held_out_images_and_labels_are_drawn_apart():
     held_out = [whose(split(validation=0.25, labelled=how).held_out(0, 1, 2).images) for how in (None, 3, 0.2)]
     assert held_out[0] == held_out[1] == held_out[2]
@@ -305,7 +310,7 @@ def test_the_other_methods_learn_from_the_labelled_images(tmp_path, name):
 
 
 def test_a_memory_for_more_images_than_have_a_label_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="memory for 200 images, but the stream has 18 to train on"):
+    with pytest.raises(ValueError, match="memory for 200 images, but the stream has 18 with a label to train on"):
         csd.train(split(labelled=3), csd.methods.er, TINY, out=tmp_path / "r", progress=False)
     run = csd.train(split(labelled=3), csd.methods.ER(size=18), TINY, out=tmp_path / "r", progress=False)
     assert run.kept()["memory"]["rows"]["labels"].min() >= 0

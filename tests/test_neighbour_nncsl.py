@@ -567,6 +567,7 @@ def test_without_images_that_have_no_label_it_is_refused_before_any_work(tmp_pat
     ("method", "message"),
     [
         (PAWS(size=0), "size is 0; expected a whole number of at least 1"),
+        (LabelsOnly(size="5"), "size is '5'; expected a whole number"),
         (LabelsOnly(size=2.5), r"size is 2\.5; expected a whole number"),
         (PAWS(label_weight=-1), "label_weight is -1; expected a weight of at least 0"),
         (PAWS(label_weight=math.nan), "label_weight is nan"),

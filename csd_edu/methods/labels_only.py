@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from csd_edu import losses
+from csd_edu.arguments import whole
 from csd_edu.memory import Memory
 from csd_edu.methods.method import Card, Look, Method, Setting
 from csd_edu.methods.step import Step, Tensor, View, Viewer
@@ -37,7 +38,8 @@ class LabelsOnly(Method):
     size: int = 500
 
     def begin(self, setting: Setting) -> None:
-        self.memory = Memory(min(self.size, sum(setting.n_images)), balanced=True)
+        size = whole("size", self.size, least=1)
+        self.memory = Memory(min(size, sum(setting.n_images)), balanced=True)
         self.n_old = self.n_seen = 0  # classes of earlier tasks, and with those of this one
 
     def begin_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> None:

@@ -23,7 +23,8 @@ class NNCSL(CSL):
         CSL + v · mean H(q, p)        p = `snn_predict`(z, supports), q the same of the network of the task before
 
     The supports are the images of the memory, all of earlier classes, under each network as it sees them. It begins
-    with the second task.
+    with the second task. Where images are few and the training is short, the published weights lose against the control
+    `labels_only`: benchmarks/few_labels.py tries them, the weights 1, and tuned ones.
 
     Attributes:
         size: how many labelled images the memory holds at most.
