@@ -338,7 +338,7 @@ class Seen:
         self.asked: list[Tensor] = []
         method.begin(SETTING)
         images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 16, 16).contiguous()
-        old = torch.tensor([0, 1, 1, 0])
+        old = torch.tensor([0, 1, 1, 1])
         method.begin_task(0, images[:4], old, None)
         method.end_task(0, images[:4], old, None)
         method.begin_task(1, images[4:], old + 2, None)
@@ -424,13 +424,13 @@ def test_a_step_equals_the_loops_value_and_gradient(name):
 @pytest.mark.parametrize("name", FAMILY)
 def test_one_look_at_the_labelled_images_and_at_two_crops_of_the_others(name):
     method = FAMILY[name]()
-    seen = Seen(method)
-    method(seen.step)
+    seen, shifts = Seen(method), iter((50, 100, 20))
+    method(replace(seen.step, augment=lambda x: x + next(shifts)))
     assert len(seen.asked) == 1
     shown = seen.asked[0][:, 0, 0, 0].tolist()
     kept = method.memory.rows["images"][:, 0, 0, 0]
     assert shown[:8] == seen.step.images[:, 0, 0, 0].tolist() + (kept + 50).tolist()
-    assert shown[8:] == ([] if name == "labels_only" else [250, 251, 252] * 2)
+    assert shown[8:] == ([] if name == "labels_only" else [44, 45, 46, 220, 221, 222])  # 200 + 100 − 256
 
 
 MISTAKES: dict[str, dict[str, Any]] = {
@@ -561,6 +561,13 @@ def test_without_images_that_have_no_label_it_is_refused_before_any_work(tmp_pat
             csd.train(stream, FAMILY[name](), TINY, out=tmp_path / "r", progress=False)
     assert not (tmp_path / "r").exists()
     csd.train(few(labelled=None), LabelsOnly(), TINY, out=tmp_path / "r", progress=False)
+
+
+@pytest.mark.parametrize("name", SEMI)
+@pytest.mark.parametrize("counts", [(0, 6), (6, 0)])
+def test_also_if_a_single_task_has_none(name, counts):
+    with pytest.raises(ValueError, match=f"task {counts.index(0)} has none"):
+        FAMILY[name]().begin(replace(SETTING, n_unlabelled=counts))
 
 
 @pytest.mark.parametrize(
