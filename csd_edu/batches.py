@@ -13,6 +13,13 @@ from torch import Tensor
 from csd_edu.tasks import Images
 
 
+def in_epoch(n_labelled: int, n_unlabelled: int, batch_size: int) -> tuple[int, int, int]:
+    """Return how many batches an epoch has, and how many images with and without a label come in it in all."""
+    n_batches = math.ceil(max(n_labelled, n_unlabelled) / batch_size)
+    n_drawn = n_labelled if n_labelled >= n_unlabelled else n_batches * min(batch_size, n_labelled)
+    return n_batches, n_drawn, max(n_unlabelled, n_batches) if n_unlabelled else 0
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Some of the images of a task."""
@@ -29,8 +36,9 @@ class Batches:
 
     Args:
         data: images (N, C, H, W) uint8 and labels (N,).
-        unlabelled: (M, C, H, W) uint8 images without labels, or None. An epoch goes over all of them once, and over
-            the labelled ones as often as that takes, with as many in a batch as there are, up to `batch_size`.
+        unlabelled: (M, C, H, W) uint8 images without labels, or None. Of the two kinds an epoch goes once over the one
+            that there is more of, and over the other as often as that takes: of the labelled ones there are as many in
+            a batch as there are at all, up to `batch_size`; of the others, if they are too few, one.
         batch_size: the most images in a batch; the batches of an epoch are equally large, give or take one.
         crop_padding: zero pixels around each image before it is cropped back at random.
         flip: mirror half of the images left to right.
@@ -54,11 +62,8 @@ class Batches:
         self.labels = data.labels.to(device)  # (N,)
         self.unlabelled = None if unlabelled is None else unlabelled.to(device)  # (M, C, H, W)
         n_unlabelled = 0 if unlabelled is None else len(unlabelled)
-        self.n_batches = math.ceil(max(len(data.labels), n_unlabelled) / batch_size)
-        self.n_drawn = len(data.labels)  # labelled images in an epoch
-        if n_unlabelled > len(data.labels):
-            self.n_drawn = self.n_batches * min(batch_size, len(data.labels))
-        self.n_images = self.n_drawn + n_unlabelled
+        self.n_batches, self.n_drawn, self.n_beside = in_epoch(len(data.labels), n_unlabelled, batch_size)
+        self.n_images = self.n_drawn + self.n_beside
 
     def __len__(self) -> int:
         return self.n_batches
@@ -70,13 +75,12 @@ class Batches:
         """
         device = self.labels.device
         # Drawn for the whole epoch at once, on the CPU: the same numbers for every device, and no waiting in a step.
-        n, n_rounds = len(self.labels), math.ceil(self.n_drawn / len(self.labels))
-        rounds = [torch.randperm(n, generator=generator) + n * k for k in range(n_rounds)]
-        order = torch.cat(rounds)[: self.n_drawn].to(device)  # n·k + row: the image once more, with another crop
-        top, left, mirrored = self._draw(n * n_rounds, generator)
+        n = len(self.labels)
+        order = _rounds(n, self.n_drawn, generator).to(device)  # n·k + row: the image once more, with another crop
+        top, left, mirrored = self._draw(n * math.ceil(self.n_drawn / n), generator)
         others: Sequence[Tensor | None] = [None] * self.n_batches
         if self.unlabelled is not None:
-            shuffled = torch.randperm(len(self.unlabelled), generator=generator).to(device)
+            shuffled = (_rounds(len(self.unlabelled), self.n_beside, generator) % len(self.unlabelled)).to(device)
             others = [self.unlabelled[rows] for rows in shuffled.tensor_split(self.n_batches)]
         for drawn, unlabelled in zip(order.tensor_split(self.n_batches), others, strict=True):
             rows = drawn % n
@@ -104,3 +108,9 @@ class Batches:
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view (N, C, 2p+1, 2p+1, H, W)
         images = windows[rows, :, top, left]  # (B, C, H, W)
         return torch.where(mirrored[:, None, None, None], images.flip(-1), images) if self.flip else images
+
+
+def _rounds(n: int, n_drawn: int, generator: torch.Generator) -> Tensor:
+    """Return (n_drawn,) numbers n·k + row: all n rows in a random order, and again in the round k = 1, 2, …"""
+    rounds = [torch.randperm(n, generator=generator) + n * k for k in range(math.ceil(n_drawn / n))]
+    return torch.cat(rounds)[:n_drawn]

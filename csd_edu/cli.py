@@ -214,6 +214,11 @@ def _parser() -> argparse.ArgumentParser:
         "--validation", type=float, default=0.0, help="share of training images held out (default: %(default)s)"
     )
     p.add_argument(
+        "--labelled",
+        type=_labelled,
+        help="labelled images of each class: a share, such as 0.1, or a number, such as 3 (default: all)",
+    )
+    p.add_argument(
         "--on-error", default="raise", help="an unreadable image in a folder: raise, or skip it (default: %(default)s)"
     )
     own = p.add_argument_group("instead of what the preset says")
@@ -322,11 +327,20 @@ def _split(data: csd.Dataset, tasks: int | str, options: argparse.Namespace) -> 
         groups=groups,
         seed=options.seed,
         validation=getattr(options, "validation", 0.0),
+        labelled=getattr(options, "labelled", None),
     )
 
 
 def _tasks(text: str) -> int | str:
     return text if text == "groups" else _whole(text, "number of tasks, nor 'groups'")
+
+
+def _labelled(text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        what = "expected a share of each class, such as 0.1, or a whole number of images, such as 3"
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; {what}") from None
 
 
 def _per_class_value(text: str) -> int | str:

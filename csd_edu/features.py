@@ -12,6 +12,9 @@ from torch import Tensor
 SAME = 1e-9
 """Cosines, in float64, closer than this are equal: float32 features of the same image may differ in the last digit."""
 
+UNLABELLED = -1
+"""The label of images whose class nobody has said."""
+
 
 def numbers_of(name: str, values: Any) -> Tensor:
     """Return a tensor, an array or lists of real numbers as a tensor on the CPU, without gradients.

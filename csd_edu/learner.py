@@ -110,6 +110,7 @@ class Learner:
             device=self.device,
             seed=derive_seed(config.seed, "method"),
             has_teacher=has_teacher,
+            n_unlabelled=tuple(stream.n_unlabelled(*several) for several in tasks),
         )
         self.begin_optimizer()
 
@@ -126,9 +127,10 @@ class Learner:
         total, most = sum(self.setting.n_images), max(self.setting.n_images)
         for name, value in own_state(self.method).items():
             if isinstance(value, Memory) and value.size > total:
+                those = " with a label" if any(self.setting.n_unlabelled) else ""
                 raise ValueError(
-                    f"method.{name} is a memory for {value.size:,} images, but the stream has {total:,} to train on; "
-                    f"expected a size of at most {total:,}"
+                    f"method.{name} is a memory for {value.size:,} images, but the stream has {total:,}{those} to "
+                    f"train on; expected a size of at most {total:,}"
                 )
             if isinstance(value, Bank) and len(value) < most:
                 raise ValueError(

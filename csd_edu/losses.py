@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu.arguments import check_tensors
-from csd_edu.features import normalize
+from csd_edu.features import UNLABELLED, normalize
 
 
 class Pairs(NamedTuple):
@@ -412,6 +412,11 @@ def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:
         )
     if labels.is_floating_point():
         raise ValueError(f"labels are {labels.dtype}; expected integers (use labels.long())")
+    if labels.device.type == "cpu" and bool((labels == UNLABELLED).any()):  # elsewhere, looking would wait
+        raise ValueError(
+            f"labels hold {UNLABELLED}, which says that an image has none: unlabelled rows cannot reach a supervised "
+            "loss; expected those that have one, such as step.labels or stream.train(0).labelled()"
+        )
 
 
 def _check_logits(student_logits: Tensor, others: Tensor, name: str, whose: str) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from csd_edu.arguments import check_tensors, flag, whole
+from csd_edu.features import UNLABELLED
 
 
 class Memory:
@@ -194,6 +195,11 @@ class Memory:
                 raise ValueError(f"rows of {list(rows)} were given; a balanced memory needs labels, too: labels=...")
             if labels.ndim != 1 or labels.is_floating_point():
                 raise ValueError(f"labels are {_kind(labels)} a row; expected integers (B,)")
+            if bool((labels == UNLABELLED).any()):
+                raise ValueError(
+                    f"labels hold {UNLABELLED}, which says that an image has none: unlabelled rows are of no class to "
+                    "balance; expected those that have one, such as step.raw with step.labels"
+                )
         if self.rows and set(rows) != set(self.rows):
             raise ValueError(
                 f"rows of {list(rows)} were given, rows of {list(self.rows)} are stored; "

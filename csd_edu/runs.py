@@ -581,12 +581,15 @@ def open_run(path: Path, description: dict[str, Any], stream: Stream) -> Run:
 def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return in words where two run descriptions differ, and what can't be told; the machine may be another one.
 
-    A part of the stream's description that an older version did not write is not compared.
+    A part of the stream's description that an older version did not write is not compared; but where it does not say
+    how many images are labelled, all are.
     """
     found, unknown = differences(saved["method"], wanted["method"])
     config = Config.from_json(saved["config"]).to_json()
-    for part, before in (("config", config), ("stream", wanted["stream"] | saved["stream"])):
-        for name, now in wanted[part].items():
+    all_labelled = {"labelled": None}
+    streams = (wanted["stream"] | all_labelled | saved["stream"], all_labelled | wanted["stream"])
+    for part, before, after in (("config", config, wanted["config"]), ("stream", *streams)):
+        for name, now in after.items():
             if before[name] != json.loads(json.dumps(now)):
                 of_tasks = part == "stream" and name == "tasks"
                 other = (

@@ -258,4 +258,5 @@ def _asked_for(run: Run) -> tuple[str, list[str]]:
     height, width = run.image_shape[1:] if run.image_shape else (0, 1)
     if height == width != (preset(data, name).image_size or SIZES.get(data, 32)):
         options += ["--image-size", str(width)]
-    return data, options + (["--validation", f"{stream['validation']:g}"] if stream["validation"] else [])
+    options += ["--validation", f"{stream['validation']:g}"] if stream["validation"] else []
+    return data, options + (["--labelled", str(stream["labelled"])] if "labelled" in stream else [])

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from csd_edu import arguments, doubts
 from csd_edu.data import Dataset
+from csd_edu.features import UNLABELLED
 from csd_edu.runtime import derive_seed
-
-UNLABELLED = -1
-"""The label of images whose class nobody has said."""
 
 
 class Images(NamedTuple):
@@ -47,7 +45,11 @@ class Stream:
         tasks: for each task, the dataset's ids of its classes, in the order in which the network learns them.
         validation: share of each class's training images that is held out, 0 to below 1.
         seed: of the class order, of the held-out images and of which images have a label.
-        labelled: how many training images of each class have a label: a share, a whole number, or None for all.
+        labelled: how many training images of each class have a label: a share, a whole number, or None for all; those
+            that are held out for validation are not counted, and have theirs.
+
+    Raises:
+        ValueError: if a class has fewer images to train on than are to have a label.
     """
 
     dataset: Dataset
@@ -65,6 +67,8 @@ class Stream:
         }
         for name, value in plain.items():  # Python's own numbers: they are saved as JSON
             object.__setattr__(self, name, value)
+        if isinstance(self.labelled, int):
+            _check_enough(self.dataset, ~self._held_out, self.labelled, self.validation)
 
     @property
     def n_tasks(self) -> int:
@@ -140,6 +144,10 @@ class Stream:
         """Return how many training images with a label these tasks have."""
         return int((self._rows(tasks) & ~self._held_out & self._has_label).sum())
 
+    def n_unlabelled(self, *tasks: int) -> int:
+        """Return how many training images without a label these tasks have."""
+        return int((self._rows(tasks) & ~self._held_out & ~self._has_label).sum())
+
     def held_out(self, *tasks: int) -> Images:
         """Return the validation images of these tasks; empty if the stream was split without a validation share."""
         keep = self._rows(tasks) & self._held_out
@@ -154,6 +162,19 @@ class Stream:
         """Return which training images are of these tasks."""
         wanted = torch.tensor(arguments.whole_numbers("tasks", tasks), dtype=torch.int64, device="cpu")
         return torch.isin(self.task_of_class[self._labels], wanted)
+
+    def rehearsal(self, n_tasks: int) -> Stream:
+        """Return a stream of the first tasks whose test images are those held out here: to choose settings with.
+
+        Of its training images as many have a label as here, though it may be others.
+        """
+        tasks = range(n_tasks)
+        learnt = self._rows(tasks) & ~self._held_out
+        classes, ends = self.classes[: self.n_seen[n_tasks - 1]], (0, *self.n_seen)
+        images = Dataset(
+            self.dataset.name, self.dataset.x_train[learnt], self._labels[learnt], *self.held_out(*tasks), classes
+        )
+        return Stream(images, tuple(tuple(range(*ends[k : k + 2])) for k in tasks), 0.0, self.seed, self.labelled)
 
     def test(self) -> Images:
         """Return the test images of all tasks, task after task, so that each task is one slice."""
@@ -175,7 +196,11 @@ class Stream:
 
     def __repr__(self) -> str:
         sizes = " + ".join(map(str, self.sizes))
-        return f"Stream of {self.n_tasks} task{'s' * (self.n_tasks > 1)} ({sizes} classes) from {self.dataset!r}"
+        labelled = (
+            "" if self.labelled is None else f", {self.n_images(*range(self.n_tasks)):,} training images with a label"
+        )
+        tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
+        return f"Stream of {tasks} ({sizes} classes) from {self.dataset!r}{labelled}"
 
 
 def split(
@@ -201,8 +226,8 @@ def split(
         shuffle: draw the class order (with `groups`, the order of the groups) from the seed; False keeps the dataset's.
         validation: share of each class's training images to hold out, 0 to below 1.
         labelled: how many of each class's other training images have a label: a share above 0 and up to 1, such as 0.1
-            (at least one image), or a whole number, such as 3 (1 is one image, 1.0 all of them). The rest have label
-            −1, and reach a method as `step.unlabelled` only. Default None: all have one.
+            (at least one image), or a whole number, such as 3. 1 is one image; 1.0 is all of them, as is the default
+            None. The rest have label −1, and reach a method as `step.unlabelled` only.
         seed: of the class order, of the held-out images and of which images have a label.
 
     Returns:
@@ -229,8 +254,6 @@ def split(
             f"validation is {validation}, but a class has a single training image; use validation=0 or add images"
         )
     labelled = _checked_labelled(labelled)
-    if isinstance(labelled, int):
-        _check_enough(dataset, labelled, validation)
     rng = np.random.RandomState(seed)  # its stream is frozen: the same order everywhere
     n_classes = dataset.n_classes
 
@@ -276,7 +299,7 @@ def split(
 
 
 def _checked_labelled(labelled: Any) -> float | int | None:
-    """Return a share or a number of labelled images as Python's own number.
+    """Return a share or a number of labelled images as Python's own number; the whole share as None.
 
     Raises:
         ValueError: if it is neither.
@@ -284,19 +307,20 @@ def _checked_labelled(labelled: Any) -> float | int | None:
     if labelled is None:
         return None
     expected = "a share of each class above 0 and up to 1, such as 0.1, or a whole number of images, such as 3"
-    found = arguments.number("labelled", labelled, expected)
-    if isinstance(labelled, float | np.floating) and 0 < found <= 1:
-        return found
-    if found < 1 or found != int(found):
+    try:
+        return arguments.whole("labelled", labelled, least=1)
+    except ValueError:  # a share, or a mistake
+        found = arguments.number("labelled", labelled, expected)
+    if 0 < found <= 1:
+        return found if found < 1 else None
+    if found < 1 or not found.is_integer():
         raise ValueError(f"labelled is {labelled!r}; expected {expected}")
     return int(found)
 
 
-def _check_enough(dataset: Dataset, labelled: int, validation: float) -> None:
-    """Refuse to label more images of a class than it has."""
-    counts = torch.bincount(dataset.y_train, minlength=dataset.n_classes)
-    if validation > 0:
-        counts -= (validation * counts).round().clamp_min(1).minimum(counts - 1)
+def _check_enough(dataset: Dataset, learnt: Tensor, labelled: int, validation: float) -> None:
+    """Refuse to label more images of a class than it has to train on: those of the rows `learnt` (N_train,) bool."""
+    counts = torch.bincount(dataset.y_train[learnt], minlength=dataset.n_classes)
     least = int(counts.argmin())
     if int(counts[least]) < labelled:
         rest = " that are not held out" if validation > 0 else ""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import arguments, metrics, models
+from csd_edu.batches import in_epoch
 from csd_edu.config import Config
 from csd_edu.files import copied, locked, temporary_folder, write_json
 from csd_edu.identity import converts, describe_method, differences
@@ -341,7 +342,9 @@ class Progress:
     def __init__(self, stream: Stream, method: AnyMethod, config: Config, run: Run) -> None:
         self.stream, self.config, self.run, self.name = stream, config, run, run.method
         tasks = range(stream.n_tasks)
-        self.per_epoch = [stream.n_images(*training_tasks(method, task, stream.n_tasks)) for task in tasks]
+        learnt = [training_tasks(method, task, stream.n_tasks) for task in tasks]
+        counts = [(stream.n_images(*several), stream.n_unlabelled(*several)) for several in learnt]
+        self.per_epoch = [sum(in_epoch(*both, config.batch_size)[1:]) for both in counts]
         self.epochs = [config.epochs_of(like_task(method, task)) for task in tasks]
         self.done = 0
         for record in run.records:

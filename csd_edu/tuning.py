@@ -177,17 +177,13 @@ def first_two(stream: Stream) -> Stream:
     """
     if stream.n_tasks < 2 or stream.validation == 0:
         raise ValueError(f"{stream!r} holds out {stream.validation:.0%}; expected two tasks and a share to choose by")
-    learnt, held_out = stream.train(0, 1), stream.held_out(0, 1)
-    fewest = int(held_out.labels.bincount(minlength=stream.n_seen[1]).min())
+    fewest = int(stream.held_out(0, 1).labels.bincount(minlength=stream.n_seen[1]).min())
     if fewest < 2:
         raise ValueError(
             f"of a class {fewest} image is held out, which finds no other; expected 2 or more: a larger share than "
             f"{stream.validation:g}, or more images"
         )
-    classes = stream.classes[: stream.n_seen[1]]
-    images = Dataset(stream.dataset.name, *learnt, *held_out, classes)
-    ends = (0, *stream.n_seen[:2])
-    return Stream(images, tuple(tuple(range(*ends[k : k + 2])) for k in (0, 1)), seed=stream.seed)
+    return stream.rehearsal(2)
 
 
 def with_setting(name: str, setting: str, value: float) -> AnyMethod:

@@ -66,6 +66,8 @@ def test_the_same_call_continues_and_another_is_refused(stripes_file, tmp_path, 
         (["--dataset", "digits", "--network", "resnet7"], "network is 'resnet7'"),
         (["--dataset", "digits", "--device", "cuda:99"], "cuda:99"),
         (["--dataset", "digits", "--threads", "0"], "threads is 0"),
+        (["--dataset", "digits", "--labelled", "2.5"], r"labelled is 2\.5; expected a share"),
+        (["--dataset", "digits", "--method", "nncsl"], r"task 0 has none; expected .*, or --labelled 0\.1"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path, capsys, monkeypatch):

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
+from csd_edu.methods.csl import CSL as CSL, csl as csl
 from csd_edu.methods.der import DER as DER, der as der
 from csd_edu.methods.derpp import DERPP as DERPP, derpp as derpp
 from csd_edu.methods.er import ER as ER, er as er
@@ -21,6 +22,7 @@ from csd_edu.methods.gdumb import GDumb as GDumb, gdumb as gdumb
 from csd_edu.methods.genifer import Genifer as Genifer, genifer as genifer
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
+from csd_edu.methods.labels_only import LabelsOnly as LabelsOnly, labels_only as labels_only
 from csd_edu.methods.lwf import lwf as lwf
 from csd_edu.methods.method import (
     AnyMethod as AnyMethod,
@@ -34,6 +36,8 @@ from csd_edu.methods.method import (
     name_of as name_of,
 )
 from csd_edu.methods.mmd import mmd as mmd
+from csd_edu.methods.nncsl import NNCSL as NNCSL, nncsl as nncsl
+from csd_edu.methods.paws import PAWS as PAWS, paws as paws
 from csd_edu.methods.pixel_gan import PixelGAN as PixelGAN, pixel_gan as pixel_gan
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon

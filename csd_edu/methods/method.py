@@ -98,12 +98,13 @@ class Setting:
 
     Attributes:
         sizes: the number of classes of each task.
-        n_images: the number of images that the method trains on in each task.
+        n_images: the number of images with a label that the method trains on in each task.
         image_shape: (C, H, W).
         dim: D, the numbers in a feature.
         device: where the network and the batches are.
         seed: for whatever `begin` draws.
         has_teacher: whether a teacher was given to `csd.train`, for the first task already.
+        n_unlabelled: the number of images without a label in each task; empty where nobody has counted them.
     """
 
     sizes: tuple[int, ...]
@@ -113,6 +114,7 @@ class Setting:
     device: torch.device
     seed: int
     has_teacher: bool = False
+    n_unlabelled: tuple[int, ...] = ()
 
     @property
     def n_classes(self) -> int:

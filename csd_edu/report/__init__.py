@@ -551,6 +551,7 @@ def _made(runs: Mapping[str, Run]) -> str:
         stream, environment = run.description["stream"], run.description["environment"]
         config = {name: value for name, value in run.config.to_json().items() if value != []}
         order = {"seed of the class order": stream["seed"], "validation": stream["validation"]}
+        order |= {"labelled": stream["labelled"]} if "labelled" in stream else {}
         tasks = {f"task {t}": ", ".join(names) for t, names in enumerate(run.tasks)}
         facts.append({"data": stream_of(run)[0], **order, **config, **environment, **tasks})
     rows = ["<tr><th></th>" + "".join(f'<th scope="col">{_text(name)}</th>' for name in runs) + "</tr>"]

@@ -1,0 +1,350 @@
+"""What do images without a label teach? Digits in five tasks, with 1, 3 or 10 labels a class: replay, CSL and NNCSL.
+
+    python benchmarks/few_labels.py [--labels 1 3 10] [--seeds 5] [--jobs 2] [--quick] [--table-only]
+    python benchmarks/few_labels.py --norms             # batch norm as the released code has it
+    python benchmarks/few_labels.py --gpu --minutes 9   # CIFAR-100 in ten tasks: the same call again goes on
+
+Each method runs with the published weights, with the weights 1, and tuned: six settings of each are tried with three
+labels a class, on held-out images of the first two tasks and with seeds of their own, and the best mean accuracy of the
+head is taken. Every run continues where it stopped; figures are in data/neighbours/few_labels.json after each seed. The
+tables have means over the seeds with half of the 95 % interval, and differences paired by seed.
+
+Held-out images have a label each, which the trainings don't: with three labels a class no one could choose so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+import csd_edu as csd
+from csd_edu import tuning
+from csd_edu.features import normalize
+from csd_edu.files import write_json
+from csd_edu.learn import learn
+from csd_edu.learner import Learner
+from csd_edu.methods import CSL, NNCSL, AnyMethod, LabelsOnly
+from csd_edu.metrics import mean_interval, recall_at_k
+from csd_edu.models import Network, embed
+from csd_edu.plots.style import mean_and_half, number
+from csd_edu.runtime import environment
+from csd_edu.sweep import Job, sweep
+from csd_edu.train import _fresh_network
+
+Figures = dict[str, float]
+JSON = Path("data/neighbours/few_labels.json")
+CONFIG = csd.preset("digits").config.replace(epochs=20, later_epochs=20, device="cpu")
+TUNING_SEEDS = (101, 102, 103)
+TUNED_AT = 3  # labels a class
+MEASURES = {"head": "accuracy of the head", "neighbour": "accuracy of the nearest labelled image", "recall": "R@1"}
+
+
+class Try(NamedTuple):
+    """A method with its settings, and the learning rate of all tasks."""
+
+    name: str
+    settings: Mapping[str, float] = {}
+    lr: float = CONFIG.lr
+
+    @property
+    def method(self) -> AnyMethod:
+        return {"labels": LabelsOnly, "csl": CSL, "nncsl": NNCSL}[self.name](**self.settings)
+
+    def config(self, seed: int) -> csd.Config:
+        return CONFIG.replace(seed=seed, lr=self.lr, later_lr=self.lr)
+
+
+WEIGHTS_1 = {"csl": {"label_weight": 1.0}, "nncsl": {"label_weight": 1.0, "distillation": 1.0}}
+TRIES = {
+    "labels": Try("labels"),
+    "csl": Try("csl"),
+    "nncsl": Try("nncsl"),
+    "csl 1": Try("csl", WEIGHTS_1["csl"]),
+    "nncsl 1": Try("nncsl", WEIGHTS_1["nncsl"]),
+}
+GRIDS = {
+    "labels": [Try("labels", {}, lr) for lr in (3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2)],
+    "csl": [Try("csl", {"label_weight": w}, lr) for w in (0.005, 0.1, 1.0) for lr in (3e-3, 1e-2)],
+    "nncsl": [
+        Try("nncsl", {"label_weight": w, "distillation": v}, lr)
+        for w, v in ((0.005, 0.2), (1.0, 0.2), (1.0, 1.0))
+        for lr in (3e-3, 1e-2)
+    ],
+}
+"""Six settings for each; a method that has fewer weights gets more learning rates."""
+
+PAIRS = (
+    ("csl", "labels"),
+    ("nncsl", "labels"),
+    ("nncsl", "csl"),
+    ("csl 1", "labels"),
+    ("nncsl 1", "labels"),
+    ("nncsl 1", "csl 1"),
+    ("csl tuned", "labels tuned"),
+    ("nncsl tuned", "labels tuned"),
+    ("nncsl tuned", "csl tuned"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, nargs="+", default=[1, 3, 10], help="a class (default: 1 3 10)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
+    parser.add_argument("--jobs", type=int, help="trainings side by side (default: one for each core)")
+    parser.add_argument("--out", type=Path, default=Path("runs/few-labels"), help="folder of the runs")
+    parser.add_argument("--json", type=Path, default=JSON, help=f"where the figures go (default: {JSON})")
+    parser.add_argument("--quick", action="store_true", help="one seed, three labels, nothing tuned: five minutes")
+    parser.add_argument("--table-only", action="store_true", help="train nothing, show the figures that are there")
+    parser.add_argument("--norms", action="store_true", help="NNCSL with batch norm frozen after the first task")
+    parser.add_argument("--gpu", action="store_true", help="CIFAR-100, nearest to the published setting")
+    parser.add_argument("--minutes", type=float, default=9.0, help="of --gpu: after these it stops (default: 9)")
+    parser.add_argument("--epochs", type=int, default=12, help="of --gpu: a task (default: 12)")
+    options = parser.parse_args()
+    found = Found(options.json)
+    if options.gpu:
+        on_gpu(found, csd.load("cifar100"), options.out, options.minutes, gpu_config(options.epochs))
+        return
+    data = csd.load("digits")
+    if options.norms:
+        norms(found, data, seeds=range(options.seeds))
+        return
+    labels, seeds = ([TUNED_AT], 1) if options.quick else (options.labels, options.seeds)
+    if not options.table_only:
+        tries = dict(TRIES)
+        if not options.quick:
+            tries |= {f"{name} tuned": best for name, best in tuned(found, data, options.out, options.jobs).items()}
+        for n in labels:
+            for seed in range(seeds):
+                train(found, data, tries, n, seed, options.out, options.jobs)
+    for n in labels:
+        print(tables(found, n))
+
+
+class Found:
+    """The figures so far, kept in a file: {"digits": {labels: {method: {seed: figures}}}, "tuning": …, "norms": …}."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.all: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def put(self, value: Any, *where: object) -> None:
+        """Keep a value at a place."""
+        place = self.all
+        for name in where[:-1]:
+            place = place.setdefault(str(name), {})
+        place[str(where[-1])] = value
+        self.all["environment"] = environment()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, self.all)
+
+    def get(self, *where: object) -> Any:
+        """Return what is at a place, or an empty dictionary."""
+        place = self.all
+        for name in where:
+            place = place.get(str(name), {})
+        return place
+
+
+# ---------------------------------------------------------------------------------------------------- digits
+
+
+def train(
+    found: Found, data: csd.Dataset, tries: Mapping[str, Try], n: int, seed: int, out: Path, n_jobs: int | None
+) -> None:
+    """Train what is not there yet with n labels a class and a seed, and keep the figures."""
+    stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
+    missing = {name: one for name, one in tries.items() if not found.get("digits", n, name, seed)}
+    started = time.perf_counter()
+    jobs = {
+        name: Job(stream, one.method, one.config(seed), out / f"{n}-labels" / f"seed{seed}" / name.replace(" ", "-"))
+        for name, one in missing.items()
+    }
+    for name, run in sweep(jobs, n_jobs=n_jobs).items():
+        found.put(figures(run, stream), "digits", n, name, seed)
+    if missing:
+        print(f"{n} labels a class, seed {seed}: {time.perf_counter() - started:.0f} s")
+
+
+def figures(run: csd.Run, stream: csd.Stream) -> Figures:
+    """Return what is measured after the last task, on the test images of all classes."""
+    last = run.n_tasks - 1
+    end = run.metrics["summary"]
+    labels = run.test()["labels"]
+    nearest = nearest_accuracy(run.network(last), stream, run.features(last), labels)
+    return {"head": end["head_accuracy"], "neighbour": nearest, "recall": end["recall_at_1"]}
+
+
+def nearest_accuracy(network: Network, stream: csd.Stream, features: Tensor, labels: Tensor) -> float:
+    """Return how often the nearest of all labelled training images is of a test image's class."""
+    gallery = stream.train(*range(stream.n_tasks)).labelled()
+    known = normalize(embed(network, gallery.images)[0].double())  # (M, D)
+    nearest = (normalize(features.double()) @ known.T).argmax(dim=1)  # (N,)
+    return float((gallery.labels[nearest] == labels).double().mean())
+
+
+def tuned(found: Found, data: csd.Dataset, out: Path, n_jobs: int | None) -> dict[str, Try]:
+    """Return each method with the best of its six settings; what was tried is kept."""
+    best = {}
+    for name, grid in GRIDS.items():
+        if not found.get("tuning", name):
+            jobs = {}
+            for seed in TUNING_SEEDS:
+                stream = tuning.first_two(csd.split(data, n_tasks=5, seed=seed, validation=0.25, labelled=TUNED_AT))
+                for k, one in enumerate(grid):
+                    folder = out / "tuning" / f"{name}-{k}-seed{seed}"
+                    jobs[f"{k} {seed}"] = Job(stream, one.method, one.config(seed), folder)
+            runs = sweep(jobs, n_jobs=n_jobs)
+            scores = [
+                [runs[f"{k} {s}"].metrics["summary"]["head_accuracy"] for s in TUNING_SEEDS] for k in range(len(grid))
+            ]
+            tried = [
+                {"settings": dict(one.settings), "lr": one.lr, "scores": score}
+                for one, score in zip(grid, scores, strict=True)
+            ]
+            found.put(tried, "tuning", name)
+        tried = found.get("tuning", name)
+        best[name] = grid[max(range(len(grid)), key=lambda k: sum(tried[k]["scores"]))]
+        print(f"{name} tuned: {dict(best[name].settings)}, learning rate {best[name].lr:g}")
+    return best
+
+
+def tables(found: Found, n: int) -> str:
+    """Return the table of n labels a class in Markdown, over the seeds that all its methods have."""
+    of = found.get("digits", n)
+    names = [name for name in (*TRIES, *(f"{name} tuned" for name in GRIDS)) if name in of]
+    seeds = sorted(set.intersection(*(set(of[name]) for name in names))) if names else []
+    if not seeds:
+        return f"{n} labels a class: nothing is there yet."
+
+    def values(name: str, measure: str) -> list[float]:
+        return [of[name][seed][measure] for seed in seeds]
+
+    lines = [
+        f"Digits in 5 tasks, {n} label{'s' * (n != 1)} a class; {CONFIG.network}, {CONFIG.epochs} epochs a task; seeds "
+        f"{', '.join(seeds)}. Mean ± half of the 95 % interval.",
+        "",
+        f"| method | {' | '.join(MEASURES.values())} |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [f"| {name} | {' | '.join(cell(values(name, m)) for m in MEASURES)} |" for name in names]
+    lines += ["", f"| difference, paired | {' | '.join(MEASURES.values())} |", "| --- | --- | --- | --- |"]
+    for a, b in PAIRS:
+        if a in of and b in of:
+            cells = []
+            for m in MEASURES:
+                apart = [x - y for x, y in zip(values(a, m), values(b, m), strict=True)]
+                mean, half = mean_interval(apart)
+                cells.append(cell(apart, "+") + ", not told apart" * (abs(mean) <= half))
+            lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(values: list[float], sign: str = "") -> str:
+    """Return the mean ± half of its 95 % interval as text; of a single value itself."""
+    return number(values[0], f"{sign}.3f") if len(values) == 1 else mean_and_half(values, sign)
+
+
+# ---------------------------------------------------------------------------------------------------- frozen batch norm
+
+
+def freeze_norms(network: Network) -> None:
+    """Let batch norm use its running statistics, and no longer move them, also where the network is said to train.
+
+    The released code calls `encoder.eval()` to copy the network after a task, and nowhere `.train()` again.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = types.MethodType(lambda self, _mode=True: self, module)  # type: ignore[method-assign]
+
+
+def learnt(stream: csd.Stream, method: AnyMethod, config: csd.Config, after: Callable[[Network], None]) -> Figures:
+    """Return the figures of a training without a run folder, in which something is done to the network after task 0."""
+    network = _fresh_network(stream, config)
+    learner = Learner(network, stream, method, config)
+    for task in range(stream.n_tasks):
+        for _ in learn(network, stream, task, method, config, learner=learner):
+            pass
+        if task == 0:
+            after(network)
+    images, labels = stream.test()
+    features, logits = embed(network, images)
+    return {
+        "head": float((logits.argmax(dim=1) == labels).double().mean()),
+        "neighbour": nearest_accuracy(network, stream, features, labels),
+        "recall": recall_at_k(features, labels, features, labels, exclude_self=True)[1],
+    }
+
+
+def norms(found: Found, data: csd.Dataset, seeds: range, n: int = TUNED_AT, config: csd.Config = CONFIG) -> None:
+    """Train NNCSL with batch norm as ever, and frozen after the first task, and print both."""
+    ways: dict[str, Callable[[Network], None]] = {"as ever": lambda _: None, "frozen": freeze_norms}
+    for name in ("nncsl", "nncsl 1"):
+        for seed in seeds:
+            stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
+            for way, after in ways.items():
+                if not found.get("norms", name, way, seed):
+                    ends = learnt(stream, TRIES[name].method, config.replace(seed=seed), after)
+                    found.put(ends, "norms", name, way, seed)
+        for way in ways:
+            of = found.get("norms", name, way)
+            cells = (f"{words} {cell([of[str(s)][m] for s in seeds])}" for m, words in MEASURES.items())
+            print(f"{name}, batch norm {way}: {'; '.join(cells)}")
+
+
+# ---------------------------------------------------------------------------------------------------- CIFAR-100
+
+
+PUBLISHED = {0.008: 27.4, 0.05: 31.4, 0.25: 35.3}
+"""NNCSL's accuracy on CIFAR-100 in 10 tasks with a memory of 500, by share of labels: ResNet-18, 250 epochs a task with
+LARS, projection, small crops and distortions of colour (Kang et al., ICCV 2023)."""
+
+GPU_TRIES = ("labels", "nncsl 1", "csl 1", "nncsl")  # the most telling first, in case that time runs out
+
+
+def gpu_config(epochs: int) -> csd.Config:
+    """Return how CIFAR-100 is trained: 256 images without a label a step, as published; a ResNet-32 and Adam."""
+    return csd.Config(
+        network="resnet32", epochs=epochs, later_epochs=epochs, batch_size=256, flip=True, lr=5e-3, later_lr=5e-3
+    )
+
+
+def on_gpu(found: Found, data: csd.Dataset, out: Path, minutes: float, config: csd.Config, share: float = 0.05) -> None:
+    """Train on CIFAR-100 in ten tasks until time is up; the same call goes on."""
+    end = time.monotonic() + 60 * minutes
+    stream = csd.split(data, n_tasks=10, seed=0, labelled=share)
+    for name in GPU_TRIES:
+        folder = out / "cifar100" / f"{share:g}-{config.epochs}-epochs" / name.replace(" ", "-")
+        records = csd.training(stream, TRIES[name].method, config, out=folder)
+        if not all_before(records, end):
+            learnt_so_far = csd.Run.load(folder).tasks_learnt
+            print(f"Time is up: {name} has learnt {learnt_so_far} of 10 tasks. The same call goes on.")
+            return
+        run = csd.Run.load(folder)
+        of = figures(run, stream) | {"seconds": run.seconds, "on": run.description["environment"]["gpu"]}
+        found.put(of, "cifar100", f"{share:g}", config.epochs, name)
+        cells = "; ".join(f"{words} {of[m]:.3f}" for m, words in MEASURES.items())
+        print(f"{name}, {share:.1%} labelled, {config.epochs} epochs: {cells} ({run.seconds:.0f} s)")
+    if share in PUBLISHED:
+        published = PUBLISHED[share] / 100
+        print(f"Published for NNCSL: {published:.3f}, with another network and 250 epochs: compare the order.")
+
+
+def all_before(records: Iterator[Any], end: float) -> bool:
+    """Return whether all records have come before a moment of `time.monotonic`; else stop at the first after it."""
+    for _ in records:
+        if time.monotonic() > end:
+            records.close()  # type: ignore[attr-defined]
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
