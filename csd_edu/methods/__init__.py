@@ -34,6 +34,7 @@ from csd_edu.methods.method import (
 from csd_edu.methods.mmd import mmd as mmd
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
+from csd_edu.methods.xder import XDER as XDER, xder as xder
 from csd_edu.paths import given_path
 
 NAMED: dict[str, AnyMethod] = {
