@@ -50,12 +50,12 @@ class Rival:
 
     make: Callable[..., AnyMethod]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    grid: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"alpha": (0.1, 0.3), "eta": (0.1, 1.0)})
+    grid: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"alpha": (0.1, 0.3), "eta": (0.1, 0.3)})
 
     def points(self) -> list[Point]:
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
-    def at(self, point: Point, size: int = SIZE) -> AnyMethod:
+    def at(self, point: Point, size: int) -> AnyMethod:
         return self.make(size=size, **self.fixed, **point)
 
 
@@ -162,6 +162,7 @@ def compared(
     seeds: int,
     jobs: int,
     tuning_seeds: Sequence[int] = TUNING_SEEDS,
+    size: int = SIZE,
 ) -> Found:
     """Tune each method, train it at its point with each seed, and return all that was found."""
     names = list(names)
@@ -174,7 +175,7 @@ def compared(
         told: Work(
             data,
             split,
-            RIVALS[name].at(RIVALS[name].points()[k]),
+            RIVALS[name].at(RIVALS[name].points()[k], size),
             config.replace(seed=seed),
             out / "tuning" / f"seed{seed}" / f"{folder(name)}-{k}",
             tuning=True,
@@ -194,7 +195,7 @@ def compared(
         f"{name}, seed {seed}": Work(
             data,
             split,
-            RIVALS[name].at(tuning[name]["chosen"]),
+            RIVALS[name].at(tuning[name]["chosen"], size),
             config.replace(seed=seed),
             out / f"seed{seed}" / folder(name),
         )

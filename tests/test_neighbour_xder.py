@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 import csd_edu as csd
+from benchmarks import rewritten
 from csd_edu import losses
 from csd_edu.methods import XDER, Method, Setting, Step
 from csd_edu.methods.xder import (
@@ -480,19 +481,24 @@ def test_both_terms_have_a_draw_of_their_own():
     assert chosen[0].tolist() != chosen[1].tolist()
 
 
-def test_no_past_head_gives_way_to_the_hinge_and_no_other_head_to_the_cross_entropy():
-    method = begun(XDER(size=12, alpha=0, beta=0, lam=0), SETTING)
+def test_which_heads_each_term_moves():
+    """At task 1 of 3: heads 0 and 1 are past, 4 and 5 are still to come."""
+    method = begun(XDER(size=12), SETTING)
     ended(method, 0)
     student = network(6).train()
-    step = step_of(student, None, task=1)
-    terms = method(step)
-    assert set(terms) == {"ce", "triplet", "past hinge", "future hinge"}
-    for name, heads in {"ce": [2, 3], "past hinge": [2, 3], "triplet": []}.items():
+    terms = method(step_of(student, None, task=1))
+    moved = {}
+    for name in ("ce", "old ce", "past hinge", "triplet", "future"):
         (gradient,) = torch.autograd.grad(terms[name], student.head.weight, retain_graph=True, allow_unused=True)
-        moved = [] if gradient is None else torch.nonzero(gradient.abs().sum(dim=1)).squeeze(1).tolist()
-        assert set(moved) <= set(heads), name
-    (gradient,) = torch.autograd.grad(terms["ce"], student.head.weight)
-    assert (gradient[[0, 1, 4, 5]] == 0).all()
+        by_head = torch.zeros(6) if gradient is None else gradient.abs().sum(dim=1)
+        moved[name] = torch.nonzero(by_head).squeeze(1).tolist()
+    assert moved["ce"] == [2, 3]
+    assert moved["old ce"] == [0, 1]
+    assert moved["triplet"] == []
+    assert moved["future"] == [4, 5]
+    assert set(moved["past hinge"]) <= {0, 1, 2, 3}
+    assert set(moved["past hinge"]) & {0, 1}  # the past heads give way
+    assert set(moved["past hinge"]) & {2, 3}
 
 
 # ---------------------------------------------------------------------- CSD on top
@@ -618,3 +624,78 @@ def test_impossible_settings_are_refused_before_any_work(tmp_path, settings, tol
     with pytest.raises(ValueError, match=told):
         csd.train(csd.split(striped(), n_tasks=3), XDER(**({"size": 10} | settings)), TINY, out=tmp_path / "r")
     assert not (tmp_path / "r" / "records.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_it_learns_and_without_the_past_hinge_never_names_what_came_last(tmp_path):
+    stream = csd.split(striped(train=24), n_tasks=3)
+    config = TINY.replace(epochs=6, later_epochs=6, lr=3e-3, later_lr=3e-3)
+    accuracy, said = {}, {}
+    for name, method in {
+        "xder": XDER(size=24, eta=0.3),
+        "as released": XDER(size=24, eta=0.3, past_hinge=False),
+        "finetune": csd.methods.finetune,
+    }.items():
+        run = csd.train(stream, method, config, out=tmp_path / name, progress=False)
+        accuracy[name] = run.metrics["summary"]["head_accuracy"]
+        said[name] = stream.task_of_class[run.predictions(2)].bincount(minlength=3).tolist()
+    assert accuracy["xder"] > 0.75  # of 24 images
+    assert min(said["xder"]) > 0
+    assert said["as released"][2] == 0
+    assert said["finetune"][:2] == [0, 0]
+
+
+# ---------------------------------------------------------------------- the experiment, in a tiny size
+
+
+@pytest.mark.slow
+def test_the_experiment_is_tuned_measured_and_not_done_twice(tmp_path, monkeypatch):
+    names = [rewritten.BASE, "X-DER", "X-DER, no past hinge"]
+
+    def call() -> Any:
+        return rewritten.compared(
+            striped(),
+            {"n_tasks": 3},
+            TINY.replace(epochs=1, later_epochs=1),
+            out=tmp_path,
+            names=names,
+            seeds=2,
+            jobs=1,
+            tuning_seeds=[7],
+            size=8,
+        )
+
+    found = call()
+    for name in names:
+        tuning = found["tuning"][name]
+        assert len(tuning["points"]) == len(tuning["scores"]) == 4  # as many for each
+        best = max(range(4), key=lambda k: sum(tuning["scores"][k]))
+        assert tuning["chosen"] == tuning["points"][best]
+        assert [sum(of["shares"]) for of in found["runs"][name]] == pytest.approx([1, 1])
+    for k in range(4):  # no image of a task after the second was trained on to tune
+        run = csd.Run.load(tmp_path / "tuning" / "seed7" / f"X-DER-{k}")
+        assert {record["task"] for record in run.records} == {0, 1}
+        assert run.description["stream"]["validation"] == 0.25
+    table = rewritten.table(found)
+    assert "| X-DER − DER++ | " in table
+    assert "| X-DER − X-DER, no past hinge | " in table
+    assert table.count(" ± ") == 1 + 2 * 3 + 2 * 3  # once in the title
+    monkeypatch.setattr(csd, "training", None)
+    assert call() == found
+
+
+@pytest.mark.slow
+def test_the_photographs_stop_in_time_and_go_on(tmp_path):
+    config = TINY.replace(epochs=1, later_epochs=1)
+
+    def call(minutes: float) -> Any:
+        return rewritten.photographs(striped(), config, out=tmp_path, minutes=minutes, n_tasks=3, sizes=(8, 12))
+
+    assert call(0) == {}
+    found = call(5)
+    names = (rewritten.BASE, "X-DER", "X-DER, no past hinge")
+    assert list(found) == [f"{name}, {size}" for size in (8, 12) for name in names]
+    assert call(0) == found
+    text = rewritten.table_of_photographs({"X-DER, 500": found["X-DER, 8"]}, config)
+    assert "| X-DER, 500 | " in text
+    assert "| 0.499 | " in text

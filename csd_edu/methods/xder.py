@@ -59,12 +59,12 @@ class XDER(Method):
 
     Source: Boschini et al., "Class-Incremental Continual Learning into the eXtended DER-verse", IEEE TPAMI 2022, arXiv
     2201.00766; α, β, λ, η and the margin as in the released code (aimagelab/mammoth, models/xder.py). There, other than
-    here: γ is 0.85, and a block between γ · z'_gt and z'_gt stays as it is; the past hinge is *off by default*, and
-    compares probabilities; both hinges take the largest logit of the own head for that of the true class; logits are
-    stored as they are of cropped images in training mode (here of the whole image in evaluation mode); batch-norm is
-    kept from following replayed images and views; views are cropped to a fifth of the image and up, in other hues.
-    The triplet loss of fine-tuning is here because DER and DER++ have it in this kit: the three differ in the memory,
-    and in what is asked of the heads.
+    here: γ is 0.85, and a block between γ · z'_gt and z'_gt stays as it is; the past hinge is *off by default*, is one
+    of probabilities, and moves no past head; both hinges take the largest logit of the own heads in place of the true
+    one; logits are stored as they are of cropped images in training mode (here of the whole image in evaluation mode);
+    batch-norm is kept from following replayed images and views; views are cropped to a fifth of the image and up, in
+    other hues. The triplet loss of fine-tuning is here because DER and DER++ have it in this kit: the three differ in
+    the memory, and in what is asked of the heads.
     """
 
     __name__ = "xder"
@@ -131,8 +131,7 @@ class XDER(Method):
         if self.eta and self.future and hi < n_classes:
             terms["future hinge"] = self.eta * hinge(logits, labels, hi, n_classes, margin=self.margin)
         if self.eta and self.past_hinge and lo:
-            still = torch.cat([step.logits[:, :lo].detach(), step.logits[:, lo:]], dim=1)  # past heads don't give way
-            terms["past hinge"] = self.eta * hinge(still, step.labels, 0, lo, margin=self.margin)
+            terms["past hinge"] = self.eta * hinge(step.logits, step.labels, 0, lo, margin=self.margin)
         if self.lam and self.future and hi < n_classes:
             terms["future"] = self.lam * self.contrast_of_future(step)
         return terms
