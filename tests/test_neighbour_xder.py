@@ -317,14 +317,15 @@ def plain_rewritten(stored: list[float], new: list[float], label: int, lo: int, 
     return stored[:lo] + [value * by for value in block] + stored[hi:]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("task", [0, 1, 2])
-def test_the_terms_of_a_step(task):
+def test_the_terms_of_a_step(task, seed):
     """With the memory of the tasks before, one row of it drawn for each image, against plain loops."""
     method = begun(XDER(size=12, alpha=0.4, beta=0.7, lam=0.2, eta=0.3, margin=0.25, gamma=0.5), SETTING)
     for before in range(task):
         ended(method, before, seed=5)
     rows = {name: value.clone() for name, value in method.memory.rows.items()}
-    step, student, _ = at_task(task, n=6)
+    step, student, _ = at_task(task, n=6, seed=seed)
     torch.manual_seed(7)
     terms = method(step)
 
@@ -370,33 +371,49 @@ def test_the_terms_of_a_step(task):
     assert_terms(terms, expected)
 
 
+def answers(images: Tensor, task: int) -> Tensor:
+    """Return logits (N, 6) from −3 to 3 that differ from image to image and from task to task."""
+    return 3 * torch.sin(images.flatten(1).float().mean(dim=1)[:, None] * torch.arange(1, 7) * (task + 1.5))
+
+
 def test_the_end_of_a_task_fills_the_memory_anew_and_rewrites_it():
+    torch.manual_seed(0)
     method = begun(XDER(size=10, gamma=0.5), SETTING)
-    assert ended(method, 0, seed=1) == [{"held": 10, "old": 0}]
+    images = torch.randint(256, (2, 12, 3, 16, 16), dtype=torch.uint8)  # of two tasks
+    labels = torch.arange(12) % 2
+
+    def end(task: int) -> list[dict[str, Any]]:
+        def view(x: Tensor) -> Any:
+            return csd.methods.View(torch.zeros(len(x), 64), answers(x, task))
+
+        return list(method.end_task(task, images[task], labels + 2 * task, view))
+
+    assert end(0) == [{"held": 10, "old": 0}]
     first = {name: value.clone() for name, value in method.memory.rows.items()}
-    step, student, _ = at_task(0, seed=1)
-    where = [next(k for k in range(12) if torch.equal(step.raw[k], image)) for image in first["images"]]
-    assert Counter(first["labels"].tolist()) == {0: 5, 1: 5}
-    assert first["labels"].tolist() == step.labels[where].tolist()
-    torch.testing.assert_close(first["logits"], student(step.raw[where])[1])  # nothing to rewrite yet
+    where = [next(k for k in range(12) if torch.equal(images[0, k], image)) for image in first["images"]]
+    assert len(set(where)) == 10
+    assert where not in ([*range(0, 10, 2), *range(1, 10, 2)], sorted(where))  # drawn at random
+    assert first["labels"].tolist() == labels[where].tolist() == [0] * 5 + [1] * 5
+    assert torch.equal(first["logits"], answers(images[0, where], 0))  # nothing to rewrite yet
 
     method.n_drawn += 3
-    assert ended(method, 1, seed=2) == [{"held": 10, "old": 4}]
+    assert end(1) == [{"held": 10, "old": 4}]
     rows = method.memory.rows
     assert method.n_drawn.tolist() == [0] * 10
     assert rows["labels"].tolist()[:4] == [0, 0, 1, 1]
     assert Counter(rows["labels"].tolist()) == {0: 2, 1: 2, 2: 3, 3: 3}
     assert torch.equal(rows["images"][:4], first["images"][[0, 1, 5, 6]])  # the first of each class
-    step, student, _ = at_task(1, seed=2)
-    now = student(rows["images"])[1].tolist()
-    for row in range(10):
-        label = int(rows["labels"][row])
-        old = first["logits"][[0, 1, 5, 6]].tolist()
+    old, now = first["logits"][[0, 1, 5, 6]].tolist(), answers(rows["images"], 1).tolist()
+    changed = []
+    for row, label in enumerate(rows["labels"].tolist()):
         if row < 4:
             wanted = plain_rewritten(old[row], now[row], label, 2, 6, 0.5)
         else:
             wanted = plain_rewritten(now[row], now[row], label, 0, 2, 0.5)
         assert rows["logits"][row].tolist() == pytest.approx(wanted, abs=1e-5)
+        changed.append(wanted[2:] != now[row][2:] if row < 4 else wanted != now[row])
+    assert any(changed[:4])  # some were too large, of the old ones and of the new ones
+    assert any(changed[4:])
 
 
 def test_an_unchanged_network_without_augmentation_has_nothing_to_mend():
@@ -421,25 +438,22 @@ def test_memories_that_are_not_rewritten_stay():
     torch.testing.assert_close(rows["logits"][6:], network(6, seed=2)(rows["images"][6:])[1])
 
 
-def test_without_a_future_the_memory_knows_no_head_before_its_classes_come():
-    method = begun(XDER(size=12, future=False, gamma=0.5), SETTING)
-    ended(method, 0, seed=1)
-    first = method.memory.rows["logits"].clone()
-    assert not first[:, :2].isnan().any()
-    assert first[:, 2:].isnan().all()
-    step, _, _ = at_task(1)
-    terms = method(step)
-    assert set(terms) == {"ce", "triplet", "der", "old ce", "past hinge"}
-    assert all(term.isfinite() for term in terms.values())
-    rows = method.memory.rows["logits"]
-    assert torch.equal(rows[:, :2], first[:, :2])
-    assert not rows[:, 2:4].isnan().any()  # all twelve were drawn, and rewritten
-    assert rows[:, 4:].isnan().all()
-    limit = (0.5 * first.gather(1, method.memory.rows["labels"][:, None])).clamp_min(0)
-    assert (rows[:, 2:4] <= limit + 1e-6).all()
-    ended(method, 1, seed=2)
-    assert not method.memory.rows["logits"][:, :4].isnan().any()
-    assert method.memory.rows["logits"][:, 4:].isnan().all()
+def test_parts_that_are_switched_off_leave_the_others_as_they_are():
+    def terms(**switches: bool) -> dict[str, float]:
+        torch.manual_seed(2)
+        method = begun(XDER(size=12, **switches), SETTING)
+        ended(method, 0, seed=1)
+        step, _, _ = at_task(1)
+        return {name: term.item() for name, term in method(step).items()}
+
+    whole = terms()
+    assert set(whole) == {"ce", "triplet", "der", "old ce", "future hinge", "past hinge", "future"}
+    for switch, gone in {"future": {"future hinge", "future"}, "past_hinge": {"past hinge"}, "rewrite": set()}.items():
+        left = terms(**{switch: False})
+        if switch == "rewrite":  # which draws lots before the views are made
+            assert left.pop("future") == pytest.approx(whole["future"], rel=0.01)
+            gone = {"future"}
+        assert left == pytest.approx({name: value for name, value in whole.items() if name not in gone}, rel=1e-5)
 
 
 def test_a_row_is_rewritten_ever_more_rarely():

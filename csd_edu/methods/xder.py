@@ -18,7 +18,7 @@ class Drawn:
 
     index: Tensor  # (B,) int64 on the CPU, which rows
     labels: Tensor  # (B,)
-    stored: Tensor  # (B, C) logits, NaN where there was no head
+    stored: Tensor  # (B, C) logits
     images: Tensor  # (B, C, H, W) uint8, cropped and flipped
     view: View
 
@@ -50,8 +50,7 @@ class XDER(Method):
         temperature: τ of the contrast.
         views: how many views of each image are contrasted.
         rewrite: whether memories are rewritten; else they stay as they were stored.
-        future: whether future heads are prepared, remembered and rewritten; without, the memory knows no head before
-            its classes come.
+        future: whether future heads are prepared, by the contrast and the first hinge.
         past_hinge: whether the second hinge is there.
         csd: weight of CSD's contrast with the teacher, on the batch together with x'; with 0 no teacher is looked at.
 
@@ -161,8 +160,6 @@ class XDER(Method):
         new = {"images": images[came], "labels": labels[came], "logits": _answers(view, images[came])}
         if self.rewrite:
             new["logits"] = rewrite_logits(new["logits"], new["logits"], new["labels"], 0, lo, self.gamma)
-        if not self.future:
-            new["logits"][:, hi:] = torch.nan  # as if these heads were not there yet
         if lo:
             old = self.memory.read(kept)
             logits = old.logits
@@ -176,8 +173,7 @@ class XDER(Method):
 
     def _rewritten(self, stored: Tensor, now: Tensor, labels: Tensor, task: int) -> Tensor:
         """Return logits of images of earlier tasks, with what they say of this task’s heads, and later ones, new."""
-        end = self.ends[-1] if self.future else self.ends[task + 1]
-        return rewrite_logits(stored, now, labels, self.ends[task], end, self.gamma)
+        return rewrite_logits(stored, now, labels, self.ends[task], self.ends[-1], self.gamma)
 
     def _check(self, setting: Setting) -> None:
         """Raise a ValueError if a setting is impossible."""
