@@ -99,10 +99,11 @@ def done(work: Work) -> Found:
     if result.exists():
         found: Found = json.loads(result.read_text(encoding="utf-8"))
         return found
-    with contextlib.closing(csd.training(stream, work.method, work.config, out=work.out)) as records:
-        for record in records:
-            if work.tuning and record["kind"] == "task" and record["task"] == 1:
-                break
+    records = csd.training(stream, work.method, work.config, out=work.out)
+    run, wanted = csd.Run.load(work.out), 2 if work.tuning else stream.n_tasks
+    with contextlib.closing(records):
+        while run.tasks_learnt < wanted:
+            next(records)
     run = csd.Run.load(work.out)
     found = tuned(run, stream) if work.tuning else measured(run, stream)
     write_json(result, found)
@@ -282,7 +283,8 @@ def photographs(
             work = Work(
                 data, {"n_tasks": n_tasks}, RIVALS[name].at(weights, size), config, out / f"{folder(name)}-{size}"
             )
-            if (work.out / "found.json").exists() or finished(work, end):
+            there = (work.out / "found.json").exists()
+            if there or (time.monotonic() < end and finished(work, end)):
                 found[f"{name}, {size}"] = done(work)
     return found
 

@@ -679,6 +679,13 @@ def test_the_experiment_is_tuned_measured_and_not_done_twice(tmp_path, monkeypat
             size=8,
         )
 
+    # as if it had been stopped once, after the last epoch that tuning needs and before it was measured
+    stream = csd.split(striped(), n_tasks=3, seed=7, validation=0.25)
+    first = rewritten.RIVALS["X-DER"]
+    config = TINY.replace(epochs=1, later_epochs=1, seed=7)
+    go_on(first.at(first.points()[0], 8), tmp_path / "tuning" / "seed7" / "X-DER-0", 6, stream, config)
+    assert csd.Run.load(tmp_path / "tuning" / "seed7" / "X-DER-0").tasks_learnt == 2
+
     found = call()
     for name in names:
         tuning = found["tuning"][name]
@@ -706,6 +713,10 @@ def test_the_photographs_stop_in_time_and_go_on(tmp_path):
         return rewritten.photographs(striped(), config, out=tmp_path, minutes=minutes, n_tasks=3, sizes=(8, 12))
 
     assert call(0) == {}
+    assert not list(tmp_path.iterdir())
+    assert call(1e-4) == {}
+    begun = csd.Run.load(tmp_path / "DER++-8")
+    assert [record["kind"] for record in begun.records] == ["epoch"]
     found = call(5)
     names = (rewritten.BASE, "X-DER", "X-DER, no past hinge")
     assert list(found) == [f"{name}, {size}" for size in (8, 12) for name in names]

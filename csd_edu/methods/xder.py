@@ -123,10 +123,7 @@ class XDER(Method):
             index, stored, now, of = each_once(drawn)
             logits, labels = torch.cat([logits, now]), torch.cat([labels, of])
             if self.rewrite:
-                self.n_drawn[index] += 1
-                chosen = (torch.rand(len(index), device="cpu") * self.n_drawn[index] < 1).nonzero().squeeze(1)  # (M,)
-                rows = chosen.to(now.device, non_blocking=True)
-                self.memory.write(index[chosen], logits=self._rewritten(stored[rows], now[rows], of[rows], step.task))
+                self.revise(step.task, index, stored, now, of)
         if self.eta and self.future and hi < n_classes:
             terms["future hinge"] = self.eta * hinge(logits, labels, hi, n_classes, margin=self.margin)
         if self.eta and self.past_hinge and lo:
@@ -142,6 +139,13 @@ class XDER(Method):
         images = step.augment(old.images)
         return Drawn(index, old.labels, old.logits, images, step.view(images))
 
+    def revise(self, task: int, index: Tensor, stored: Tensor, now: Tensor, labels: Tensor) -> None:
+        """Rewrite rows of the memory, each with probability 1 / times drawn in this task, this time included."""
+        self.n_drawn[index] += 1
+        chosen = (torch.rand(len(index), device="cpu") * self.n_drawn[index] < 1).nonzero().squeeze(1)  # (rows,)
+        rows = chosen.to(now.device, non_blocking=True)
+        self.memory.write(index[chosen], logits=self._rewritten(stored[rows], now[rows], labels[rows], task))
+
     def contrast_of_future(self, step: Step) -> Tensor:
         """Return the contrast of the logits of each task to come, in views of the batch and of as many old images."""
         images, labels = step.raw, step.labels
@@ -155,7 +159,9 @@ class XDER(Method):
     def end_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> Iterator[dict[str, Any]]:
         """Fill the memory anew, and rewrite its answers; say how many images it holds, and how many are old."""
         lo, hi = self.ends[task], self.ends[task + 1]
-        kept = share_out(self.memory.rows["labels"], range(lo), self.size // hi * lo) if lo else torch.arange(0)
+        kept = torch.arange(0, device="cpu")  # rows of the memory
+        if lo:
+            kept = share_out(self.memory.rows["labels"], range(lo), self.size // hi * lo)
         came = share_out(labels, range(lo, hi), self.size - len(kept), shuffle=True).to(labels.device)
         new = {"images": images[came], "labels": labels[came], "logits": _answers(view, images[came])}
         if self.rewrite:
