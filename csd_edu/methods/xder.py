@@ -51,7 +51,8 @@ class XDER(Method):
         views: how many views of each image are contrasted.
         rewrite: whether memories are rewritten; else they stay as they were stored.
         future: whether future heads are prepared, by the contrast and the first hinge.
-        past_hinge: whether the second hinge is there.
+        past_hinge: whether the second hinge is there. Nothing else compares the new heads with the old ones on new
+            images: without it, as released, the newest classes are hardly ever named.
         csd: weight of CSD's contrast with the teacher, on the batch together with x'; with 0 no teacher is looked at.
 
     A term whose weight is 0 is left out, together with the draw or the views that it alone needs.
