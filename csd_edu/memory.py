@@ -110,13 +110,85 @@ class Memory:
         Raises:
             ValueError: if nothing is stored yet, or n is not a whole number of at least 1.
         """
+        return self.read(self.choose(n))
+
+    def choose(self, n: int) -> Tensor:
+        """Return which rows a draw takes, to `read` them and perhaps to `write` them anew.
+
+        Args:
+            n: how many rows are wanted.
+
+        Returns:
+            (n,) int64 on the CPU, each row at most once; (len,) if there are fewer.
+
+        Raises:
+            ValueError: as `draw`.
+        """
         n = whole("n", n, least=1)
         if len(self) == 0:
             raise ValueError("the memory is empty; add rows first, and ask `if len(memory):` before drawing")
-        chosen = torch.randperm(len(self), device="cpu")[:n]
+        return torch.randperm(len(self), device="cpu")[:n]
+
+    def read(self, index: Tensor) -> SimpleNamespace:
+        """Return these rows.
+
+        Args:
+            index: (B,) integers, such as those of `choose`.
+
+        Returns:
+            The rows by name, as attributes; copies.
+
+        Raises:
+            ValueError: if there is no such row.
+        """
+        index = self._checked_index(index)
         return SimpleNamespace(
-            **{name: held[chosen.to(held.device, non_blocking=True)] for name, held in self.rows.items()}
+            **{name: held[index.to(held.device, non_blocking=True)] for name, held in self.rows.items()}
         )
+
+    @torch.no_grad()
+    def write(self, index: Tensor, **rows: Tensor) -> None:
+        """Set some of the tensors of these rows anew; the others, and which rows are held, stay as they are.
+
+        Args:
+            index: (B,) integers, each at most once.
+            rows: tensors by name, each (B, ...), of the shape and type of those held; stored without their gradient.
+                `labels` can't be written: a row of another class is another row.
+
+        Raises:
+            ValueError: if there is no such row or name, or the shapes or types don't fit.
+        """
+        index = self._checked_index(index)
+        check_tensors(**rows)
+        for name, new in rows.items():
+            held = self.rows.get(name)
+            if held is None or name == "labels":
+                others = [other for other in self.rows if other != "labels"]
+                raise ValueError(f"{name} can't be written; expected some of {', '.join(others)}")
+            if new.shape != (len(index), *held.shape[1:]) or new.dtype != held.dtype:
+                raise ValueError(
+                    f"{name} are {new.dtype} {tuple(new.shape)}; expected {held.dtype} "
+                    f"{(len(index), *held.shape[1:])}, a row for each index"
+                )
+        for name, new in rows.items():
+            held = self.rows[name]
+            held[index.to(held.device, non_blocking=True)] = new.to(held.device)
+
+    def replace(self, **rows: Tensor) -> None:
+        """Hold these rows in place of those held, in this order, as if they were the first that came.
+
+        Args:
+            rows: tensors by name, each (B, ...) with B up to `size`, as for `add`; the names may be others than before.
+
+        Raises:
+            ValueError: if they are too many, or don't fit together; then the memory stays as it is.
+        """
+        fresh = Memory(self.size, balanced=self.balanced)
+        n = fresh._check(rows)
+        if n > self.size:
+            raise ValueError(f"{n:,} rows were given to a memory for {self.size:,}; expected no more than it holds")
+        fresh.add(**rows)
+        self.rows, self.n_seen, self._offered, self._slots = fresh.rows, fresh.n_seen, fresh._offered, fresh._slots
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that decides how the memory goes on, as tensors (copies) and plain numbers by name."""
@@ -174,6 +246,16 @@ class Memory:
         slot = crowded[which].pop(r)
         insort(own, slot)
         return slot
+
+    def _checked_index(self, index: Tensor) -> Tensor:
+        """Return an index if all its rows are held."""
+        check_tensors(index=index)
+        if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+            raise ValueError(f"index is {index.dtype} {tuple(index.shape)}; expected integers (B,), as choose returns")
+        outside = index[(index < 0) | (index >= len(self))]
+        if len(outside):
+            raise ValueError(f"row {int(outside[0])} was asked for; expected rows from 0 to {len(self) - 1}")
+        return index
 
     def _check(self, rows: Mapping[str, Tensor]) -> int:
         """Return B if the rows fit together and fit those stored."""

@@ -253,6 +253,132 @@ def test_the_same_seed_draws_the_same_rows():
     assert first[0] != first[1]
 
 
+# ------------------------------------------------------------------------------------- written anew, replaced
+
+
+def test_a_draw_is_what_was_chosen():
+    memory = Memory(10)
+    memory.add(**numbered(10))
+    torch.manual_seed(5)
+    drawn = memory.draw(4)
+    torch.manual_seed(5)
+    index = memory.choose(4)
+    assert index.dtype == torch.int64
+    read = memory.read(index)
+    assert read.number.tolist() == drawn.number.tolist() == memory.rows["number"][index].tolist()
+    read.images[:] = 77
+    assert not (memory.rows["images"] == 77).any()
+    assert len(memory.choose(99)) == 10
+
+
+@several_examples
+@given(held=st.integers(1, 9), balanced=st.booleans(), seed=st.integers(0, 2**31))
+def test_what_is_written_is_there_and_nothing_else_has_changed(held, balanced, seed):
+    torch.manual_seed(seed)
+    memory = Memory(9, balanced=balanced)
+    memory.add(**numbered(held, logits=torch.randn(held, 4)))
+    before = memory.state_dict()
+    index = memory.choose(max(1, held // 2))
+    logits = torch.randn(len(index), 4, requires_grad=True)
+    memory.write(index, logits=logits)
+    expected = before["rows"]["logits"].clone()
+    for row, values in zip(index.tolist(), logits.detach(), strict=True):
+        expected[row] = values
+    after = memory.state_dict()
+    assert torch.equal(after["rows"]["logits"], expected)
+    assert not memory.rows["logits"].requires_grad
+    assert after["rows"].keys() == before["rows"].keys()
+    for name in ("images", "labels", "number"):
+        assert torch.equal(after["rows"][name], before["rows"][name])
+    assert {k: v for k, v in after.items() if k != "rows"} == {k: v for k, v in before.items() if k != "rows"}
+    logits.detach().zero_()
+    assert torch.equal(memory.rows["logits"], expected)
+
+
+@pytest.mark.parametrize(
+    ("index", "rows", "message"),
+    [
+        ([0, 3], {"logits": torch.zeros(2, 2)}, "row 3 was asked for; expected rows from 0 to 2"),
+        ([-1], {"logits": torch.zeros(1, 2)}, "row -1 was asked for"),
+        ([0.0], {"logits": torch.zeros(1, 2)}, r"index is torch.float32 \(1,\)"),
+        ([[0]], {"logits": torch.zeros(1, 2)}, r"index is torch.int64 \(1, 1\)"),
+        ([True], {"logits": torch.zeros(1, 2)}, "index is torch.bool"),
+        ([0], {"labels": torch.zeros(1).long()}, "labels can't be written; expected some of images, number, logits"),
+        ([0], {"features": torch.zeros(1, 2)}, "features can't be written"),
+        ([0], {"logits": torch.zeros(1, 3)}, r"logits are torch.float32 \(1, 3\); expected torch.float32 \(1, 2\)"),
+        ([0, 1], {"logits": torch.zeros(1, 2)}, r"expected torch.float32 \(2, 2\), a row for each index"),
+        ([0], {"logits": torch.zeros(1, 2).double()}, "logits are torch.float64"),
+        ([0], {"logits": [[0.0, 0.0]]}, "logits is a list; expected a tensor"),
+        ([0], {"logits": torch.ones(1, 2), "number": torch.zeros(1)}, "number are torch.float32"),
+    ],
+)
+def test_what_does_not_fit_is_not_written(index, rows, message):
+    memory = Memory(3)
+    memory.add(**numbered(3, logits=torch.zeros(3, 2)))
+    with pytest.raises(ValueError, match=message):
+        memory.write(torch.tensor(index), **rows)
+    assert memory.rows["number"].tolist() == [0, 1, 2]
+    assert (memory.rows["logits"] == 0).all()
+
+
+@several_examples
+@given(
+    size=st.integers(1, 9),
+    before=st.integers(0, 30),
+    n=st.integers(0, 9),
+    after=st.integers(0, 20),
+    balanced=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_a_memory_whose_rows_are_replaced_goes_on_as_a_new_one_that_began_with_them(
+    size, before, n, after, balanced, seed
+):
+    memory, fresh = Memory(size, balanced=balanced), Memory(size, balanced=balanced)
+    memory.add(**numbered(before, n_classes=2))
+    rows, more = numbered(min(n, size), start=40), numbered(after, start=60)
+    contents = []
+    for one, begin in ((memory, memory.replace), (fresh, fresh.add)):
+        torch.manual_seed(seed)
+        begin(**rows)
+        assert one.rows["number"].tolist() == rows["number"].tolist()
+        assert (len(one), one.n_seen) == (len(rows["number"]),) * 2
+        one.add(**more)
+        contents.append([one.rows["number"].tolist(), one.n_seen, one.n_bytes])
+    assert contents[0] == contents[1]
+
+
+def test_the_rows_that_replace_are_copies_and_may_have_other_names():
+    memory = Memory(4)
+    memory.add(**numbered(9))
+    features = torch.ones(2, 3, requires_grad=True)
+    memory.replace(features=features)
+    assert set(memory.rows) == {"features"}
+    assert not memory.rows["features"].requires_grad
+    with torch.no_grad():
+        features.zero_()
+    assert (memory.rows["features"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (numbered(5), "5 rows were given to a memory for 4; expected no more than it holds"),
+        ({}, "no rows were given"),
+        ({"images": torch.zeros(2, 3), "labels": torch.zeros(3).long()}, "same B"),
+        ({"number": torch.arange(2)}, "a balanced memory needs labels"),
+    ],
+)
+def test_a_memory_stays_as_it_is_if_its_rows_can_not_be_replaced(rows, message):
+    memory = Memory(4, balanced=True)
+    memory.add(**numbered(9))
+    before = memory.state_dict()
+    with pytest.raises(ValueError, match=message):
+        memory.replace(**rows)
+    after = memory.state_dict()
+    assert after["rows"]["number"].tolist() == before["rows"]["number"].tolist()
+    assert (after["n_seen"], after["offered"]) == (before["n_seen"], before["offered"])
+
+
 # ---------------------------------------------------------------------------------------------- checkpoints
 
 

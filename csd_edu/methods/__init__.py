@@ -41,6 +41,7 @@ from csd_edu.methods.paws import PAWS as PAWS, paws as paws
 from csd_edu.methods.pixel_gan import PixelGAN as PixelGAN, pixel_gan as pixel_gan
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
+from csd_edu.methods.xder import XDER as XDER, xder as xder
 from csd_edu.paths import given_path
 
 NAMED: dict[str, AnyMethod] = {
