@@ -12,11 +12,14 @@ from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
 from csd_edu.methods.der import DER as DER, der as der
 from csd_edu.methods.derpp import DERPP as DERPP, derpp as derpp
+from csd_edu.methods.dm import DM as DM, dm as dm
 from csd_edu.methods.er import ER as ER, er as er
 from csd_edu.methods.fe import FE as FE, fe as fe
 from csd_edu.methods.feature_distillation import feature_distillation as feature_distillation
 from csd_edu.methods.finetune import finetune as finetune
 from csd_edu.methods.frozen import Frozen as Frozen, frozen as frozen
+from csd_edu.methods.gdumb import GDumb as GDumb, gdumb as gdumb
+from csd_edu.methods.herding import Herding as Herding, herding as herding
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.lwf import lwf as lwf
