@@ -121,7 +121,7 @@ class Augmentation:
 
 
 def draw(
-    height: int, width: int, n: int = 1, *, flip: bool = True, generator: torch.Generator | None = None
+    height: int, width: int, n: int = 1, *, flip: bool = False, generator: torch.Generator | None = None
 ) -> Augmentation:
     """Draw one change of images, as the released code of DSA and DM does.
 

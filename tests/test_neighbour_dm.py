@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import csd_edu as csd
+from benchmarks import condensed
 from csd_edu import augmentation, few, models
 from csd_edu.augmentation import Augmentation
 from csd_edu.methods.dm import DM, condense, distribution_matching
@@ -338,7 +339,7 @@ def plain(kind, numbers, image):
 @pytest.mark.parametrize("kind", augmentation.KINDS)
 def test_each_kind_equals_a_plain_one(kind, channels):
     images = noise(3, channels, 9, 9, dtype=torch.float64)
-    numbers = next(c.numbers for c in (drawn(seed, 9, 9, n=3) for seed in range(1000)) if c.kind == kind)
+    numbers = next(c.numbers for c in (drawn(seed, 9, 9, n=3, flip=True) for seed in range(1000)) if c.kind == kind)
     if kind == "flip":
         numbers = torch.tensor([[0.0], [1.0], [1.0]])
     numbers = numbers.double()
@@ -357,7 +358,7 @@ def drawn(seed, height=32, width=32, **how):
 def test_what_is_drawn_lies_in_its_range_and_fills_it():
     by_kind = {}
     for seed in range(300):
-        change = drawn(seed, 32, 24, n=5)
+        change = drawn(seed, 32, 24, n=5, flip=True)
         by_kind.setdefault(change.kind, []).append(change.numbers)
     assert set(by_kind) == set(augmentation.KINDS)
     assert all(30 < len(numbers) < 70 for numbers in by_kind.values())  # 50 expected
@@ -377,25 +378,25 @@ def test_what_is_drawn_lies_in_its_range_and_fills_it():
             assert high + 1e-6 >= float(column.max()) > high - 0.1 * (high - low)
         if kind in ("crop", "cutout", "flip"):
             assert torch.equal(numbers, numbers.round())
-    assert not any(drawn(seed, flip=False).kind == "flip" for seed in range(100))
+    assert not any(drawn(seed).kind == "flip" for seed in range(100))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_change_is_the_same_for_both_sides_and_leaves_no_trace(seed):
     before = torch.get_rng_state()
-    change = drawn(seed)
+    change = drawn(seed, flip=True)
     assert torch.equal(before, torch.get_rng_state())
     image = noise(1, 3, 32, 32)
     real, learnt = change(image.expand(5, -1, -1, -1)), change(image)
     torch.testing.assert_close(real, learnt.expand(5, -1, -1, -1))
     assert real.dtype == torch.float32
     torch.manual_seed(seed)
-    assert torch.equal(augmentation.draw(32, 32).numbers, change.numbers)
+    assert torch.equal(augmentation.draw(32, 32, flip=True).numbers, change.numbers)
 
 
 @pytest.mark.parametrize("kind", augmentation.KINDS)
 def test_a_gradient_passes(kind):
-    change = next(c for c in (drawn(seed, 6, 6) for seed in range(1000)) if c.kind == kind)
+    change = next(c for c in (drawn(seed, 6, 6, flip=True) for seed in range(1000)) if c.kind == kind)
     images = noise(2, 3, 6, 6, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(change, images)
     assert torch.autograd.grad(change(images).sum(), images)[0].abs().sum() > 0
@@ -404,7 +405,7 @@ def test_a_gradient_passes(kind):
 # ---------------------------------------------------------------------- condensing
 
 
-def plain_condense(images, labels, per_class, iterations, *, batch, lr, momentum, augment, seed):
+def plain_condense(images, labels, per_class, iterations, *, batch, lr, momentum, augment, flip, seed):
     """Condense as the released code writes it, class by class, with the random numbers that the kit draws."""
     base = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)))
     mean = torch.stack([images[:, c].double().mean() / 255 for c in range(3)]).float().view(1, 3, 1, 1)
@@ -416,7 +417,7 @@ def plain_condense(images, labels, per_class, iterations, *, batch, lr, momentum
         x, velocity = own[torch.randperm(len(own), generator=g)[:per_class]], 0.0
         for i in range(iterations):
             look = models.build("convnet32", 3, seed=derive_seed(base, "network", i + 1)).backbone
-            change = augmentation.draw(*images.shape[2:], generator=g) if augment else lambda y: y
+            change = augmentation.draw(*images.shape[2:], flip=flip, generator=g) if augment else lambda y: y
             real = own[torch.randperm(len(own), generator=g)[:batch]]
             x = x.detach().requires_grad_()
             of_real = look(change(real), ("map",))[1]["map"].detach().flatten(1)
@@ -434,8 +435,8 @@ def plain_condense(images, labels, per_class, iterations, *, batch, lr, momentum
 @pytest.mark.parametrize("size", [16, 24])
 def test_condensing_equals_a_plain_loop(size, augment):
     images, labels = pictures(size=size)
-    how = {"batch": 5, "lr": 1.5, "augment": augment}
-    shown = list(condense(images, labels, 2, iterations=4, every=1, generator=torch.Generator().manual_seed(3), **how))
+    how = {"batch": 5, "lr": 1.5, "augment": augment, "flip": size == 24}
+    shown = list(condense(images, labels, 2, iterations=4, every=1, generator=_seeded(3), **how))
     pixels, losses = plain_condense(images, labels, 2, 4, momentum=0.5, seed=3, **how)
     assert [now.iteration for now in shown] == [1, 2, 3, 4]
     assert [now.loss for now in shown] == pytest.approx([loss / 3 for loss in losses], rel=1e-4)
@@ -818,14 +819,51 @@ def test_condensed_images_are_a_data_set(tmp_path):
         dataclasses.replace(larger, x_train=learnt.images, y_train=learnt.labels)
 
 
+# ---------------------------------------------------------------------- the benchmark
+
+
+@pytest.mark.parametrize("name", ["cpu quick", "gpu quick"])
+def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr(csd, "load", lambda _: striped(train=24, test=4))
+    out, cpu = tmp_path / "new" / "condensed.json", torch.device("cpu")
+    first = condensed.run(name, range(1), out, cpu)
+    again = condensed.run(name, range(2), out, cpu)
+    parts = ["set", "memory"] if name == "cpu quick" else ["set"]
+    said = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == [f"{name}, {part}, seed {seed}" for seed in (0, 1) for part in parts]
+    assert all(again["parts"][part]["0"] == first["parts"][part]["0"] for part in parts)
+    assert again == condensed.read(out, name)
+    sets = ["not trained", "all images", "random", "herding", "dm", "dm, not rounded"]
+    assert list(again["parts"]["set"]["1"]) == sets
+    text = condensed.table(name, again)
+    assert "seeds 0, 1 | accuracy | R@1" in text
+    assert "| *dm − random* |" in text
+    assert "nan" not in condensed.table(name, first)
+    if name == "cpu quick":
+        held = {x: scores["bytes"] for x, scores in again["parts"]["memory"]["0"].items()}
+        assert held == dict.fromkeys(("random", "herding", "dm"), 4 * (3 * 16 * 16 + 8))
+    monkeypatch.setitem(condensed.SIZES, name, dataclasses.replace(condensed.SIZES[name], epochs=5))
+    with pytest.raises(SystemExit, match="choose another --out"):
+        condensed.run(name, range(2), out, cpu)
+
+
+def test_the_benchmarks_data_are_the_first_images_of_the_first_classes():
+    data = striped()
+    part = condensed.first_classes(data, 2, 3)
+    assert part.y_train.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(part.x_train[:3], data.x_train[data.y_train == 0][:3])
+    assert torch.equal(part.y_test.bincount(), torch.tensor([4, 4]))
+    assert len(condensed.first_classes(data, 3, None).y_train) == 24
+
+
 @pytest.mark.slow
 def test_on_digits_learnt_images_teach_more_than_random_ones():
     data = csd.load("digits")
-    how = {"width": 32, "epochs": 60, "n_networks": 1, "flip": False}
+    how = {"width": 32, "epochs": 60, "n_networks": 1}
     teach = partial(few.evaluate, test_images=data.x_test, test_labels=data.y_test, **how)
     leads = []
     for seed in range(2):
-        learnt = last(data.x_train, data.y_train, 1, iterations=80, flip=False, seed=seed)
+        learnt = last(data.x_train, data.y_train, 1, iterations=80, seed=seed)
         accuracy = {name: teach(x, learnt.labels, seed=seed)[0].accuracy for name, x in
                     {"learnt": learnt.images, "start": learnt.start}.items()}  # fmt: skip
         leads.append(accuracy["learnt"] - accuracy["start"])

@@ -11,7 +11,7 @@ from csd_edu.methods.method import Card, Look, Setting
 from csd_edu.methods.step import Tensor
 from csd_edu.runtime import derive_seed, each_in_usual_torch, usual_torch
 
-AT_ONCE = 2048
+AT_ONCE = 1024
 """Real images that a network sees at once."""
 
 
@@ -112,7 +112,7 @@ def condense(
     lr: float = 1.0,
     batch: int = 32,
     augment: bool = True,
-    flip: bool = True,
+    flip: bool = False,
     every: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Condensed]:
@@ -134,7 +134,7 @@ def condense(
             is smaller by the square of the pixels' deviation, about 1/16.
         batch: real images of each class in a step, all if there are fewer; 256 in the paper.
         augment: False for no augmentation.
-        flip: mirroring is among the augmentations; not for writing.
+        flip: mirroring is among the augmentations, as in the paper; not for writing.
         every: after how many steps the images are shown; default ten times in all. The last are always shown.
         generator: on the CPU; default torch's own.
 
