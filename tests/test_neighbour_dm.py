@@ -744,11 +744,26 @@ def test_a_few_striped_images_teach_stripes():
     assert len(scores) == 2
     assert all(score.accuracy > 0.9 and score.recall_at_1 > 0.9 for score in scores)
     assert scores == few.evaluate(data.x_train, data.y_train, data.x_test, data.y_test, **how)
-    assert scores != few.evaluate(data.x_train, data.y_train, data.x_test, data.y_test, **how, seed=1) or all(
-        score == (1, 1) for score in scores
-    )
     wrong = few.evaluate(data.x_train, (data.y_train + 1) % 3, data.x_test, data.y_test, **how)
     assert all(score.accuracy < 0.1 for score in wrong)
+
+
+def test_a_score_is_accuracy_and_recall_among_the_others():
+    images, labels = pictures(n=6)
+    unseen, truth = pictures(n=40, n_classes=2, seed=1)
+    truth = truth[torch.randperm(40, generator=_seeded(0))]  # so that much is wrong
+    how = {"width": 32, "epochs": 1}
+    scores = few.evaluate(images, labels, unseen, truth, n_networks=2, seed=3, **how)
+    assert scores[0] != scores[1]
+    for k, score in enumerate(scores):
+        network = few.train_on(images, labels, seed=derive_seed(3, "network", k), **how)
+        with torch.no_grad():
+            features, logits = network(unseen)
+        unit = torch.nn.functional.normalize(features, dim=1)
+        nearest = (unit @ unit.T - 2 * torch.eye(40)).argmax(dim=1)
+        assert score.accuracy == pytest.approx((logits.argmax(dim=1) == truth).double().mean().item())
+        assert score.recall_at_1 == pytest.approx((truth[nearest] == truth).double().mean().item())
+        assert 0.2 < score.recall_at_1 < 0.8
 
 
 def test_training_on_a_few_equals_a_plain_loop():
