@@ -134,7 +134,7 @@ def draw(
     Returns:
         The change.
 
-    Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 4.
+    Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021.
     """
     kinds = [kind for kind in KINDS if flip or kind != "flip"]
     kind = kinds[int(torch.randint(len(kinds), (), generator=generator, device="cpu"))]

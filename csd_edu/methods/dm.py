@@ -35,8 +35,8 @@ def distribution_matching(real: Tensor, real_labels: Tensor, synthetic: Tensor, 
     Raises:
         ValueError: if the shapes don't fit, or the two are not of the same classes.
 
-    Source: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, eq. 4 (there a mean over a
-    batch's classes and networks; the released code sums over the classes, as here, and draws one network).
+    Source: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, algorithm 1, as the released
+    code computes it.
     """
     _check_features(real, real_labels, "real")
     _check_features(synthetic, synthetic_labels, "synthetic")
@@ -176,6 +176,9 @@ def _condense(
     def some(c: int, n: int) -> Tensor:
         return images[rows[c][torch.randperm(len(rows[c]), generator=draws[c])[:n].to(device)]]
 
+    def drawn(c: int) -> nn.Module | augmentation.Augmentation:
+        return augmentation.draw(*images.shape[2:], flip=flip, generator=draws[c]) if augment else nn.Identity()
+
     start = torch.cat([some(c, per_class) for c in rows])  # (M, C, H, W) uint8
     labels = torch.tensor([c for c in rows for _ in range(per_class)], device=device)  # (M,)
     real_labels = torch.tensor([c for c in rows for _ in range(min(batch, len(rows[c])))], device=device)
@@ -189,9 +192,7 @@ def _condense(
             look = network.to(device).requires_grad_(False).backbone
             real, learnt = [], []
             for c, of_class in zip(rows, pixels.split(per_class), strict=True):
-                change = (
-                    augmentation.draw(*images.shape[2:], flip=flip, generator=draws[c]) if augment else nn.Identity()
-                )
+                change = drawn(c)  # the same for both
                 real.append(change((as_float(some(c, batch)) - mean) / std))
                 learnt.append(change(of_class))
             with torch.no_grad():
@@ -235,8 +236,8 @@ class DM(GDumb):
         per_class, per_epoch: as in `gdumb`.
         iterations, width, lr, batch, augment, flip: as `condense` has them.
 
-    Source: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, section 4.3, and `CL_DM.py` of
-    the code released with it; there with 20 images of each class.
+    Source: Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, and `CL_DM.py` of the code
+    released with it; there with 20 images of each class.
     """
 
     __name__ = "dm"
