@@ -6,7 +6,7 @@
 Digits in five tasks, ResNet-8. One setting of each method is chosen first, among equally many values and with other
 seeds than those compared, on held-out images of the first two tasks. Then all are trained with every seed, the means
 and the differences paired by seed are printed, each with its 95 % interval (Student's t), and all numbers are written
-to data/neighbours/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
+to runs/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
 --quick only shows that all of it works, in half a minute, and writes its numbers into its own folder.
 
 --gpu trains on CIFAR-100 in five tasks with a ResNet-32 and 3,000 steps for each generator, with the settings as they
@@ -29,12 +29,12 @@ from csd_edu.comparison import in_bytes
 from csd_edu.files import read_json, write_json
 from csd_edu.generator import Generator, n_bytes, worth_in_images
 from csd_edu.metrics import mean_interval
-from csd_edu.plots.style import mean_and_half
+from csd_edu.results import interval
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
 from csd_edu.tuning import first_two
 
-FOUND = Path(__file__).resolve().parent.parent / "data" / "neighbours" / "dreams.json"
+FOUND = Path("runs") / "dreams.json"
 METRICS = ("head_accuracy", "recall_at_1")
 METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two tasks, after the second"
 METHODS = ("finetune", "lwf", "pixel_gan", "genifer", "er")
@@ -238,7 +238,7 @@ def table(found: Mapping[str, Any]) -> str:
     for name, of in found["methods"].items():
         search = found["tuning"]["methods"].get(name)
         chosen = f"{search['setting']} {search['chosen']:g}" if search else "–"
-        cells = [mean_and_half(of[metric]) for metric in METRICS]
+        cells = [str(interval(of[metric])) for metric in METRICS]
         seconds = sum(of["seconds"]) / len(of["seconds"])
         lines.append(f"| {name} | {chosen} | {' | '.join(cells)} | {in_bytes(of['kept_bytes'])} | {seconds:.0f} |")
     lines += ["", "| difference, paired | head accuracy | | R@1 | |", "| --- | --- | --- | --- | --- |"]
@@ -247,7 +247,7 @@ def table(found: Mapping[str, Any]) -> str:
         for metric in METRICS:
             pair = zip(found["methods"][one][metric], found["methods"][other][metric], strict=True)
             values = [a - b for a, b in pair]
-            cells += [mean_and_half(values, "+"), says(values)]
+            cells += [interval(values).signed(), says(values)]
         lines.append(f"| {one} − {other} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@
 
 Each method runs with the published weights, with the weights 1, and tuned: six settings of each are tried with three
 labels a class, on held-out images of the first two tasks and with seeds of their own, and the best mean accuracy of the
-head is taken. Every run continues where it stopped; figures are in data/neighbours/few_labels.json after each seed. The
+head is taken. Every run continues where it stopped; figures are in runs/few_labels.json after each seed. The
 tables have means over the seeds with half of the 95 % interval, and differences paired by seed.
 
 Held-out images have a label each, which the trainings don't: with three labels a class no one could choose so.
@@ -31,15 +31,15 @@ from csd_edu.files import write_json
 from csd_edu.learn import learn
 from csd_edu.learner import Learner
 from csd_edu.methods import CSL, NNCSL, AnyMethod, LabelsOnly
-from csd_edu.metrics import mean_interval, recall_at_k
+from csd_edu.metrics import recall_at_k
 from csd_edu.models import Network, embed
-from csd_edu.plots.style import mean_and_half, number
+from csd_edu.results import interval
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
 from csd_edu.train import _fresh_network
 
 Figures = dict[str, float]
-JSON = Path("data/neighbours/few_labels.json")
+JSON = Path("runs/few_labels.json")
 CONFIG = csd.preset("digits").config.replace(epochs=20, later_epochs=20, device="cpu")
 TUNING_SEEDS = (101, 102, 103)
 TUNED_AT = 3  # labels a class
@@ -233,22 +233,16 @@ def tables(found: Found, n: int) -> str:
         f"| method | {' | '.join(MEASURES.values())} |",
         "| --- | --- | --- | --- |",
     ]
-    lines += [f"| {name} | {' | '.join(cell(values(name, m)) for m in MEASURES)} |" for name in names]
+    lines += [f"| {name} | {' | '.join(str(interval(values(name, m))) for m in MEASURES)} |" for name in names]
     lines += ["", f"| difference, paired | {' | '.join(MEASURES.values())} |", "| --- | --- | --- | --- |"]
     for a, b in PAIRS:
         if a in of and b in of:
             cells = []
             for m in MEASURES:
-                apart = [x - y for x, y in zip(values(a, m), values(b, m), strict=True)]
-                mean, half = mean_interval(apart)
-                cells.append(cell(apart, "+") + ", not told apart" * (abs(mean) <= half))
+                apart = interval([x - y for x, y in zip(values(a, m), values(b, m), strict=True)])
+                cells.append(f"{apart.signed()}, {apart.verdict}")
             lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def cell(values: list[float], sign: str = "") -> str:
-    """Return the mean ± half of its 95 % interval as text; of a single value itself."""
-    return number(values[0], f"{sign}.3f") if len(values) == 1 else mean_and_half(values, sign)
 
 
 # ---------------------------------------------------------------------------------------------------- frozen batch norm

@@ -8,7 +8,7 @@ Glyphs at 24 px, a memory of 200, ResNet-8, 8 epochs of the first task and 4 of 
 tuned: at four points of its own, each with the tuning seeds, it learns the first two of the five tasks with a quarter
 of the images held out, and the point whose head names most of those rightly is taken. Then each is trained with it, on
 other seeds and all images. The table has head accuracy, Recall@1 and the share of the test images that is said to be of
-each task; paired differences have 95 % intervals (Student's t). It is written to data/neighbours/rewritten.json, too.
+each task; paired differences have 95 % intervals (Student's t). It is written to runs/rewritten.json, too.
 The same call again goes on where it stopped.
 
 The GPU part is not tuned: weights are those of the released code, as far as they have their place here.
@@ -34,7 +34,7 @@ from csd_edu import metrics, models
 from csd_edu.files import write_json
 from csd_edu.methods import DERPP, XDER, AnyMethod
 
-RESULTS = Path(__file__).resolve().parents[1] / "data" / "neighbours" / "rewritten.json"
+RESULTS = Path("runs") / "rewritten.json"
 SIZE = 200
 TUNING_SEEDS = (101, 102)
 HELD_OUT = 0.25

@@ -21,7 +21,17 @@ EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
 
-NETWORKS = ("resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56")
+NETWORKS = (
+    "resnet8",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "convnet32",
+    "convnet64",
+    "convnet128",
+)
 """The names in `models.BACKBONES`, which would import torch."""
 
 

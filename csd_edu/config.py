@@ -24,7 +24,8 @@ class Config:
     """How to train. Every field is saved with the run, and a run continues only with the same ones.
 
     Attributes:
-        network: by name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44" or "resnet56".
+        network: by name: "resnet8", "resnet14", "resnet20", "resnet32", "resnet44" or "resnet56"; or "convnet32",
+            "convnet64" or "convnet128", in which images are condensed.
         epochs, later_epochs: passes over the images of the first task, and of each later one.
         lr, later_lr: (peak) learning rate in the first task, and in each later one.
         schedule: "constant", "one_cycle" (up for a quarter of the steps, then down to zero: Smith & Topin 2018)

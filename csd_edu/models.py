@@ -1,4 +1,4 @@
-"""Networks by name: the CIFAR ResNets (He et al. 2016, section 4.2), and the head that grows with the tasks.
+"""Networks by name, the CIFAR ResNets (He et al. 2016, section 4.2) and ConvNets, and the head that grows with tasks.
 
 images (B, C, H, W) ──> normalise ──> backbone ──> features (B, D) ──> head ──> logits (B, n_classes)
 """
@@ -18,6 +18,8 @@ from csd_edu.runtime import usual_torch
 
 DEPTHS = (8, 14, 20, 32, 44, 56)
 WIDTHS = (16, 32, 64)  # channels of the three stages
+CONVNET_WIDTHS = (32, 64, 128)  # channels; 128 in the literature
+GRID = 4  # what three halvings leave of 32 pixels
 SMALLEST_IMAGE = 16  # pixels; two halvings leave 4 × 4
 
 
@@ -94,6 +96,42 @@ class ResNet(Backbone):
             if within == 0 and f"stage{stage}" in names:
                 shown[f"stage{stage}"] = x
         return x.mean(dim=(2, 3)), shown  # x is (B, 64, H/4, W/4) here
+
+
+class ConvNet(Backbone):
+    """The ConvNet of the literature on condensing: three times convolution, instance norm, ReLU and average pooling.
+
+    It shows "map" (B, width, H/8, W/8), the map after the last pooling. Its features are that map, row by row, as in
+    the literature. There images have 32 pixels; here `dim` must not depend on their size, so maps of other sizes are
+    averaged, or their pixels repeated, to the same 4 × 4 places.
+
+    Args:
+        width: channels of each convolution, one of 32, 64, 128.
+        in_channels: 1 (grey) or 3 (colour).
+
+    Source: Gidaris & Komodakis, CVPR 2018, as Zhao, Mopuri & Bilen, ICLR 2021, use it.
+    """
+
+    shows = ("map",)
+
+    def __init__(self, width: int = 128, in_channels: int = 3) -> None:
+        super().__init__()
+        if width not in CONVNET_WIDTHS:
+            raise ValueError(f"width is {width}; expected one of {', '.join(map(str, CONVNET_WIDTHS))}")
+        self.dim = width * GRID**2
+        channels = (in_channels, width, width)
+        # Without bias: the norm would take it away again.
+        self.convs = nn.ModuleList(nn.Conv2d(n, width, 3, padding=1, bias=False) for n in channels)
+        self.norms = nn.ModuleList(nn.GroupNorm(width, width) for _ in channels)  # a group of its own for each channel
+
+    def forward(self, x: Tensor, names: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features (B, 16 · width) of normalised images (B, C, H, W), and the map if it is asked for."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.avg_pool2d(F.relu(norm(conv(x))), 2)  # (B, width, H/2, W/2), a half pixel is dropped
+        shown = {"map": x} if "map" in names else {}
+        if x.shape[2:] != (GRID, GRID):
+            x = F.adaptive_avg_pool2d(x, GRID)
+        return x.flatten(1), shown  # x is (B, width, 4, 4) here
 
 
 class GrowingHead(nn.Module):
@@ -203,7 +241,10 @@ class Network(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-BACKBONES: dict[str, Callable[[int], Backbone]] = {f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS}
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    **{f"resnet{depth}": partial(ResNet, depth) for depth in DEPTHS},
+    **{f"convnet{width}": partial(ConvNet, width) for width in CONVNET_WIDTHS},
+}
 """The backbones by name, each made from the number of input channels."""
 
 
@@ -220,7 +261,7 @@ def build(
     """Return a freshly initialised network of that name; the same seed gives the same weights.
 
     Args:
-        name: one of `BACKBONES`, such as "resnet8" or "resnet32".
+        name: one of `BACKBONES`, such as "resnet8", "resnet32" or "convnet32".
         in_channels: 1 (grey) or 3 (colour).
         n_classes: rows the head starts with; it can `grow` later.
         seed: of the initial weights.
@@ -248,6 +289,18 @@ def build(
                 nn.init.kaiming_normal_(module.weight)  # He et al. 2015, as the CIFAR ResNets use
     network.head.grow(n_classes, torch.Generator().manual_seed(seed))
     return network.to(memory_format=torch.channels_last)
+
+
+def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (C,) of uint8 images (N, C, H, W), in units of 0..1, on the CPU."""
+    grey = torch.arange(256, dtype=torch.float64, device="cpu") / 255
+    counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(images.shape[1])]).to(
+        "cpu", torch.float64
+    )  # (C, 256)
+    share = counts / counts.sum(dim=1, keepdim=True)
+    mean = share @ grey  # (C,)
+    variance = share @ grey**2 - mean**2  # (C,)
+    return mean, variance.clamp_min(1e-4).sqrt()
 
 
 def rebuild(name: str, weights: dict[str, Tensor]) -> Network:

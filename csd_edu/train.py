@@ -397,7 +397,8 @@ def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
 
 
 def _fresh_network(stream: Stream, config: Config) -> Network:
-    mean, std = _pixel_statistics(stream.train(0).images)
+    # From the first task's images only: those of later tasks are not there yet.
+    mean, std = models.pixel_statistics(stream.train(0).images)
     channels = stream.dataset.x_train.shape[1]
     seed = derive_seed(config.seed, "weights")
     return models.build(config.network, channels, seed=seed, pixel_mean=mean, pixel_std=std)
@@ -470,18 +471,3 @@ def _check_images(stream: Stream) -> None:
 def _has_pairs(data: Images) -> bool:
     """Return whether every class present has at least two images."""
     return len(data.labels) > 0 and bool((torch.unique(data.labels, return_counts=True)[1] >= 2).all())
-
-
-def _pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (C,) of uint8 images (N, C, H, W), in units of 0..1.
-
-    From the first task's images only: those of later tasks are not there yet.
-    """
-    grey = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack(
-        [torch.bincount(images[:, c].flatten(), minlength=256) for c in range(images.shape[1])]
-    ).double()  # (C, 256)
-    share = counts / counts.sum(dim=1, keepdim=True)
-    mean = share @ grey  # (C,)
-    variance = share @ grey**2 - mean**2  # (C,)
-    return mean, variance.clamp_min(1e-4).sqrt()

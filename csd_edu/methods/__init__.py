@@ -13,6 +13,7 @@ from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd
 from csd_edu.methods.csl import CSL as CSL, csl as csl
 from csd_edu.methods.der import DER as DER, der as der
 from csd_edu.methods.derpp import DERPP as DERPP, derpp as derpp
+from csd_edu.methods.dm import DM as DM, dm as dm
 from csd_edu.methods.er import ER as ER, er as er
 from csd_edu.methods.fe import FE as FE, fe as fe
 from csd_edu.methods.feature_distillation import feature_distillation as feature_distillation
@@ -20,6 +21,7 @@ from csd_edu.methods.finetune import finetune as finetune
 from csd_edu.methods.frozen import Frozen as Frozen, frozen as frozen
 from csd_edu.methods.gdumb import GDumb as GDumb, gdumb as gdumb
 from csd_edu.methods.genifer import Genifer as Genifer, genifer as genifer
+from csd_edu.methods.herding import Herding as Herding, herding as herding
 from csd_edu.methods.joint import joint as joint
 from csd_edu.methods.kd import KD as KD, kd as kd
 from csd_edu.methods.labels_only import LabelsOnly as LabelsOnly, labels_only as labels_only
@@ -39,6 +41,7 @@ from csd_edu.methods.mmd import mmd as mmd
 from csd_edu.methods.nncsl import NNCSL as NNCSL, nncsl as nncsl
 from csd_edu.methods.paws import PAWS as PAWS, paws as paws
 from csd_edu.methods.pixel_gan import PixelGAN as PixelGAN, pixel_gan as pixel_gan
+from csd_edu.methods.random_images import RandomImages as RandomImages, random_images as random_images
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
 from csd_edu.methods.xder import XDER as XDER, xder as xder
