@@ -289,7 +289,7 @@ def norms(found: Found, data: csd.Dataset, seeds: range, n: int = TUNED_AT, conf
                     found.put(ends, "norms", name, way, seed)
         for way in ways:
             of = found.get("norms", name, way)
-            cells = (f"{words} {cell([of[str(s)][m] for s in seeds])}" for m, words in MEASURES.items())
+            cells = (f"{words} {interval([of[str(s)][m] for s in seeds])}" for m, words in MEASURES.items())
             print(f"{name}, batch norm {way}: {'; '.join(cells)}")
 
 

@@ -412,7 +412,7 @@ def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:
         )
     if labels.is_floating_point():
         raise ValueError(f"labels are {labels.dtype}; expected integers (use labels.long())")
-    if labels.device.type == "cpu" and bool((labels == UNLABELLED).any()):  # elsewhere, looking would wait
+    if labels.device.type == "cpu" and bool((labels.long() == UNLABELLED).any()):  # elsewhere, looking would wait
         raise ValueError(
             f"labels hold {UNLABELLED}, which says that an image has none: unlabelled rows cannot reach a supervised "
             "loss; expected those that have one, such as step.labels or stream.train(0).labelled()"

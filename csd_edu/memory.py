@@ -277,7 +277,7 @@ class Memory:
                 raise ValueError(f"rows of {list(rows)} were given; a balanced memory needs labels, too: labels=...")
             if labels.ndim != 1 or labels.is_floating_point():
                 raise ValueError(f"labels are {_kind(labels)} a row; expected integers (B,)")
-            if bool((labels == UNLABELLED).any()):
+            if bool((labels.long() == UNLABELLED).any()):
                 raise ValueError(
                     f"labels hold {UNLABELLED}, which says that an image has none: unlabelled rows are of no class to "
                     "balance; expected those that have one, such as step.raw with step.labels"

@@ -17,10 +17,11 @@ from csd_edu import cli, losses, saved, tuning
 from csd_edu.batches import Batches, in_epoch
 from csd_edu.config import Preset
 from csd_edu.methods import Step
+from csd_edu.models import pixel_statistics
 from csd_edu.report import _made, write_report
 from csd_edu.sweep import Job, sweep
 from csd_edu.tasks import UNLABELLED, Images
-from csd_edu.train import Progress, _pixel_statistics
+from csd_edu.train import Progress
 from csd_edu.widgets import LiveTraining
 from tests.conftest import TINY, striped
 from tests.test_resume import assert_equal_runs
@@ -297,7 +298,7 @@ def test_a_methods_hooks_have_the_labelled_images_and_it_is_told_the_numbers(tmp
 
 
 def test_the_networks_pixel_statistics_are_those_of_all_images_of_the_first_task(tmp_path):
-    mean, std = _pixel_statistics(split().train(0).images)
+    mean, std = pixel_statistics(split().train(0).images)
     network = csd.train(split(labelled=1), csd.methods.finetune, TINY, out=tmp_path, progress=False).network(0)
     torch.testing.assert_close(network.pixel_mean.flatten(), mean.float())
     torch.testing.assert_close(network.pixel_std.flatten(), std.float())
