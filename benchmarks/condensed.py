@@ -29,17 +29,18 @@ from typing import Any
 import torch
 
 import csd_edu as csd
-from csd_edu import few, models
+from csd_edu import few, models, results
 from csd_edu.files import write_json
 from csd_edu.methods.dm import DM, condense
 from csd_edu.methods.herding import Herding
 from csd_edu.methods.random_images import RandomImages, selected
-from csd_edu.results import interval
+from csd_edu.results import Results
 from csd_edu.runtime import derive_seed, keep_freed_memory, pick_device
 
 OUT = Path("runs") / "condensed.json"
 PUBLISHED = {"random": 0.146, "herding": 0.173, "dm": 0.297, "all images": 0.562}
 """Accuracy on CIFAR-100 with ten images a class, as the tables of later papers give it."""
+MEASURES = ("accuracy", "recall_at_1")
 DIFFERENCES = (("dm", "random"), ("dm", "herding"), ("herding", "random"), ("dm", "dm, not rounded"))
 
 
@@ -99,9 +100,13 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     seeds = options.seeds if options.seeds is not None else 1 if options.gpu else 5
-    found = {} if options.table_only else run(name, range(seeds), options.out, device)
-    found = found or read(options.out, name)
-    print(table(name, found))
+    if not options.table_only:
+        run(name, range(seeds), options.out, device)
+    found = results_of(name, read(options.out, name))
+    print(table(found))
+    path = results.SHIPPED / "condensed.json" if name == "cpu" else options.out.with_name(f"condensed {name}.json")
+    found.write(path)
+    print(f"\nwritten to {path}")
 
 
 def run(name: str, seeds: range, out: Path, device: torch.device) -> dict[str, Any]:
@@ -261,36 +266,54 @@ def as_memory(data: csd.Dataset, size: Size, seed: int, device: torch.device) ->
     return scores
 
 
-def table(name: str, found: Mapping[str, Any]) -> str:
-    """Return the tables in Markdown."""
-    size = SIZES[name]
-    lines = [
-        f"CIFAR-100's first {size.n_classes} classes, images a class: {size.per_class}; ConvNet of width {size.width}, "
-        f"{size.iterations} steps of condensing, computed on: {found.get('device', 'nothing yet')}."
-    ]
-    for part, of_seeds in found["parts"].items():
-        what = "trained on the set alone" if part == "set" else f"as the memory of a stream of {size.n_tasks} tasks"
-        lines += ["", f"| {what}, seeds {', '.join(of_seeds)} | accuracy | R@1 |", "| --- | --- | --- |"]
-        names = list(next(iter(of_seeds.values())))
-        values = {
-            (x, metric): [scores[x][metric] for scores in of_seeds.values()]
-            for x in names
-            for metric in ("accuracy", "recall_at_1")
-        }
-        for x in names:
-            cells = [str(interval(values[x, metric])) for metric in ("accuracy", "recall_at_1")]
-            lines.append(f"| {x} | {cells[0]} | {cells[1]} |")
-        for a, b in DIFFERENCES:
-            if a in names and b in names:
-                cells = [
-                    interval([p - q for p, q in zip(values[a, metric], values[b, metric], strict=True)]).signed()
-                    for metric in ("accuracy", "recall_at_1")
+def results_of(name: str, found: Mapping[str, Any]) -> Results:
+    """Return what was found as all experiments do: by what is kept, for the set and for the memory of a stream.
+
+    Raises:
+        SystemExit: if nothing is there yet, or the parts were not computed with the same seeds.
+    """
+    size, parts = SIZES[name], found["parts"]
+    seeds = {tuple(map(int, of_seeds)) for of_seeds in parts.values()}
+    if len(seeds) != 1:
+        raise SystemExit("the parts have different seeds, or none; call the same without --table-only")
+    values: dict[str, dict[str, list[float]]] = {}
+    for part, of_seeds in parts.items():
+        for kind in next(iter(of_seeds.values())):
+            for measure in MEASURES:
+                values.setdefault(kind, {})[f"{measure}, {part}"] = [
+                    scores[kind][measure] for scores in of_seeds.values()
                 ]
-                lines.append(f"| *{a} − {b}* | {cells[0]} | {cells[1]} |")
-    if name == "gpu":
-        published = ", ".join(f"{x} {value:.3f}" for x, value in PUBLISHED.items())
-        lines += ["", f"Published, with 20,000 steps: {published}."]
-    return "\n".join(lines)
+    return Results(
+        about=f"CIFAR-100's first {size.n_classes} classes, images a class: {size.per_class}; as a set"
+        + f", and as the memory of a stream of {size.n_tasks} tasks" * (size.n_tasks > 0)
+        + f"; ConvNets of width {size.width}, {size.iterations} steps of condensing",
+        command="python benchmarks/condensed.py" + " --gpu" * ("gpu" in name) + " --quick" * ("quick" in name),
+        seeds=seeds.pop(),
+        values=values,
+        notes={
+            "size": found["size"],
+            "seconds": found["seconds"],
+            "device": found["device"],
+            **({"published accuracy, 20,000 steps": PUBLISHED} if name == "gpu" else {}),
+        },
+    )
+
+
+def table(found: Results) -> str:
+    """Return the tables in Markdown."""
+    measures = list(dict.fromkeys(measure for of in found.values.values() for measure in of))
+    published = found.notes.get("published accuracy, 20,000 steps", {})
+    return "\n".join(
+        [
+            f"{found.about}; on {found.notes['device']}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the "
+            "95 % interval.",
+            "",
+            found.table(measures),
+            "",
+            found.differences([pair for pair in DIFFERENCES if set(pair) <= set(found.values)], measures),
+            *[f"Published accuracy of {kind}, with 20,000 steps: {value:.3f}" for kind, value in published.items()],
+        ]
+    )
 
 
 if __name__ == "__main__":

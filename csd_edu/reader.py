@@ -64,7 +64,19 @@ SHOWS = {"IPython", "ipywidgets", "logging", "matplotlib", "plotly", "tqdm"}
 MANY = 1000
 """Parts of a list or dictionary that are written down one by one; of more, a checksum."""
 
-COMPUTES = ("batches", "features", "learn", "learner", "losses", "methods", "models", "small")
+COMPUTES = (
+    "augmentation",
+    "batches",
+    "features",
+    "few",
+    "generator",
+    "learn",
+    "learner",
+    "losses",
+    "methods",
+    "models",
+    "small",
+)
 """The parts of the kit that take part in training, in which a notebook may have put a function of its own."""
 
 MODULE = frozenset(vars(nn.Module()))

@@ -125,11 +125,15 @@ class Results:
         return "\n".join(lines)
 
     def differences(self, pairs: Sequence[tuple[str, str]], measures: Sequence[str]) -> str:
-        """Return the differences of pairs of settings as a table in Markdown, with a verdict for each."""
+        """Return the differences of pairs of settings as a table in Markdown, with a verdict for each.
+
+        A measure that one of a pair does not have is a dash.
+        """
         lines = [f"| difference, paired | {' | | '.join(measures)} | |", "| --- |" + " --- | --- |" * len(measures)]
         for one, other in pairs:
-            found = [self.difference(one, other, measure) for measure in measures]
-            cells = [f"{d.signed()} | {d.verdict}" for d in found]
+            there = self.values.get(one, {}).keys() & self.values.get(other, {}).keys()
+            found = [self.difference(one, other, measure) if measure in there else None for measure in measures]
+            cells = ["– | –" if d is None else f"{d.signed()} | {d.verdict}" for d in found]
             lines.append(f"| {one} − {other} | {' | '.join(cells)} |")
         return "\n".join(lines)
 

@@ -853,10 +853,15 @@ def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypat
     assert again == condensed.read(out, name)
     sets = ["not trained", "all images", "random", "herding", "dm", "dm, not rounded"]
     assert list(again["parts"]["set"]["1"]) == sets
-    text = condensed.table(name, again)
-    assert "seeds 0, 1 | accuracy | R@1" in text
-    assert "| *dm − random* |" in text
-    assert "nan" not in condensed.table(name, first)
+    found = condensed.results_of(name, again)
+    assert found.seeds == (0, 1)
+    assert found.of("dm", "accuracy, set") == tuple(of["dm"]["accuracy"] for of in again["parts"]["set"].values())
+    text = condensed.table(found)
+    assert "seeds 0, 1." in text
+    assert "| dm − random |" in text
+    assert "| all images | " in text
+    assert ("accuracy, memory" in text) == (name == "cpu quick")
+    assert "nan" not in condensed.table(condensed.results_of(name, first))
     if name == "cpu quick":
         held = {x: scores["bytes"] for x, scores in again["parts"]["memory"]["0"].items()}
         assert held == dict.fromkeys(("random", "herding", "dm"), 4 * (3 * 16 * 16 + 8))

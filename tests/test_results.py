@@ -60,6 +60,7 @@ def test_tables_say_what_is_there_and_what_is_not():
         "| --- | --- | --- |",
         "| other − one | −0.093 ± 0.029 | below 0 |",
     ]
+    assert FOUND.differences([("other", "one")], ["seconds"]).splitlines()[-1] == "| other − one | – | – |"
 
 
 def test_what_is_written_is_read_back(tmp_path):
