@@ -6,7 +6,7 @@
 Digits in five tasks, ResNet-8. One setting of each method is chosen first, among equally many values and with other
 seeds than those compared, on held-out images of the first two tasks. Then all are trained with every seed, the means
 and the differences paired by seed are printed, each with its 95 % interval (Student's t), and all numbers are written
-to runs/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
+to csd_edu/measured/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
 --quick only shows that all of it works, in half a minute, and writes its numbers into its own folder.
 
 --gpu trains on CIFAR-100 in five tasks with a ResNet-32 and 3,000 steps for each generator, with the settings as they
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,16 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import csd_edu as csd
+from csd_edu import results
 from csd_edu.comparison import in_bytes
 from csd_edu.files import read_json, write_json
 from csd_edu.generator import Generator, n_bytes, worth_in_images
-from csd_edu.metrics import mean_interval
-from csd_edu.results import interval
-from csd_edu.runtime import environment
+from csd_edu.results import Results
 from csd_edu.sweep import Job, sweep
 from csd_edu.tuning import first_two
 
-FOUND = Path("runs") / "dreams.json"
+FOUND = results.SHIPPED / "dreams.json"
 METRICS = ("head_accuracy", "recall_at_1")
 METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two tasks, after the second"
 METHODS = ("finetune", "lwf", "pixel_gan", "genifer", "er")
@@ -176,80 +174,49 @@ def finished(plan: Plan, out: Path) -> dict[int, dict[str, csd.Run]]:
     return found
 
 
-def numbers(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that was found, as JSON."""
+def results_of(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Mapping[str, Any]) -> Results:
+    """Return what was found; `runs` are by seed and method."""
     stream = plan.stream(next(iter(runs)))
-    methods = {}
-    for name in METHODS:
-        of = [by_name[name] for by_name in runs.values()]
-        methods[name] = {
-            **{metric: [run.metrics["summary"][metric] for run in of] for metric in METRICS},
-            "head_accuracy_by_task": [run.metrics["head_accuracy"]["seen"][-1] for run in of],
-            "kept_bytes": of[0].kept_bytes,
-            "seconds": [round(run.seconds, 1) for run in of],
-        }
-    pairs = []
-    for one, other in PAIRS:
-        for metric in METRICS:
-            values = [a - b for a, b in zip(methods[one][metric], methods[other][metric], strict=True)]
-            mean, half = mean_interval(values)
-            pairs.append(
-                {"pair": [one, other], "metric": metric, "mean": mean, "half": plain(half), "says": says(values)}
-            )
-    return {
-        "dataset": plan.dataset,
-        "config": plan.config.to_json(),
-        "gan": dict(plan.gan),
-        "environment": environment(),
-        "seeds": list(runs),
-        "tuning": {"metric": METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
-        "real_images_held": held(plan, stream),
-        "real_images_in_all": len(stream.train(*range(stream.n_tasks)).labels),
-        "methods": methods,
-        "differences": pairs,
-    }
+    of_methods = {name: [by_name[name] for by_name in runs.values()] for name in METHODS}
+    return Results(
+        about=f"{plan.dataset} in {stream.n_tasks} tasks; {plan.config.network}, {plan.config.epochs} epochs of the "
+        f"first task and {plan.config.later_epochs} of each later one",
+        command="python benchmarks/dreams.py" + " --gpu" * (plan.dataset != "digits"),
+        seeds=tuple(runs),
+        values={
+            name: {
+                **{measure: [run.metrics["summary"][measure] for run in of] for measure in METRICS},
+                "seconds": [run.seconds for run in of],
+            }
+            for name, of in of_methods.items()
+        },
+        notes={
+            "bytes": {name: sum((of[0].kept_bytes or {}).values()) for name, of in of_methods.items()},
+            "real images": {"held": held(plan, stream), "in all": len(stream.train(*range(stream.n_tasks)).labels)},
+            "settings": dict(plan.gan),
+            "tuning": {"metric": METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
+        },
+    )
 
 
-def plain(value: float) -> float | None:
-    """Return a number, or None for what JSON has no number for."""
-    return value if math.isfinite(value) else None
-
-
-def says(differences: Sequence[float]) -> str:
-    """Return in words what paired differences show."""
-    mean, half = mean_interval(differences)
-    if math.isnan(half):
-        return "one seed shows nothing"
-    return "better" if mean > half else "worse" if mean < -half else "not shown"
-
-
-def table(found: Mapping[str, Any]) -> str:
+def table(found: Results) -> str:
     """Return the tables in Markdown."""
-    held, all_images = found["real_images_held"], found["real_images_in_all"]
+    held, in_all = found.notes["real images"]["held"], found.notes["real images"]["in all"]
+    tuned = found.notes["tuning"]["methods"]
     lines = [
-        f"{found['dataset']} in 5 tasks, {found['config']['network']}, seeds {', '.join(map(str, found['seeds']))}; "
-        "mean ± half of the 95 % interval.",
-        f"`er` holds {held:,} real images of {all_images:,}: "
-        + ("all there are take no more bytes than the generator." if held == all_images else "the generator's bytes."),
+        f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
+        f"`er` holds {held:,} real images of {in_all:,}: "
+        + ("all there are take no more bytes than the generator." if held == in_all else "the generator's bytes."),
         "",
-        "| method | chosen | head accuracy | R@1 | keeps | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+        found.table([*METRICS, "seconds"]),
+        "",
+        "| method | chosen | keeps |",
+        "| --- | --- | --- |",
     ]
-    for name, of in found["methods"].items():
-        search = found["tuning"]["methods"].get(name)
-        chosen = f"{search['setting']} {search['chosen']:g}" if search else "–"
-        cells = [str(interval(of[metric])) for metric in METRICS]
-        seconds = sum(of["seconds"]) / len(of["seconds"])
-        lines.append(f"| {name} | {chosen} | {' | '.join(cells)} | {in_bytes(of['kept_bytes'])} | {seconds:.0f} |")
-    lines += ["", "| difference, paired | head accuracy | | R@1 | |", "| --- | --- | --- | --- | --- |"]
-    for one, other in PAIRS:
-        cells = []
-        for metric in METRICS:
-            pair = zip(found["methods"][one][metric], found["methods"][other][metric], strict=True)
-            values = [a - b for a, b in pair]
-            cells += [interval(values).signed(), says(values)]
-        lines.append(f"| {one} − {other} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    for name, n in found.notes["bytes"].items():
+        chosen = f"{tuned[name]['setting']} {tuned[name]['chosen']:g}" if name in tuned else "–"
+        lines.append(f"| {name} | {chosen} | {in_bytes({name: n})} |")
+    return "\n".join([*lines, "", found.differences(PAIRS, METRICS)])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -276,9 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = finished(plan, options.out)
     if not runs:
         raise SystemExit(f"no seed is complete in {options.out}; call without --table-only")
-    found = numbers(plan, runs, read_json(tuning))
-    plan.found.parent.mkdir(parents=True, exist_ok=True)
-    write_json(plan.found, found)
+    found = results_of(plan, runs, read_json(tuning))
+    found.write(plan.found)
     print(table(found))
 
 

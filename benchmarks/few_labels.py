@@ -6,8 +6,9 @@
 
 Each method runs with the published weights, with the weights 1, and tuned: six settings of each are tried with three
 labels a class, on held-out images of the first two tasks and with seeds of their own, and the best mean accuracy of the
-head is taken. Every run continues where it stopped; figures are in runs/few_labels.json after each seed. The
-tables have means over the seeds with half of the 95 % interval, and differences paired by seed.
+head is taken. Every run continues where it stopped; figures are in runs/few-labels/figures.json after each seed, and in
+the end in csd_edu/measured/few_labels.json. The tables have means over the seeds with half of the 95 % interval, and
+differences paired by seed.
 
 Held-out images have a label each, which the trainings don't: with three labels a class no one could choose so.
 """
@@ -18,7 +19,7 @@ import argparse
 import json
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,13 +34,13 @@ from csd_edu.learner import Learner
 from csd_edu.methods import CSL, NNCSL, AnyMethod, LabelsOnly
 from csd_edu.metrics import recall_at_k
 from csd_edu.models import Network, embed
-from csd_edu.results import interval
+from csd_edu.results import SHIPPED, Results, interval
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
 from csd_edu.train import _fresh_network
 
 Figures = dict[str, float]
-JSON = Path("runs/few_labels.json")
+JSON = Path("runs/few-labels/figures.json")
 CONFIG = csd.preset("digits").config.replace(epochs=20, later_epochs=20, device="cpu")
 TUNING_SEEDS = (101, 102, 103)
 TUNED_AT = 3  # labels a class
@@ -123,8 +124,12 @@ def main() -> None:
         for n in labels:
             for seed in range(seeds):
                 train(found, data, tries, n, seed, options.out, options.jobs)
-    for n in labels:
-        print(tables(found, n))
+    ends = results_of(found, labels)
+    if ends is None:
+        print("Nothing is there yet.")
+        return
+    print(table(ends, labels))
+    ends.write(options.out / "few_labels.json" if options.quick or options.seeds < 5 else SHIPPED / "few_labels.json")
 
 
 class Found:
@@ -215,34 +220,44 @@ def tuned(found: Found, data: csd.Dataset, out: Path, n_jobs: int | None) -> dic
     return best
 
 
-def tables(found: Found, n: int) -> str:
-    """Return the table of n labels a class in Markdown, over the seeds that all its methods have."""
-    of = found.get("digits", n)
-    names = [name for name in (*TRIES, *(f"{name} tuned" for name in GRIDS)) if name in of]
-    seeds = sorted(set.intersection(*(set(of[name]) for name in names))) if names else []
+def results_of(found: Found, labels: Sequence[int]) -> Results | None:
+    """Return what was found with these numbers of labels a class, over the seeds that all have; None of none."""
+    of = {n: found.get("digits", n) for n in labels}
+    known = [*TRIES, *(f"{name} tuned" for name in GRIDS)]
+    there = {(n, name): of[n][name] for n in labels for name in known if name in of[n]}
+    seeds = sorted(set.intersection(*map(set, there.values())), key=int) if there else []
     if not seeds:
-        return f"{n} labels a class: nothing is there yet."
+        return None
+    return Results(
+        about=f"Digits in 5 tasks, a few labels a class; {CONFIG.network}, {CONFIG.epochs} epochs a task",
+        command="python benchmarks/few_labels.py",
+        seeds=tuple(map(int, seeds)),
+        values={
+            in_words(name, n): {words: [figures[seed][m] for seed in seeds] for m, words in MEASURES.items()}
+            for (n, name), figures in there.items()
+        },
+        notes={"tuning": {"seeds": list(TUNING_SEEDS), "labels": TUNED_AT, "methods": found.get("tuning")}},
+    )
 
-    def values(name: str, measure: str) -> list[float]:
-        return [of[name][seed][measure] for seed in seeds]
 
-    lines = [
-        f"Digits in 5 tasks, {n} label{'s' * (n != 1)} a class; {CONFIG.network}, {CONFIG.epochs} epochs a task; seeds "
-        f"{', '.join(seeds)}. Mean ± half of the 95 % interval.",
-        "",
-        f"| method | {' | '.join(MEASURES.values())} |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [f"| {name} | {' | '.join(str(interval(values(name, m))) for m in MEASURES)} |" for name in names]
-    lines += ["", f"| difference, paired | {' | '.join(MEASURES.values())} |", "| --- | --- | --- | --- |"]
-    for a, b in PAIRS:
-        if a in of and b in of:
-            cells = []
-            for m in MEASURES:
-                apart = interval([x - y for x, y in zip(values(a, m), values(b, m), strict=True)])
-                cells.append(f"{apart.signed()}, {apart.verdict}")
-            lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def in_words(name: str, n: int) -> str:
+    """Return how a method with n labels a class is called in the results."""
+    return f"{name}, {n} label{'s' * (n != 1)}"
+
+
+def table(found: Results, labels: Sequence[int]) -> str:
+    """Return the tables in Markdown."""
+    pairs = [(in_words(one, n), in_words(other, n)) for n in labels for one, other in PAIRS]
+    there = [pair for pair in pairs if set(pair) <= set(found.values)]
+    return "\n".join(
+        [
+            f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
+            "",
+            found.table(),
+            "",
+            found.differences(there, list(MEASURES.values())),
+        ]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- frozen batch norm

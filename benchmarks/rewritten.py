@@ -8,7 +8,7 @@ Glyphs at 24 px, a memory of 200, ResNet-8, 8 epochs of the first task and 4 of 
 tuned: at four points of its own, each with the tuning seeds, it learns the first two of the five tasks with a quarter
 of the images held out, and the point whose head names most of those rightly is taken. Then each is trained with it, on
 other seeds and all images. The table has head accuracy, Recall@1 and the share of the test images that is said to be of
-each task; paired differences have 95 % intervals (Student's t). It is written to runs/rewritten.json, too.
+each task; paired differences have 95 % intervals (Student's t). It is written to csd_edu/measured/rewritten.json, too.
 The same call again goes on where it stopped.
 
 The GPU part is not tuned: weights are those of the released code, as far as they have their place here.
@@ -30,11 +30,13 @@ import joblib
 import torch
 
 import csd_edu as csd
-from csd_edu import metrics, models
+from csd_edu import models
 from csd_edu.files import write_json
 from csd_edu.methods import DERPP, XDER, AnyMethod
+from csd_edu.results import SHIPPED, Results
 
-RESULTS = Path("runs") / "rewritten.json"
+RESULTS = SHIPPED / "rewritten.json"
+MEASURES = ("head_accuracy", "recall_at_1")
 SIZE = 200
 TUNING_SEEDS = (101, 102)
 HELD_OUT = 0.25
@@ -207,38 +209,49 @@ def compared(
     return {"seeds": list(range(seeds)), "tuning_seeds": list(tuning_seeds), "tuning": tuning, "runs": runs}
 
 
-def table(results: Found) -> str:
+def results_of(found: Found, config: csd.Config) -> Results:
+    """Return what was found as all experiments do."""
+    first = next(iter(found["runs"].values()))[0]
+    return Results(
+        about=f"Glyphs at 24 px in {len(first['shares'])} tasks, memories of {SIZE}; {config.network}, {config.epochs} "
+        f"epochs of the first task and {config.later_epochs} of each later one",
+        command="python benchmarks/rewritten.py",
+        seeds=tuple(found["seeds"]),
+        values={
+            name: {
+                **{measure: [one[measure] for one in of] for measure in (*MEASURES, "seconds")},
+                **{
+                    f"share of task {task}": [one["shares"][task] for one in of] for task in range(len(first["shares"]))
+                },
+            }
+            for name, of in found["runs"].items()
+        },
+        notes={
+            "bytes": {name: sum(of[0]["kept_bytes"].values()) for name, of in found["runs"].items()},
+            "tuning": {"seeds": found["tuning_seeds"], "methods": found["tuning"]},
+        },
+    )
+
+
+def table(found: Results) -> str:
     """Return the tables in Markdown."""
-    runs = results["runs"]
-    n_tasks = len(next(iter(runs.values()))[0]["shares"])
-    lines = [
-        f"seeds {', '.join(map(str, results['seeds']))}; mean ± half of the 95 % interval",
-        "",
-        f"| method | at | head accuracy | R@1 | share said to be of each task (true {1 / n_tasks:.2f}) | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, of in runs.items():
-        shares = torch.tensor([found["shares"] for found in of], dtype=torch.float64).mean(dim=0).tolist()
-        seconds = sum(found["seconds"] for found in of) / len(of)
-        lines.append(
-            f"| {name} | {_told(results['tuning'][name]['chosen'])} | {_mean(of, 'head_accuracy')} | "
-            f"{_mean(of, 'recall_at_1')} | {' '.join(f'{share:.2f}' for share in shares)} | {seconds:.0f} |"
-        )
-    lines += ["", "| difference, paired | head accuracy | R@1 |", "| --- | --- | --- |"]
-    for a, b in PAIRS:
-        if a in runs and b in runs:
-            both = [_mean(runs[a], key, minus=runs[b]) for key in ("head_accuracy", "recall_at_1")]
-            lines.append(f"| {a} − {b} | {' | '.join(both)} |")
-    return "\n".join(lines)
-
-
-def _mean(of: Sequence[Found], key: str, minus: Sequence[Found] | None = None) -> str:
-    values = [found[key] for found in of]
-    if minus is not None:
-        values = [value - found[key] for value, found in zip(values, minus, strict=True)]
-    mean, half = metrics.mean_interval(values)
-    sign = "+" if minus is not None else ""
-    return f"{mean:{sign}.3f}" + (f" ± {half:.3f}" if len(values) > 1 else "")
+    shares = [measure for measure in next(iter(found.values.values())) if measure.startswith("share")]
+    tuned = found.notes["tuning"]["methods"]
+    return "\n".join(
+        [
+            f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
+            "",
+            found.table([*MEASURES, "seconds"]),
+            "",
+            f"Share of the test images said to be of each task, true {1 / len(shares):.2f}:",
+            "",
+            found.table(shares),
+            "",
+            *[f"{name}: {_told(tuned[name]['chosen'])}" for name in found.values],
+            "",
+            found.differences([pair for pair in PAIRS if set(pair) <= set(found.values)], MEASURES),
+        ]
+    )
 
 
 def _told(point: Point) -> str:
@@ -346,10 +359,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=options.jobs,
         tuning_seeds=tuning_seeds,
     )
-    results = out / "rewritten.json" if options.quick else options.results
-    results.parent.mkdir(parents=True, exist_ok=True)
-    write_json(results, found)
-    print(table(found))
+    measured = results_of(found, glyphs(options.quick)[2])
+    measured.write(out / "rewritten.json" if options.quick else options.results)
+    print(table(measured))
 
 
 if __name__ == "__main__":

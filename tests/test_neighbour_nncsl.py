@@ -751,15 +751,17 @@ def test_the_nearest_labelled_image_by_hand(runs):
 
 def test_the_tables_of_figures_that_are_there(tmp_path):
     found = few_labels.Found(tmp_path / "few.json")
-    assert few_labels.tables(found, 3) == "3 labels a class: nothing is there yet."
+    assert few_labels.results_of(found, [3]) is None
     for name, head in {"labels": 0.5, "csl": 0.6}.items():
         for seed, more in enumerate((0.0, 0.1)):
             found.put({"head": head + more, "neighbour": 0.5, "recall": 0.5 + more / 10}, "digits", 3, name, seed)
     found.put({"head": 0.9, "neighbour": 0.9, "recall": 0.9}, "digits", 3, "csl", 2)  # the other has none
-    table = few_labels.tables(few_labels.Found(tmp_path / "few.json"), 3)
+    ends = few_labels.results_of(few_labels.Found(tmp_path / "few.json"), [1, 3])
+    assert ends is not None
+    table = few_labels.table(ends, [1, 3])
     assert "seeds 0, 1." in table
-    assert "| labels | 0.550 ± 0.635 | 0.500 ± 0.000 | 0.505 ± 0.064 |" in table
-    assert "| csl − labels | +0.100 ± 0.000, above 0 | +0.000 ± 0.000, not told apart |" in table
+    assert "| labels, 3 labels | 0.550 ± 0.635 | 0.500 ± 0.000 | 0.505 ± 0.064 |" in table
+    assert "| csl, 3 labels − labels, 3 labels | +0.100 ± 0.000 | above 0 | +0.000 ± 0.000 | not told apart |" in table
 
 
 def in_this_process(jobs: dict[str, Job], **_: Any) -> dict[str, csd.Run]:

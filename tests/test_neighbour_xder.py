@@ -697,10 +697,13 @@ def test_the_experiment_is_tuned_measured_and_not_done_twice(tmp_path, monkeypat
         run = csd.Run.load(tmp_path / "tuning" / "seed7" / f"X-DER-{k}")
         assert {record["task"] for record in run.records} == {0, 1}
         assert run.description["stream"]["validation"] == 0.25
-    table = rewritten.table(found)
+    measured = rewritten.results_of(found, config)
+    assert measured.of("X-DER", "share of task 1") == tuple(of["shares"][1] for of in found["runs"]["X-DER"])
+    assert measured.notes["bytes"]["X-DER"] > 8 * 3 * 16 * 16
+    table = rewritten.table(measured)
     assert "| X-DER − DER++ | " in table
     assert "| X-DER − X-DER, no past hinge | " in table
-    assert table.count(" ± ") == 1 + 2 * 3 + 2 * 3  # once in the title
+    assert table.count(" ± ") == 1 + (2 + 1 + 3) * 3 + 2 * 3  # once in the title
     monkeypatch.setattr(csd, "training", None)
     assert call() == found
 
