@@ -36,7 +36,7 @@ def _one_thread():
 # --------------------------------------------------------------------------------------------------- all of it
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_on_a_bare_machine_it_stops_in_time_and_goes_on(tmp_path):
     """Two calls in processes, with children of their own, that can import nothing but what training needs."""
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nfor name in {MISSING}: sys.modules[name] = None\n")

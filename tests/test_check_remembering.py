@@ -232,7 +232,7 @@ def test_what_passes_can_be_trained_with(way, tmp_path):
 
 
 class InInit(csd.methods.Method):
-    joined = csd.methods.ER.joined
+    joined, side = csd.methods.ER.joined, None
 
     def __init__(self) -> None:
         self.memory = csd.Memory(30)
@@ -248,7 +248,7 @@ class AsAField(InInit):
 
 class InTheClass(csd.methods.Method):
     memory = csd.Memory(30)
-    joined = csd.methods.ER.joined
+    joined, side = csd.methods.ER.joined, None
 
     def __call__(self, step: csd.methods.Step) -> Any:
         return csd.methods.ER.__call__(self, step)  # type: ignore[arg-type]

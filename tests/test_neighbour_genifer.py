@@ -928,7 +928,7 @@ def test_real_images_take_no_more_bytes_than_the_generator():
     assert n == gan.n_bytes(Generator((1, 16, 16), 10, width=6)) // (256 + 8) < 1000
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_experiment_in_small_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, gpu):
     if gpu:  # as large as those of CIFAR-100, and fewer

@@ -206,6 +206,8 @@ def _run(learner: Learner, world: World) -> Problem | None:
     sizes: list[int] = []  # bytes that are kept, after each half of a task
     for task in range(len(world.sizes)):
         learner.begin_task(task, world.stream.n_seen[task])
+        for _ in learner.hook("begin_task", world.stream.train(task)):
+            pass
         for half in torch.arange(N_IMAGES).split(N_IMAGES // 2):
             for rows in half.split(BATCH):
                 step = _try(learner.method, world, task, rows, first=not steps)
