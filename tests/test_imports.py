@@ -132,7 +132,7 @@ def test_threads_that_wait_sleep_before_torch_is_loaded():
     assert done.stdout == "PASSIVE False\n"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_every_module_may_be_the_first_that_is_imported():
     program = (
         "import importlib, sys; importlib.import_module(sys.argv[1]); import csd_edu; csd_edu.train; csd_edu.losses"

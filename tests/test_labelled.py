@@ -402,7 +402,7 @@ def test_the_rehearsal_labels_each_image_as_the_stream_does():
         assert truth[bytes(image)] == label
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_weights_are_tuned_with_all_labels_as_before(monkeypatch, tmp_path):
     monkeypatch.setattr(tuning, "GRID", (1,))
     monkeypatch.setattr(tuning, "SETTINGS", {"lwf": "weight"})
@@ -411,7 +411,7 @@ def test_weights_are_tuned_with_all_labels_as_before(monkeypatch, tmp_path):
     assert len(found.methods["lwf"].grid[1.0]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_side_by_side_it_is_the_same_run(tmp_path):
     stream = split(labelled=2)
     alone = csd.train(stream, csd.methods.csd, TINY, out=tmp_path / "alone", progress=False)

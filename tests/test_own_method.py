@@ -117,7 +117,7 @@ def test_its_look_is_that_of_its_curves(runs):
     assert (anchor.line.color, anchor.marker.symbol) == ("#654321", "bowtie")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_its_title_and_sentence_are_in_the_report(folder):
     done = csd_edu(folder, "report", "runs/anchored", "runs/keeping", "--out", "report.html")
     assert done.returncode == 0, done.stderr

@@ -98,7 +98,7 @@ def write_names(path: str, runs: list[csd.Run]) -> None:
     Path(path).write_text(" ".join(run.method for run in runs))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_side_by_side_or_alone_the_numbers_are_the_same(stream, tmp_path, capsys):
     methods = {"joint": csd.methods.joint, "csd": csd.methods.csd, "lwf": csd.methods.lwf, "er": csd.methods.ER(8)}
     jobs = {name: Job(stream, method, TINY, tmp_path / "many" / name) for name, method in methods.items()}

@@ -42,7 +42,7 @@ def test_the_stream_for_choosing_has_two_tasks_and_no_test_image():
             tuning.first_two(few)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_nothing_but_the_first_two_tasks_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "GRID", (1, 5))
     data = striped()
