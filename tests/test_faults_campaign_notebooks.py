@@ -248,11 +248,13 @@ def test_wrong_answers_are_never_passed():
     rng, states = random.Random(2), Counter()
     wrong = [(exercise, mistake) for exercise in EXERCISES for mistake in WRONG[exercise]]
     for exercise, mistake in rng.sample(wrong, 160):
-        cells, counts, words = notebook(rng, exercise, wrong_source(exercise, mistake))
+        source = wrong_source(exercise, mistake)
+        cells, counts, words = notebook(rng, exercise, source)
         judgement = graded(cells, counts).get(exercise)
         assert judgement is not None, told(words, judgement, cells)
         assert judgement.state != "passed", told(words, judgement, cells)
-        states[judgement.state] += 1
+        if not may_be_elsewhere(judgement, source):
+            states[judgement.state] += 1
         if judgement.state != "tried":
             print(told(words, judgement, cells))
     assert states["tried"] >= 0.95 * states.total(), states
@@ -272,9 +274,17 @@ def test_wrong_answers_in_the_kits_notebooks_are_named():
                 given = re.findall(r"\((\w+)", cells[n])[0]
                 answered = [*cells[:n], f"{IMPORTS}\n{source}\n{given} = {name_of(source)}", *cells[n:]]
                 judgement = graded(answered, [])[exercise]
+                if may_be_elsewhere(judgement, source):
+                    continue
                 assert (judgement.state, judgement.mistake) == ("tried", mistake), told(path.name, judgement, [source])
                 seen.add(exercise)
     assert len(seen) >= 20
+
+
+def may_be_elsewhere(judgement: inside.Judgement, source: str) -> bool:
+    """Return whether an answer reads files, and is listed to be looked at for just that: it is blamed for nothing."""
+    said = "it asks for what may be elsewhere (read_text)" in judgement.message
+    return judgement.state == "failed" and said and "read_text" in source
 
 
 def is_code(cell: dict[str, object]) -> bool:
@@ -350,14 +360,14 @@ def test_a_damaged_notebook_is_graded_or_listed_in_time(name, tmp_path):
     """Nothing is raised, nothing hangs, and nothing that is still there is lost."""
     (tmp_path / "a.ipynb").write_bytes(DAMAGE[name]())
     start = time.monotonic()
-    _, notebooks, unread = read_all(tmp_path)
-    assert len(notebooks) + len(unread) == 1
-    for found in notebooks:
+    given = read_all(tmp_path)
+    assert len(given.notebooks) + len(given.unread) == 1
+    for found in given.notebooks:
         outcome = isolation.run_notebook(found)
         assert outcome.trouble == "", outcome
         assert outcome.results["search"].state == "passed", outcome
         assert all("Traceback" not in result.message for result in outcome.results.values())
-    for given in unread:
-        assert given.reason
-        assert "Traceback" not in given.reason
+    for one in given.unread:
+        assert one.reason
+        assert "Traceback" not in one.reason
     assert time.monotonic() - start < 20
