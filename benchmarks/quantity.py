@@ -130,10 +130,7 @@ def measured(runs: dict[int, dict[str, csd.Run]], points: Sequence[Point], comma
         command=command,
         seeds=tuple(runs),
         values={
-            name: {
-                **{measure: [run.metrics["summary"][measure] for run in found] for measure in MEASURES},
-                "seconds": [run.seconds for run in found],
-            }
+            name: {measure: [run.metrics["summary"][measure] for run in found] for measure in MEASURES}
             for name, found in of_points.items()
         },
         notes={
@@ -159,7 +156,7 @@ def table(found: Results) -> str:
         [
             f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
             "",
-            found.table([*MEASURES, "seconds"]),
+            found.table(MEASURES),
             "",
             "| stored | images | keeps |",
             "| --- | --- | --- |",

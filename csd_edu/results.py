@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from csd_edu.files import read_json, write_json
+from csd_edu.files import make_folder, read_json, write_json
 from csd_edu.metrics import mean_interval
 from csd_edu.paths import given_path
 from csd_edu.runtime import environment
@@ -138,7 +138,8 @@ class Results:
         return "\n".join(lines)
 
     def write(self, path: str | Path) -> None:
-        """Write the results as JSON."""
+        """Write the results as JSON, with the folders on the way."""
+        make_folder(given_path(path).parent)
         write_json(given_path(path), json.loads(json.dumps(asdict(self), allow_nan=False)))
 
 

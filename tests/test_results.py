@@ -64,8 +64,8 @@ def test_tables_say_what_is_there_and_what_is_not():
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    FOUND.write(tmp_path / "r.json")
-    assert results.read(tmp_path / "r.json") == FOUND
+    FOUND.write(tmp_path / "new" / "r.json")
+    assert results.read(tmp_path / "new" / "r.json") == FOUND
 
 
 def test_those_that_come_with_the_kit_are_read_by_name():
