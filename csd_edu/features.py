@@ -33,10 +33,14 @@ def numbers_of(name: str, values: Any) -> Tensor:
     return found
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return numbers as float32, those of float64 as they are: half precision has too few digits for a loss."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def features_of(name: str, values: Any) -> Tensor:
     """Return features of any real type as float32, or as float64 if they are that, on the CPU, without gradients."""
-    found = numbers_of(name, values)
-    return found if found.dtype == torch.float64 else found.float()
+    return at_least_float32(numbers_of(name, values))
 
 
 def integers_of(name: str, values: Any, n: int | None = None) -> Tensor:

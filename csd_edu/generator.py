@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from csd_edu import arguments
 from csd_edu.arguments import check_tensors
+from csd_edu.features import at_least_float32
 
 SLOPE = 0.2  # of the leaky ReLUs, as GANs usually have it
 
@@ -277,8 +278,3 @@ def _check_scores(**scores: Tensor) -> None:
             raise ValueError(
                 f"{name} is {value.dtype} of shape {tuple(value.shape)}; expected floats (B,), one or more"
             )
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Return floats of half precision as float32, and others as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

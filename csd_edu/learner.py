@@ -21,6 +21,7 @@ from csd_edu.config import Config
 from csd_edu.memory import Bank, Memory
 from csd_edu.methods.method import (
     AnyMethod,
+    Method,
     Setting,
     Terms,
     holder_of,
@@ -243,7 +244,8 @@ class Learner:
 
     def hook(self, name: str, data: Images) -> Iterator[Record]:
         """Call the method's `begin_task` or `end_task`, and pass on what it has to say."""
-        if getattr(keeper(self.method), name, None) is None:
+        hook = getattr(keeper(self.method), name, None)
+        if hook is None or getattr(hook, "__func__", None) is getattr(Method, name):  # there is nothing to do
             return
         kind = name.removesuffix("_task")
         images, labels = (part.to(self.device) for part in data.labelled())

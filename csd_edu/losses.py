@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu.arguments import check_tensors
-from csd_edu.features import UNLABELLED, normalize
+from csd_edu.features import UNLABELLED, at_least_float32, normalize
 
 
 class Pairs(NamedTuple):
@@ -54,7 +54,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     _check_batch("logits", logits, labels)
     with torch.autocast(logits.device.type, enabled=False):
-        return F.cross_entropy(_at_least_float32(logits), labels.long())
+        return F.cross_entropy(at_least_float32(logits), labels.long())
 
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -82,7 +82,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, *, margin: float = 1.0)
     if not margin > 0:
         raise ValueError(f"margin is {margin}; expected a positive cosine similarity, such as 1.0")
     with torch.autocast(features.device.type, enabled=False):
-        features = normalize(_at_least_float32(features))  # (B, D)
+        features = normalize(at_least_float32(features))  # (B, D)
         similarity = features @ features.T  # (B, B)
         same_class = labels[:, None] == labels[None, :]  # (B, B)
         positive = same_class & ~_identity(labels)  # (B, B)
@@ -118,8 +118,8 @@ def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
     n_old = _check_logits(student_logits, teacher_logits, "teacher_logits", "the teacher")
     _check_temperature(temperature)
     with torch.autocast(student_logits.device.type, enabled=False):
-        student = F.log_softmax(_at_least_float32(student_logits[:, :n_old]) / temperature, dim=1)  # (B, K)
-        teacher = F.log_softmax(_at_least_float32(teacher_logits.detach()) / temperature, dim=1)  # (B, K)
+        student = F.log_softmax(at_least_float32(student_logits[:, :n_old]) / temperature, dim=1)  # (B, K)
+        teacher = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)  # (B, K)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
@@ -146,7 +146,7 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
     _check_batch("features", features, labels)
     _check_temperature(temperature)
     with torch.autocast(features.device.type, enabled=False):
-        features = normalize(_at_least_float32(features))  # (B, D)
+        features = normalize(at_least_float32(features))  # (B, D)
         similarity = features @ features.T / temperature  # (B, B)
         not_self = ~_identity(labels)  # (B, B)
         positive = (labels[:, None] == labels[None, :]) & not_self  # (B, B)
@@ -238,7 +238,7 @@ def feature_distillation(student: Tensor, teacher: Tensor, *, kind: str = "cosin
     if kind not in ("cosine", "l2"):
         raise ValueError(f"kind is {kind!r}; expected 'cosine' or 'l2'")
     with torch.autocast(student.device.type, enabled=False):
-        student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())  # (B, D)
+        student, teacher = at_least_float32(student), at_least_float32(teacher.detach())  # (B, D)
         if kind == "l2":
             return (student - teacher).square().sum(dim=1).mean()
         return 1 - (normalize(student) * normalize(teacher)).sum(dim=1).mean()
@@ -281,7 +281,7 @@ def mmd(
         if (name == "multiples" and not values) or not all(value > 0 for value in values):
             raise ValueError(f"{name} is {values}; expected numbers above 0")
     with torch.autocast(student.device.type, enabled=False):
-        student, teacher = _at_least_float32(student), _at_least_float32(teacher.detach())  # (B, D)
+        student, teacher = at_least_float32(student), at_least_float32(teacher.detach())  # (B, D)
         pairs = ((student, student), (teacher, teacher), (student, teacher))
         # By differences, not by products: the distance of a row from itself must be exactly zero.
         distances = [(a[:, None] - b[None, :]).square().sum(dim=2) for a, b in pairs]  # three (B, B)
@@ -327,7 +327,7 @@ def correlation_distillation(student: Tensor, teacher: Tensor, *, temperature: f
     _check_both(student, teacher, same_length=False)
     _check_temperature(temperature)
     with torch.autocast(student.device.type, enabled=False):
-        student, teacher = normalize(_at_least_float32(student)), normalize(_at_least_float32(teacher.detach()))
+        student, teacher = normalize(at_least_float32(student)), normalize(at_least_float32(teacher.detach()))
         log_student = F.log_softmax(student @ student.T / temperature, dim=1)  # (B, B)
         log_teacher = F.log_softmax(teacher @ teacher.T / temperature, dim=1)  # (B, B)
         return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
@@ -358,7 +358,7 @@ def logit_matching(student_logits: Tensor, stored_logits: Tensor) -> Tensor:
     """
     n_stored = _check_logits(student_logits, stored_logits, "stored_logits", "the stored logits")
     with torch.autocast(student_logits.device.type, enabled=False):
-        student, stored = _at_least_float32(student_logits[:, :n_stored]), _at_least_float32(stored_logits.detach())
+        student, stored = at_least_float32(student_logits[:, :n_stored]), at_least_float32(stored_logits.detach())
         known = ~stored.isnan()  # (B, K)
         gap = torch.where(known, student - stored, 0.0)  # (B, K)
         return gap.square().sum() / known.sum().clamp_min(1)
@@ -373,8 +373,8 @@ def _csd_pairs(student: Tensor, teacher: Tensor, labels: Tensor, temperature: fl
             "expected features of the same images, both (B, D)"
         )
     _check_temperature(temperature)
-    student = normalize(_at_least_float32(student))  # (B, D)
-    teacher = normalize(_at_least_float32(teacher.detach())).to(student.dtype)  # (B, D)
+    student = normalize(at_least_float32(student))  # (B, D)
+    teacher = normalize(at_least_float32(teacher.detach())).to(student.dtype)  # (B, D)
     similarity = student @ torch.cat([student, teacher]).T  # (B, 2B)
     contrasted = torch.cat([~_identity(labels), torch.ones_like(_identity(labels))], dim=1)  # (B, 2B)
     same_class = (labels[:, None] == labels[None, :]).repeat(1, 2)  # (B, 2B)
@@ -397,10 +397,6 @@ def _contrast(similarity: Tensor, positive: Tensor, contrasted: Tensor) -> Tenso
 def _identity(labels: Tensor) -> Tensor:
     """Return the (B, B) mask that is True where a sample meets itself."""
     return torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _check_batch(name: str, values: Tensor, labels: Tensor) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from csd_edu import arguments, augmentation, models
+from csd_edu.features import at_least_float32
 from csd_edu.few import as_float, as_uint8, check_rate, check_width
 from csd_edu.methods.method import Card, Look, Setting
 from csd_edu.methods.random_images import Chosen, RandomImages, rows_of_classes
@@ -58,8 +59,7 @@ def distribution_matching(real: Tensor, real_labels: Tensor, synthetic: Tensor, 
 
 def _class_means(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """Return the mean (K, D) of the features (N, ...) of each class."""
-    flat = features.flatten(1)  # (N, D)
-    flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
+    flat = at_least_float32(features.flatten(1))  # (N, D)
     belongs = (labels == classes[:, None]).to(flat.dtype)  # (K, N)
     return belongs @ flat / belongs.sum(dim=1, keepdim=True)
 

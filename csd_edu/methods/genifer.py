@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from csd_edu import arguments, losses
 from csd_edu.arguments import check_tensors
+from csd_edu.features import at_least_float32
 from csd_edu.generator import (
     Discriminator,
     Generator,
     as_pixels,
-    at_least_float32,
     discriminator_loss,
     draw,
     ema_update,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from csd_edu.arguments import check_tensors, number
-from csd_edu.features import UNLABELLED, normalize
+from csd_edu.features import UNLABELLED, at_least_float32, normalize
 from csd_edu.losses import cross_entropy
 from csd_edu.methods.labels_only import LabelsOnly
 from csd_edu.methods.method import Card, Look, Setting, Term
@@ -129,7 +129,7 @@ def snn_predict(queries: Tensor, supports: Tensor, onehot: Tensor, temperature: 
         )
     check_temperature(temperature)
     with torch.autocast(queries.device.type, enabled=False):
-        queries, supports = normalize(_at_least_float32(queries)), normalize(_at_least_float32(supports))
+        queries, supports = normalize(at_least_float32(queries)), normalize(at_least_float32(supports))
         similarity = queries @ supports.to(queries.dtype).T  # (B, M)
         return (similarity / temperature).softmax(dim=1) @ onehot.to(queries.dtype)  # (B, C)
 
@@ -200,7 +200,7 @@ def mean_entropy(p: Tensor) -> Tensor:
     """
     _check_probabilities(p=p)
     with torch.autocast(p.device.type, enabled=False):
-        mean = _at_least_float32(p).mean(dim=0, keepdim=True)  # (1, C)
+        mean = at_least_float32(p).mean(dim=0, keepdim=True)  # (1, C)
         return -(mean * _log(mean)).sum()
 
 
@@ -266,12 +266,8 @@ def head_only(loss: Tensor, features: Tensor) -> Tensor:
 
 def _log(p: Tensor) -> Tensor:
     """Return the logarithm of probabilities, finite and without a gradient where they are 0."""
-    p = _at_least_float32(p)
+    p = at_least_float32(p)
     return p.clamp_min(torch.finfo(p.dtype).tiny).log()
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _check_probabilities(**several: Tensor) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import arguments, losses
+from csd_edu.features import at_least_float32
 from csd_edu.memory import Memory
 from csd_edu.methods.method import Card, Look, Method, Setting, Term
 from csd_edu.methods.step import Step, View, Viewer
@@ -247,7 +248,7 @@ def hinge(logits: Tensor, labels: Tensor, lo: int, hi: int, *, margin: float = 0
     if not margin >= 0:
         raise ValueError(f"margin is {margin}; expected a number of at least 0")
     with torch.autocast(logits.device.type, enabled=False):
-        logits = logits if logits.dtype == torch.float64 else logits.float()  # (B, C)
+        logits = at_least_float32(logits)  # (B, C)
         true = logits.gather(1, labels.long()[:, None]).squeeze(1)  # (B,)
         loss = torch.relu(logits[:, lo:hi].amax(dim=1) + margin - true)  # (B,)
         return loss.sum() / (loss > 0).sum().clamp_min(1)
