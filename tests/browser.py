@@ -221,6 +221,7 @@ class Notebook:
     def __init__(self, front_end: FrontEnd, name: str, width: int, height: int) -> None:
         self.name, self.kind, self.errors = name, front_end.kind, list[str]()
         self._scripts, self._seen = SCRIPTS[self.kind], set[str]()
+        self._running = self._ended = 0  # the prompts of the last cell that began, and of the last that ended
         url = front_end.server.url
         context = front_end.browser.new_context(
             viewport={"width": width, "height": height},
@@ -260,10 +261,14 @@ class Notebook:
     def _on_message(self, message: str | bytes) -> None:
         """Note the kernel's messages: JSON, its header first, in JupyterLab with a binary preamble."""
         data = message.encode() if isinstance(message, str) else message
-        kind = re.search(rb'"msg_type": ?"(\w+)"', data)
-        if kind:
-            self._seen.add(kind[1].decode())
-        if kind and kind[1] == b"error":
+        found = re.search(rb'"msg_type": ?"(\w+)"', data)
+        kind = found[1].decode() if found else ""
+        self._seen.add(kind)
+        if kind == "execute_input" and (count := re.search(rb'"execution_count": ?(\d+)', data)):
+            self._running = int(count[1])
+        elif kind == "status" and b'"execute_request"' in data and re.search(rb'"execution_state": ?"idle"', data):
+            self._ended = self._running
+        elif kind == "error":
             parts = [re.search(rb'"%s": ?("(?:[^"\\]|\\.)*")' % key, data) for key in (b"ename", b"evalue")]
             self.errors.append(("Python: " + ": ".join(json.loads(part[1]) for part in parts if part))[:500])
 
@@ -274,8 +279,10 @@ class Notebook:
 
         def done() -> bool:
             prompts = [prompt.strip() for prompt in self.page.evaluate(self._scripts["prompts"])]
-            ran = any(prompt.isdigit() and int(prompt) > before for prompt in prompts)
-            return ran and "*" not in prompts and bool(self.page.evaluate(self._scripts["idle"]))
+            last = max([int(prompt) for prompt in prompts if prompt.isdigit()], default=0)
+            if last <= before or "*" in prompts or not self.page.evaluate(self._scripts["idle"]):
+                return False
+            return self._ended >= last  # the page may know it before the message, and an error of the cell, is here
 
         self.wait_for(done, timeout=timeout)
         raised = [error for error in self.errors[n_errors:] if error.startswith("Python: ")]
