@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By file on all cores, one thread each: the networks are tiny, and threads that share a core wait for each other.
 RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo lab test test-fast test-all colab-env colab wheel saved-runs notebooks pictures lint format clean
+.PHONY: demo lab test test-fast test-all test-longest colab-env colab wheel saved-runs notebooks pictures lint format clean
 
 demo: .venv/.lab  ## train the lesson's methods on the glyphs and write runs/demo/report.html
 	$(BIN)/csd-edu demo --out runs/demo
@@ -13,13 +13,16 @@ lab: .venv/.lab  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 test: .venv/.test  ## under 8 minutes on 2 cores
-	$(RUN_TESTS) -m "not campaign"
+	$(RUN_TESTS) -m "not campaign and not longest"
 
 test-fast: .venv/.test  ## under 2 minutes, for daily use
-	$(RUN_TESTS) -m "not campaign and not slow"
+	$(RUN_TESTS) -m "not campaign and not longest and not slow"
 
 test-all: .venv/.test  ## the long campaigns
-	$(RUN_TESTS) -m campaign
+	$(RUN_TESTS) -m "campaign and not longest"
+
+test-longest: .venv/.test  ## the lesson on fresh seeds and on real images, some 20 minutes
+	$(RUN_TESTS) -m longest
 
 colab-env: .venv-colab/.core  ## classic Notebook with the versions of a Colab runtime, for tests in a browser
 

@@ -39,7 +39,7 @@ from tests.conftest import need
 ROOT = Path(__file__).parent.parent
 ARTEFACTS = Path(os.environ.get("CSD_EDU_ARTEFACTS", ROOT / "build/screenshots"))
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FRONT_ENDS = ("lab", "classic")
+FRONT_ENDS = ("lab", pytest.param("classic", marks=pytest.mark.campaign))
 PYTHONS = {"lab": Path(sys.executable), "classic": ROOT / ".venv-colab/bin/python"}
 
 ARGUMENTS = (

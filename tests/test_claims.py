@@ -50,7 +50,7 @@ def test_each_of_them_has_claims_that_no_edition_shows(number):
         assert not [cell.id for cell in cells if cell.id.startswith("claim")]
 
 
-@pytest.mark.campaign
+@pytest.mark.longest
 @pytest.mark.parametrize("number", NUMBERS[:8])
 @pytest.mark.parametrize("seeds", FRESH)
 def test_the_claims_hold_for_fresh_seeds(seeds, number, fresh, tmp_path):

@@ -55,6 +55,7 @@ def test_the_demo_shows_forgetting_and_what_the_teacher_does_about_it(seed, tmp_
             assert run.metrics["recall_at_1"]["seen"][-1][0] >= 0.4
 
 
+@pytest.mark.longest
 @pytest.mark.parametrize("dataset", ["cifar100", "omniglot"])
 def test_on_real_images_csd_is_not_below_fine_tuning_over_three_seeds(dataset, tmp_path):
     preset = csd.preset(real_images(dataset), "quick")
