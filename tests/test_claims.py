@@ -16,7 +16,7 @@ from notebooks import generate
 from notebooks.sources import HERE, find_sources, read_source
 from tests.editions import run_on
 
-NUMBERS = [f"{n:02}" for n in range(10)]
+NUMBERS = [f"{n:02}" for n in range(15)]
 FRESH = {"five and six": (5, 6), "six and seven": (6, 7)}  # a notebook shows the first, and takes intervals over all
 
 

@@ -427,6 +427,13 @@ print(f"Recall@1 of the pixels themselves, without any network: {plain:.3f}")
 # | 07 a fair comparison | Is CSD really better? You write a confidence interval. |
 # | 08 the paper's scale | CIFAR-100 on a GPU, interrupted and resumed. |
 # | 09 your own | Your own images, or your own method. |
+# | 10 more or better | What does a small memory buy: more images, or better ones? |
+# | 11 condensed images | Can sixty images stand for six thousand? |
+# | 12 rewritten memories | May one rewrite what one remembers? |
+# | 13 few labels | What if hardly anything is labelled? |
+# | 14 dreamed past | Can a network dream its past? |
+#
+# Notebooks 10 to 14 are a second part: other answers to CSD's question, and what each has to keep for it.
 #
 # A **check** follows each exercise, here and in all other notebooks. It says in words of the subject why an answer is
 # wrong, and `check.hint("lost_queries")` gives a first hint; asked again, it gives more. What you have passed is kept,
