@@ -10,8 +10,7 @@ trained on all images. As a memory: the classes come in five tasks, and a new ne
 The table has the mean over the seeds with half of its 95 % interval (Student's t), and paired differences. What is done
 is in the file, and is not done again.
 
-`--data digits` and `--data glyphs` ask the same of two sets that need no download, without the memory: ten images for
-1,198 digits, and sixty for six thousand glyphs, of the first sixty signs.
+`--data digits` asks the same of a set that needs no download, without the memory: ten images for 1,198.
 
 `--gpu` is the setting with published numbers that is nearest to what fits ten minutes of a large GPU: all classes of
 CIFAR-100, ten images each, as a set alone; 2,500 steps on 128 real images a class for the published 20,000 on 256. Its
@@ -54,8 +53,8 @@ DIFFERENCES = (
     ("mean images", "herding"),
     ("dm", "dm, not rounded"),
 )
-DATA: dict[str, dict[str, Any]] = {"cifar100": {}, "digits": {}, "glyphs": {"per_class": 100, "image_size": 16}}
-"""What can be condensed, and how it is loaded."""
+DATA = ("cifar100", "digits")
+"""What can be condensed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ SIZES = {
     "cpu": Size(10, None, 1, 5, 32, 300, 32, 10, 300, 3, 10, 300),
     "cpu quick": Size(4, 20, 1, 2, 32, 4, 8, 1, 4, 1, 1, 20),
     "digits": Size(10, None, 1, 0, 32, 300, 32, 10, 300, 3, 0, 0),
-    "glyphs": Size(60, None, 1, 0, 32, 100, 16, 5, 150, 2, 0, 0),
     "gpu": Size(100, None, 10, 0, 128, 2500, 128, 20, 1000, 2, 0, 0),
     "gpu quick": Size(3, 20, 2, 0, 32, 4, 8, 1, 4, 2, 0, 0),
 }
@@ -123,7 +121,7 @@ def main() -> None:
         run(name, range(seeds), options.out, device)
     found = results_of(name, read(options.out, name))
     print(table(found))
-    shipped = {"cpu": "condensed", **{data: f"condensed_{data}" for data in DATA if data in SIZES}}
+    shipped = {"cpu": "condensed", "digits": "condensed_digits"}
     path = (
         results.SHIPPED / f"{shipped[name]}.json"
         if name in shipped
@@ -141,7 +139,7 @@ def run(name: str, seeds: range, out: Path, device: torch.device) -> dict[str, A
     """
     size = SIZES[name]
     source = source_of(name)
-    data = first_classes(csd.load(source, **DATA[source]), size.n_classes, size.n_images)
+    data = first_classes(csd.load(source), size.n_classes, size.n_images)
     parts: dict[str, Callable[..., Scores]] = {
         "set": partial(as_set, flip=source == "cifar100"),
         **({"mean images": partial(as_means, flip=source == "cifar100")} if size.per_class == 1 else {}),

@@ -842,7 +842,7 @@ def test_condensed_images_are_a_data_set(tmp_path):
 
 @pytest.mark.parametrize("name", ["cpu quick", "gpu quick"])
 def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypatch, capsys, name):
-    monkeypatch.setattr(csd, "load", lambda *_, **__: striped(train=24, test=4))
+    monkeypatch.setattr(csd, "load", lambda _: striped(train=24, test=4))
     out, cpu = tmp_path / "new" / "condensed.json", torch.device("cpu")
     first = condensed.run(name, range(1), out, cpu)
     again = condensed.run(name, range(2), out, cpu)
