@@ -236,9 +236,9 @@ def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device, *, fl
     }
     test_images = data.x_test.to(device)
     mean_std = dict(zip(("pixel_mean", "pixel_std"), models.pixel_statistics(images), strict=True))
-    fresh = models.build(
-        f"convnet{size.width}", images.shape[1], n_classes=size.n_classes, seed=seed, **mean_std
-    ).to(device)
+    fresh = models.build(f"convnet{size.width}", images.shape[1], n_classes=size.n_classes, seed=seed, **mean_std).to(
+        device
+    )
     scores = {
         "not trained": _worded([few.score(fresh, test_images, data.y_test)], 0.0),
         "all images": _worded([few.score(network, test_images, data.y_test)], choosing),
