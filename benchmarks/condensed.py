@@ -1,13 +1,16 @@
 """Do a few learnt images stand for many? Distribution matching against herding and random images of as many bytes.
 
-    CSD_EDU_DATA=data python benchmarks/condensed.py [--seeds 5] [--quick] [--gpu] [--out FILE] [--table-only]
+    CSD_EDU_DATA=data python benchmarks/condensed.py [--data cifar100] [--seeds 5] [--quick] [--gpu] [--out FILE]
+        [--table-only]
 
 The first ten classes of CIFAR-100, one image a class. As a set: new ConvNets are trained on the ten images alone, and
 asked for accuracy and Recall@1 among the test images; the random images are those that the learnt ones began as. Beside
-them stand networks that were not trained, and the one that herding has its features from, trained on all images. As a
-memory: the classes come in five tasks, and a new network is trained on the memory in each. The table has the mean over
-the seeds with half of its 95 % interval (Student's t), and paired differences. What is done is in the file, and is not
-done again.
+them stand the mean image of each class, networks that were not trained, and the one that herding has its features from,
+trained on all images. As a memory: the classes come in five tasks, and a new network is trained on the memory in each.
+The table has the mean over the seeds with half of its 95 % interval (Student's t), and paired differences. What is done
+is in the file, and is not done again.
+
+`--data digits` asks the same of a set that needs no download, without the memory: ten images for 1,198.
 
 `--gpu` is the setting with published numbers that is nearest to what fits ten minutes of a large GPU: all classes of
 CIFAR-100, ten images each, as a set alone; 2,500 steps on 128 real images a class for the published 20,000 on 256. Its
@@ -22,6 +25,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -41,7 +45,16 @@ OUT = Path("runs") / "condensed.json"
 PUBLISHED = {"random": 0.146, "herding": 0.173, "dm": 0.297, "all images": 0.562}
 """Accuracy on CIFAR-100 with ten images a class, as the tables of later papers give it."""
 MEASURES = ("accuracy", "recall_at_1")
-DIFFERENCES = (("dm", "random"), ("dm", "herding"), ("herding", "random"), ("dm", "dm, not rounded"))
+DIFFERENCES = (
+    ("dm", "random"),
+    ("dm", "herding"),
+    ("herding", "random"),
+    ("dm", "mean images"),
+    ("mean images", "herding"),
+    ("dm", "dm, not rounded"),
+)
+DATA = ("cifar100", "digits")
+"""What can be condensed."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,8 @@ class Size:
     """How much is computed.
 
     Attributes:
-        n_classes: the first of CIFAR-100.
-        n_images: the most training images of each; None for all 500.
+        n_classes: the first of the set.
+        n_images: the most training images of each; None for all there are.
         per_class: images condensed or chosen of each class.
         n_tasks: of the stream; 0 for none.
         width: of every ConvNet.
@@ -78,6 +91,7 @@ class Size:
 SIZES = {
     "cpu": Size(10, None, 1, 5, 32, 300, 32, 10, 300, 3, 10, 300),
     "cpu quick": Size(4, 20, 1, 2, 32, 4, 8, 1, 4, 1, 1, 20),
+    "digits": Size(10, None, 1, 0, 32, 300, 32, 10, 300, 3, 0, 0),
     "gpu": Size(100, None, 10, 0, 128, 2500, 128, 20, 1000, 2, 0, 0),
     "gpu quick": Size(3, 20, 2, 0, 32, 4, 8, 1, 4, 2, 0, 0),
 }
@@ -92,10 +106,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="how many, from 0; default 5, of --gpu 1")
     parser.add_argument("--quick", action="store_true", help="a tiny try")
     parser.add_argument("--gpu", action="store_true", help="the setting with published numbers")
+    parser.add_argument("--data", choices=DATA, default="cifar100", help="what is condensed")
     parser.add_argument("--device", default="", help="default cpu, of --gpu the one that answers")
     parser.add_argument("--table-only", action="store_true", help="compute nothing, show what is done")
     options = parser.parse_args()
-    name = ("gpu" if options.gpu else "cpu") + " quick" * options.quick
+    if options.data != "cifar100" and (options.gpu or options.quick):
+        parser.error(f"--gpu and --quick are of cifar100; --data is {options.data}")
+    name = ("gpu" if options.gpu else "cpu") + " quick" * options.quick if options.data == "cifar100" else options.data
     device = pick_device(options.device or ("auto" if options.gpu else "cpu"))
     if device.type == "cpu":
         keep_freed_memory()
@@ -104,7 +121,12 @@ def main() -> None:
         run(name, range(seeds), options.out, device)
     found = results_of(name, read(options.out, name))
     print(table(found))
-    path = results.SHIPPED / "condensed.json" if name == "cpu" else options.out.with_name(f"condensed {name}.json")
+    shipped = {"cpu": "condensed", "digits": "condensed_digits"}
+    path = (
+        results.SHIPPED / f"{shipped[name]}.json"
+        if name in shipped
+        else options.out.with_name(f"condensed {name}.json")
+    )
     found.write(path)
     print(f"\nwritten to {path}")
 
@@ -116,8 +138,13 @@ def run(name: str, seeds: range, out: Path, device: torch.device) -> dict[str, A
         SystemExit: if the file has results of this name that were computed otherwise.
     """
     size = SIZES[name]
-    data = first_classes(csd.load("cifar100"), size.n_classes, size.n_images)
-    parts: dict[str, Callable[..., Scores]] = {"set": as_set, **({"memory": as_memory} if size.n_tasks else {})}
+    source = source_of(name)
+    data = first_classes(csd.load(source), size.n_classes, size.n_images)
+    parts: dict[str, Callable[..., Scores]] = {
+        "set": partial(as_set, flip=source == "cifar100"),
+        **({"mean images": partial(as_means, flip=source == "cifar100")} if size.per_class == 1 else {}),
+        **({"memory": as_memory} if size.n_tasks else {}),
+    }
     for seed in seeds:
         for part, compute in parts.items():
             found = read(out, name)
@@ -132,6 +159,11 @@ def run(name: str, seeds: range, out: Path, device: torch.device) -> dict[str, A
             write_json(out, {**read_all(out), name: found})
             print(f"{name}, {part}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     return read(out, name)
+
+
+def source_of(name: str) -> str:
+    """Return the data that a size is of."""
+    return name if name in DATA else "cifar100"
 
 
 def read_all(out: Path) -> dict[str, Any]:
@@ -164,8 +196,11 @@ def first_classes(data: csd.Dataset, n_classes: int, n_images: int | None) -> cs
     )
 
 
-def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device) -> Scores:
-    """Return what networks learn from the few images alone, by how they were made."""
+def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device, *, flip: bool) -> Scores:
+    """Return what networks learn from the few images alone, by how they were made.
+
+    With `flip`, mirroring is among the augmentations.
+    """
     images, labels = data.x_train.to(device), data.y_train.to(device)
     generator = torch.Generator().manual_seed(derive_seed(seed, "condense"))
     started = time.perf_counter()
@@ -176,7 +211,7 @@ def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device) -> Sc
         iterations=size.iterations,
         width=size.width,
         batch=size.batch,
-        flip=True,
+        flip=flip,
         generator=generator,
     )
     condensing = time.perf_counter() - started
@@ -187,7 +222,7 @@ def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device) -> Sc
         width=size.width,
         epochs=size.herding_epochs,
         batch_size=64,
-        flip=True,
+        flip=flip,
         seed=derive_seed(seed, "herding"),
     )
     features, _ = models.embed(network, images)
@@ -201,7 +236,9 @@ def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device) -> Sc
     }
     test_images = data.x_test.to(device)
     mean_std = dict(zip(("pixel_mean", "pixel_std"), models.pixel_statistics(images), strict=True))
-    fresh = models.build(f"convnet{size.width}", n_classes=size.n_classes, seed=seed, **mean_std).to(device)
+    fresh = models.build(f"convnet{size.width}", images.shape[1], n_classes=size.n_classes, seed=seed, **mean_std).to(
+        device
+    )
     scores = {
         "not trained": _worded([few.score(fresh, test_images, data.y_test)], 0.0),
         "all images": _worded([few.score(network, test_images, data.y_test)], choosing),
@@ -215,11 +252,29 @@ def as_set(data: csd.Dataset, size: Size, seed: int, device: torch.device) -> Sc
             n_networks=size.n_networks,
             width=size.width,
             epochs=size.epochs,
-            flip=True,
+            flip=flip,
             seed=seed,  # each set from the same weights
         )
         scores[name] = _worded(of_networks, seconds)
     return scores
+
+
+def as_means(data: csd.Dataset, size: Size, seed: int, device: torch.device, *, flip: bool) -> Scores:
+    """Return what networks learn from the mean image of each class: one image a class that nobody has to learn."""
+    images, labels = data.x_train.to(device), data.y_train.to(device)
+    means = torch.stack([few.as_float(images[labels == c]).mean(dim=0) for c in range(size.n_classes)])  # (K, C, H, W)
+    of_networks = few.evaluate(
+        few.as_uint8(means),
+        torch.arange(size.n_classes, device=device),
+        data.x_test.to(device),
+        data.y_test,
+        n_networks=size.n_networks,
+        width=size.width,
+        epochs=size.epochs,
+        flip=flip,
+        seed=seed,  # from the same weights as in `as_set`
+    )
+    return {"mean images": _worded(of_networks, 0.0)}
 
 
 def _worded(scores: list[few.Score], seconds: float) -> dict[str, float]:
@@ -280,14 +335,17 @@ def results_of(name: str, found: Mapping[str, Any]) -> Results:
     for part, of_seeds in parts.items():
         for kind in next(iter(of_seeds.values())):
             for measure in MEASURES:
-                values.setdefault(kind, {})[f"{measure}, {part}"] = [
+                values.setdefault(kind, {})[f"{measure}, {'memory' if part == 'memory' else 'set'}"] = [
                     scores[kind][measure] for scores in of_seeds.values()
                 ]
     return Results(
-        about=f"CIFAR-100's first {size.n_classes} classes, images a class: {size.per_class}; as a set"
+        about=f"{source_of(name)}, the first {size.n_classes} classes, images a class: {size.per_class}; as a set"
         + f", and as the memory of a stream of {size.n_tasks} tasks" * (size.n_tasks > 0)
         + f"; ConvNets of width {size.width}, {size.iterations} steps of condensing",
-        command="python benchmarks/condensed.py" + " --gpu" * ("gpu" in name) + " --quick" * ("quick" in name),
+        command="python benchmarks/condensed.py"
+        + f" --data {name}" * (name in DATA)
+        + " --gpu" * ("gpu" in name)
+        + " --quick" * ("quick" in name),
         seeds=seeds.pop(),
         values=values,
         notes={

@@ -24,6 +24,8 @@ from scipy import stats
 import csd_edu as csd
 from csd_edu import check
 from csd_edu.check.verdict import Verdict
+from csd_edu.methods.dm import distribution_matching
+from csd_edu.methods.random_images import herd as library_herd
 
 Function = Callable[..., Any]
 Edits = str | Sequence[str]  # a source of its own, or what is replaced in the right answer: old, new, old, new, …
@@ -466,6 +468,44 @@ def distance(student, teacher):
         gap = abs(a - b)
         total = total + (gap ** 2 / 2 if gap <= 1 else gap - 0.5)
     return total / len(pairs)
+""",
+    "herd": """
+def herd(features, n):
+    N, D = features.shape
+    mean = [sum(float(features[i, d]) for i in range(N)) / N for d in range(D)]
+    chosen = []
+    for k in range(1, n + 1):
+        best, least = None, math.inf
+        for i in range(N):
+            if i in chosen:
+                continue
+            group = chosen + [i]
+            gap = [mean[d] - sum(float(features[j, d]) for j in group) / k for d in range(D)]
+            far = sum(x ** 2 for x in gap)
+            if far < least:
+                best, least = i, far
+        chosen.append(best)
+    return chosen
+""",
+    "dm_loss": """
+def loss(real, real_labels, synthetic, synthetic_labels):
+    total = 0
+    for c in sorted(set(synthetic_labels.tolist())):
+        a = [x for x, y in zip(real, real_labels) if y == c]
+        b = [x for x, y in zip(synthetic, synthetic_labels) if y == c]
+        gap = sum(a) / len(a) - sum(b) / len(b)
+        here = sum(x ** 2 for x in gap)
+        total = total + here
+    return total
+""",
+    "as_bytes": """
+def stored(pixels):
+    found = []
+    for x in pixels.flatten().tolist():
+        value = round(x * 255)
+        value = min(max(value, 0), 255)
+        found.append(value % 256)
+    return torch.tensor(found, dtype=torch.uint8).reshape(pixels.shape)
 """,
 }
 
@@ -1176,6 +1216,61 @@ def distance(student, teacher):
     return ((student / student.norm(dim=1)[:, None] - teacher / teacher.norm(dim=1)[:, None]) ** 2).sum() / len(student)
 """,
     },
+    "herd": edits("""
+    those nearest to the mean | group = chosen + [i] => group = [i] | / k for => / 1 for
+    chosen twice | if i in chosen: => if False:
+    only the last choice counts | group = chosen + [i] => group = chosen[-1:] + [i]
+    the farthest | best, least = None, math.inf => best, least = None, -1 | far < least => far > least
+    divided by n | / k for => / n for
+    divided by k − 1 | / k for => / max(k - 1, 1) for
+    the sum instead of the mean | / k for => for
+    far from those chosen | far = sum(x ** 2 for x in gap)
+        => far = -sum(float((features[i] - features[j]).norm()) for j in chosen) or sum(x ** 2 for x in gap)
+    sorted by number | return chosen => return sorted(chosen)
+    the largest coordinate | sum(x ** 2 for x in gap) => max(abs(x) for x in gap)
+    absolute differences | x ** 2 => abs(x)
+    mean of each feature | / N for d in range(D)] => / N for d in range(D)]; mean = [sum(mean) / D] * D
+    """),
+    "dm_loss": edits("""
+    mean over the features | sum(x ** 2 for x in gap) => sum(x ** 2 for x in gap) / len(gap)
+    distance not squared | sum(x ** 2 for x in gap) => sum(x ** 2 for x in gap) ** 0.5
+    absolute differences | x ** 2 => abs(x)
+    the square of the sum | sum(x ** 2 for x in gap) => sum(gap) ** 2
+    not squared | x ** 2 => x
+    mean of the distances of pairs | sum(x ** 2 for x in gap)
+        => sum(((x - y) ** 2).sum() for x in a for y in b) / (len(a) * len(b))
+    each learnt image with the mean | sum(x ** 2 for x in gap)
+        => sum(((sum(a) / len(a) - y) ** 2).sum() for y in b) / len(b)
+    each real image with the learnt mean | sum(x ** 2 for x in gap)
+        => sum(((x - sum(b) / len(b)) ** 2).sum() for x in a) / len(a)
+    sums instead of means | sum(a) / len(a) - sum(b) / len(b) => sum(a) - sum(b)
+    one mean over all classes | sorted(set(synthetic_labels.tolist())) => [None]
+        | zip(real, real_labels) if y == c => zip(real, real_labels)
+        | zip(synthetic, synthetic_labels) if y == c => zip(synthetic, synthetic_labels)
+    all real images for each class | zip(real, real_labels) if y == c => zip(real, real_labels)
+    mean over the classes | return total => return total / len(set(synthetic_labels.tolist()))
+    weighted by the number of images | total + here => total + here * len(b)
+    the last class only | total = total + here => total = here
+    classes counted from 0 | sorted(set(synthetic_labels.tolist())) => range(len(set(synthetic_labels.tolist())))
+    half of it | sum(x ** 2 for x in gap) => sum(x ** 2 for x in gap) / 2
+    the largest difference | sum(x ** 2 for x in gap) => max(x ** 2 for x in gap)
+    sign swapped | return total => return -total
+    """),
+    "as_bytes": edits("""
+    cut off instead of rounded | round(x * 255) => math.trunc(x * 255)
+    rounded up | round(x * 255) => math.ceil(x * 255)
+    times 256 | x * 255 => x * 256
+    not scaled | x * 255 => x
+    rounded before it is scaled | round(x * 255) => round(x) * 255
+    scaled, then cut to 0 to 1 | min(max(value, 0), 255) => min(max(value, 0), 1)
+    stretched from the darkest to the brightest
+        | found = [] => found = []; low, high = float(pixels.min()), float(pixels.max())
+        | round(x * 255) => round((x - low) / (high - low) * 255)
+    inverted | round(x * 255) => round(255 - x * 255)
+    cut below only | min(max(value, 0), 255) => max(value, 0)
+    cut above only | min(max(value, 0), 255) => min(value, 255)
+    what is outside wraps around | value = min(max(value, 0), 255) => pass
+    """),
 }
 
 
@@ -1523,6 +1618,24 @@ def by_hand(values):
     return torch.stack([v.mean() - half, v.mean() + half])
 
 
+def most_of_what_is_missing(features, n):
+    """By the scalar product with what the sum still lacks: the same where all features have length 1."""
+    mean, total, chosen = features.mean(dim=0), 0, []
+    for k in range(1, n + 1):
+        fit = features @ (k * mean - total)
+        fit[chosen] = -torch.inf
+        chosen.append(int(fit.argmax()))
+        total = total + features[chosen[-1]]
+    return torch.tensor(chosen)
+
+
+def means_by_one_hot(real, real_labels, synthetic, synthetic_labels):
+    a, b = (F.one_hot(y).to(x).T for x, y in ((real, real_labels), (synthetic, synthetic_labels)))
+    there = b.sum(dim=1) > 0
+    gap = [w[there] @ x / w[there].sum(dim=1, keepdim=True) for w, x in ((a, real), (b, synthetic))]
+    return F.mse_loss(gap[1], gap[0], reduction="sum")
+
+
 OTHERS = [
     ("search", numpy_search),
     ("search", lambda q, g, k: torch.cosine_similarity(q[:, None], g[None], dim=2).argsort(1, descending=True)[:, :k]),
@@ -1616,4 +1729,10 @@ OTHERS = [
     ("t_interval", lambda v: stats.ttest_1samp(v, 0).confidence_interval()),
     ("paired_difference", lambda a, b: (np.mean(a - b), *stats.ttest_rel(a, b).confidence_interval())),
     ("paired_difference", lambda a, b: np.array([(a - b).mean(), *by_hand(a - b)])),
+    ("herd", most_of_what_is_missing),
+    ("herd", lambda features, n: library_herd(features, n).numpy()),
+    ("dm_loss", means_by_one_hot),
+    ("dm_loss", distribution_matching),
+    ("as_bytes", lambda pixels: (pixels.clamp(0, 1) * 255 + 0.5).byte()),
+    ("as_bytes", lambda pixels: np.clip(np.rint(pixels.numpy() * 255), 0, 255).astype(np.uint8)),
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from csd_edu.check import EXERCISES, running
 from csd_edu.check.answers import Indices, Masks, Rules, Terms
@@ -181,6 +182,13 @@ def _hours(rng: Rng) -> tuple[Any, ...]:
     return tuple(column.tolist() for column in columns)
 
 
+def _matched(rng: Rng) -> tuple[Any, ...]:
+    """Features of real and of learnt images, of one to three classes."""
+    k = int(rng.integers(1, 4))
+    labels = [torch.from_numpy(rng.permutation(np.arange(n) % k)) + int(k > 1) for n in (9, 5)]
+    return _normal(rng, 9, 4), labels[0], _normal(rng, 5, 4), labels[1]
+
+
 def _step(rng: Rng) -> tuple[Any, ...]:
     task = int(rng.integers(0, 3))
     labels = [3 * task, 3 * task + 1] * 3
@@ -215,6 +223,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "feature_distance": lambda rng: (_normal(rng, 5, 4), _normal(rng, 5, 4)),
     "feature_distillation": lambda rng: (*_step(rng), float(rng.choice([0.5, 2, 3]))),
     "relation_distance": lambda rng: (_normal(rng, 5, 4), _normal(rng, 5, 4)),
+    "herd": lambda rng: (F.normalize(_normal(rng, 9, 3), dim=1), int(rng.integers(1, 6))),
+    "dm_loss": _matched,
+    "as_bytes": lambda rng: (torch.from_numpy(rng.uniform(-0.3, 1.3, (2, 1, 3, 3))).float(),),
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

@@ -334,4 +334,28 @@ SLIPS = {
     comparison | step.teacher is not None => step.task > 1
     a part too many | weight * ( => weight ** 2 * (
     """),
+    "herd": entries("""
+    off by one | range(1, n + 1) => range(1, n)
+    wrong shape | return chosen => return chosen[-1]
+    a part too many | return chosen => return chosen[::-1]
+    another reduction | / N for d => for d
+    wrong type | return chosen => return [float(features[j, 0]) for j in chosen]
+    chosen twice | if i in chosen: => if chosen and i < 0:
+    """),
+    "dm_loss": entries("""
+    a sign the other way round | sum(a) / len(a) - sum(b) / len(b) => sum(a) / len(a) + sum(b) / len(b)
+    a part missing | sum(a) / len(a) - sum(b) / len(b) => sum(b) / len(b)
+    sums instead of means | sum(a) / len(a) - sum(b) / len(b) => sum(a) - sum(b) | total = 0 => total = 0.0
+    the last class only | total = total + here => total = here + 0
+    ? | sum(a) / len(a) - sum(b) / len(b) => sum(a) / len(b) - sum(b) / len(a)
+    wrong shape | sum(x ** 2 for x in gap) => gap ** 2
+    mean over the features | sum(x ** 2 for x in gap) => (gap ** 2).mean()
+    a part too many | return total => return total ** 2
+    """),
+    "as_bytes": entries("""
+    times 256 | x * 255 => x * 255 * 256 / 255
+    inverted | round(x * 255) => 255 - round(x * 255)
+    scaled, then cut to 0 to 1 | min(max(value, 0), 255) => min(max(value, 0), 1.0)
+    wrong shape | .reshape(pixels.shape) => .reshape(-1)
+    """),
 }

@@ -846,7 +846,7 @@ def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypat
     out, cpu = tmp_path / "new" / "condensed.json", torch.device("cpu")
     first = condensed.run(name, range(1), out, cpu)
     again = condensed.run(name, range(2), out, cpu)
-    parts = ["set", "memory"] if name == "cpu quick" else ["set"]
+    parts = ["set", "mean images", "memory"] if name == "cpu quick" else ["set"]
     said = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert said == [f"{name}, {part}, seed {seed}" for seed in (0, 1) for part in parts]
     assert all(again["parts"][part]["0"] == first["parts"][part]["0"] for part in parts)
@@ -860,7 +860,7 @@ def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypat
     assert "seeds 0, 1." in text
     assert "| dm − random |" in text
     assert "| all images | " in text
-    assert ("accuracy, memory" in text) == (name == "cpu quick")
+    assert ("accuracy, memory" in text) == ("| dm − mean images |" in text) == (name == "cpu quick")
     assert "nan" not in condensed.table(condensed.results_of(name, first))
     if name == "cpu quick":
         held = {x: scores["bytes"] for x, scores in again["parts"]["memory"]["0"].items()}

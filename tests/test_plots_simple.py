@@ -6,6 +6,7 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import torch
 
 from csd_edu import plots
 from csd_edu.plots.style import SERIES, method_looks
@@ -225,6 +226,20 @@ def test_a_slider_chooses_too():
     assert slider.currentvalue.prefix == "s = "
     assert [step.label for step in slider.steps] == ["first", "second"]
     assert slider.steps[1].args == plots.choose(several()).layout.updatemenus[0].buttons[1].args
+
+
+def test_images_change_with_the_figure():
+    strips = {
+        str(grey): plots.retrieval_strips(
+            {"row": [plots.Shown(torch.full((1, 8, 8), grey, dtype=torch.uint8), "", "grey", 0)]}, title="Greys"
+        )
+        for grey in (0, 255)
+    }
+    figure = plots.choose(strips, slider="grey ")
+    sources = [step.args[1]["images"][0]["source"] for step in figure.layout.sliders[0].steps]
+    assert sources == [strip.layout.images[0].source for strip in strips.values()]
+    assert sources[0] != sources[1]
+    assert plots.choose(several()).layout.updatemenus[0].buttons[0].args[1]["images"] == []
 
 
 def test_figures_to_choose_from_stay_as_they_are():

@@ -178,6 +178,25 @@ def method_with_early_return(step, weight=3.0):
     return terms | {"feature": weight * gap.pow(2).sum(-1).mean(0)}
 
 
+def numpy_herd(features, n):
+    """By the mean itself, which is built anew for each candidate."""
+    x, chosen = features.numpy(), []
+    while len(chosen) < n:
+        far = {i: np.linalg.norm(x[[*chosen, i]].mean(0) - x.mean(0)) for i in range(len(x)) if i not in chosen}
+        chosen.append(min(far, key=far.get))
+    return chosen
+
+
+def by_scatter(real, real_labels, synthetic, synthetic_labels):
+    """The means of all labels up to the largest; those that are not there are 0 on both sides."""
+    means = []
+    for x, y in ((real, real_labels), (synthetic, synthetic_labels)):
+        n = int(synthetic_labels.max()) + 1
+        sums = torch.zeros(n, x.shape[1]).index_add(0, y, x)
+        means.append(sums / torch.bincount(y, minlength=n).clamp(min=1)[:, None])
+    return torch.dist(*means) ** 2
+
+
 VARIANTS = [
     ("first_and_last", lambda matrix, task: (list(zip(*matrix, strict=True))[task][task], matrix[-1][task])),
     ("first_and_last", lambda m, j: np.array(m, dtype=float)[[j, -1], j]),
@@ -284,4 +303,11 @@ VARIANTS = [
     ("feature_distillation", method_with_early_return),
     ("relation_distance", relation_pairs),
     ("relation_distance", relation_upper),
+    ("herd", numpy_herd),
+    ("dm_loss", by_scatter),
+    (
+        "dm_loss",
+        lambda r, ry, s, sy: sum((r[ry == c].mean(0) - s[sy == c].mean(0)).pow(2).sum() for c in sy.unique()),
+    ),
+    ("as_bytes", lambda pixels: torch.round(255 * pixels).clip(0, 255)),
 ]

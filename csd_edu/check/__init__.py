@@ -23,6 +23,7 @@ from csd_edu.check import (
     ageing,
     chance,
     comparing,
+    condensing,
     contrasting,
     intervals,
     matrices,
@@ -53,6 +54,7 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYTES
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""

@@ -16,7 +16,7 @@ def choose(figures: Mapping[str, go.Figure], *, slider: str | None = None) -> go
     """Return one figure that shows one of several at a time: the first, until another is chosen.
 
     Args:
-        figures: by the words to choose them by; of one size, and with the same panels.
+        figures: by the words to choose them by; of one size, and with the same panels. Images change as well.
         slider: what a slider below the figure chooses, such as "s = "; default a list above it.
 
     Raises:
@@ -30,7 +30,7 @@ def choose(figures: Mapping[str, go.Figure], *, slider: str | None = None) -> go
     steps: list[dict[str, Any]] = []
     for k, (name, each) in enumerate(zip(figures, drawn, strict=True)):
         layout = {part: each["layout"].get(part) for part in sorted(parts)}
-        layout |= {part: list(each["layout"].get(part, ())) for part in ("annotations", "shapes")}
+        layout |= {part: list(each["layout"].get(part, ())) for part in ("annotations", "shapes", "images")}
         visible = [old if owner == k else False for owner, old in zip(owners, seen, strict=True)]
         steps.append({"label": str(name), "method": "update", "args": [{"visible": visible}, layout]})
     first = steps[0]["args"][0]["visible"]
