@@ -24,6 +24,7 @@ from csd_edu.check import (
     chance,
     comparing,
     contrasting,
+    dreaming,
     intervals,
     matrices,
     methods,
@@ -53,6 +54,8 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
+replay_terms = dreaming.REPLAY_TERMS
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
