@@ -336,21 +336,21 @@ SLIPS = {
     """),
     "worth_in_images": entries("""
     ? | n_parameters * 4 => n_parameters * 2
-    off by one | (count + 1) * one => count * one
-    a part too many | return count => return count + 1
-    ? | c * h * w * 1 + 8 => c * h * w * 8
-    added and multiplied confused | c * h * w * 1 + 8 => c * h * w + h * w + 8
+    one too much | (count + 1) * one => count * one
+    one too much | return count => return count + 1
+    added and multiplied confused | c * h * w * 1 + 8 => c * h * w * 8
+    a part too many | c * h * w * 1 + 8 => c * h * w + h * w + 8
     """),
     "discriminator_loss": entries("""
     a sign the other way round | return up + down => return up - down
-    a part missing | return up + down => return max(up, down)
+    ? | return up + down => return max(up, down)
     `real` for `fake` | surprise(-s) for s in fake => surprise(-s) for s in real
-    one of many | sum(surprise(s) for s in real) / len(real) => surprise(real[0])
+    ? | sum(surprise(s) for s in real) / len(real) => surprise(real[0])
     a part too many | return up + down => return (up + down) / math.log(4)
     """),
     "replay_terms": entries("""
-    a part missing | p[labels[i]] => p[labels[i]] / 2
-    ? | w_old * kd / n => w_old * kd / (n + 1)
-    columns instead of rows | ce - p[labels[i]] => ce - p[drawn[i]]
+    a part too many | p[labels[i]] => p[labels[i]] / 2
+    a part too many | w_old * kd / n => w_old * kd / (n + 1)
+    `drawn` for `labels` | ce - p[labels[i]] => ce - p[drawn[i]]
     """),
 }
