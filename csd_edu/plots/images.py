@@ -80,7 +80,7 @@ def image_grid(
     # One unit is one pixel, or equally less on both axes: images keep their shape, at the top left.
     axis = {"showgrid": False, "zeroline": False, "showline": False, "ticks": "", "constrain": "domain"}
     figure.update_xaxes(range=[0, canvas.shape[1]], tickvals=middles, ticktext=[label(c, 30) for c in columns])
-    figure.update_xaxes(side="top", constraintoward="left", tickangle=0, **axis)
+    figure.update_xaxes(side="top", constraintoward="left", tickangle=0, ticklabelstandoff=5, **axis)
     figure.update_yaxes(range=[canvas.shape[0], 0], tickvals=lines, ticktext=[f"{label(name, 30)} " for name in cells])
     figure.update_yaxes(scaleanchor="x", constraintoward="top", **axis)
     below = [subtitle] if isinstance(subtitle, str) else list(subtitle)

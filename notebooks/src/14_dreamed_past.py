@@ -48,15 +48,16 @@ from csd_edu.methods.genifer import dreamed, logged_dreams
 
 digits = csd.load("digits")
 stream = csd.split(digits, n_tasks=5, seed=0)
-config = csd.preset("digits").config.replace(device="cpu")
+config = csd.preset("digits").config.replace(later_epochs=8, device="cpu")
+SHORT = {"gan_steps": 100, "gan_batch": 32}  # of a generator after each task; benchmarks/dreams.py has 250 and 64
 everything = stream.train(*range(stream.n_tasks))  # all training images
 folder = Path(tempfile.mkdtemp())
 
 
 @functools.cache
-def trained(name, gan_steps=100):
+def trained(name, gan_steps=SHORT["gan_steps"]):
     """Return a run on all five tasks; it is trained when it is asked for the first time."""
-    method = Genifer(gan_steps=gan_steps, shown=8) if name == "genifer" else csd.methods.NAMED[name]
+    method = Genifer(**{**SHORT, "gan_steps": gan_steps, "shown": 8}) if name == "genifer" else csd.methods.NAMED[name]
     return csd.train(stream, method, config, out=folder / f"{name}-{gan_steps}")
 
 
@@ -103,7 +104,7 @@ check.worth_in_images(worth_in_images)
 # The kit's generator is small. It makes an image of 32 random numbers and a class: a map of 4 × 4, which is enlarged
 # twice.
 #
-# **Predict.** All ten digits have 1,257 training images of 16 × 16 pixels. How many digits would fit into the bytes of the
+# **Predict.** All ten digits have 1,198 training images of 16 × 16 pixels. How many digits would fit into the bytes of the
 # generator that is to replace them?
 
 # %% tags=["predict"]
@@ -132,8 +133,8 @@ print(f"in colour, at 224 × 224 pixels, as many bytes are {large} images")
 # paper takes about 29 MB for images of 32 × 32 pixels in colour, the bytes of 9,400 of them.
 
 # %% tags=["claim"]
-assert len(everything.labels) == 1257
-assert 1257 < held < 1400
+assert len(everything.labels) == 1198
+assert 1198 < held < 1400
 assert large == 2
 assert 9390 < 29e6 / (3 * 32 * 32 + 8) < 9450
 
@@ -196,7 +197,7 @@ unsure = float(loss(torch.zeros(4), torch.zeros(4)))
 print(f"a discriminator that can't tell scores all images 0: a loss of {unsure:.3f}. You predicted: {guess}.")
 
 network = csd.models.build(config.network, stream.image_shape[0])
-method = Genifer(gan_steps=100, record_every=10)
+method = Genifer(**SHORT, record_every=10)
 records = list(csd.learn(network, stream, 0, method, config))  # the first task, then its generator
 ended = [record for record in records if record["kind"] == "end" and "d" in record]
 print(
@@ -341,7 +342,7 @@ def first_task_named(method):
 
 
 replay = check.yours_or_ours("replay_terms")
-with_dreams = first_task_named(YourReplay(gan_steps=100))
+with_dreams = first_task_named(YourReplay(**SHORT))
 without = first_task_named(csd.methods.finetune)
 print("\ntest images of the first two digits, after the second task, named rightly among four digits:")
 print(f"with your terms {with_dreams:.2f}, by fine-tuning {without:.2f}")
@@ -427,7 +428,8 @@ assert all(ends["genifer"][j] > ends["finetune"][j] + 0.3 for j in range(4))
 # the same in everything, but its discriminator looks at the images themselves. That is a **control**: only what the claim
 # is about is taken away.
 #
-# And a third: `er` replays *real* images, as many as the generator's bytes hold. Here these are all there are.
+# And a third: `er` replays *real* images, as many as the generator's bytes hold, here as many as there are. (It chooses
+# them by chance while they come by, again in each epoch, so that some are stored twice and others not at all.)
 #
 # Five seeds each, with 250 steps for each generator. One setting of each method was chosen, among three, with other seeds
 # and on held-out images.
@@ -478,7 +480,33 @@ for metric, metric_name in METRICS.items():
 plots.choose(figures)
 
 # %% [markdown]
-# **What it means.** TO BE WRITTEN
+# **What it means.** Three questions, three answers, of these five seeds:
+#
+# - **Dreams help.** Genifer is above fine-tuning and above LwF, in both measures. In head accuracy the difference is most
+#   of the scale: without examples of old classes a head names the newest two digits and nothing else, a fifth of all.
+# - **That it is the features, is not shown.** Genifer and its control, the pixel GAN, are not told apart, in neither
+#   measure. That is not "equal": the intervals say how large a difference could still hide. But whoever shows Genifer
+#   beside fine-tuning only, and writes "features make better dreams", has compared two things at once.
+# - **The truth is cheaper.** Real images, in fewer bytes than the generator has, find more in a search, and take a small
+#   part of the time. In head accuracy the two are not told apart.
+#
+# **What it does not show.** The paper's claim is about photographs, where a classifier leaves out much of what the pixels
+# hold. Of a digit of 16 × 16 pixels there is hardly anything to leave out, so features had little to win here. That is a
+# guess about the reason; a test of it would be larger images. And don't read `lwf` against `finetune`: the one was given a
+# weight and the other a learning rate, so each of them had another thing to choose.
+
+# %% tags=["claim"]
+for metric in METRICS:
+    for other in ("finetune", "lwf"):
+        assert measured.difference("genifer", other, metric).verdict == "above 0"
+    assert measured.difference("genifer", "pixel_gan", metric).verdict == "not told apart"
+assert measured.difference("genifer", "finetune", "head_accuracy").mean > 0.6
+assert measured.difference("genifer", "er", "recall_at_1").verdict == "below 0"
+assert measured.difference("genifer", "er", "head_accuracy").verdict == "not told apart"
+assert measured.interval("finetune", "head_accuracy").mean < 0.22
+assert measured.interval("er", "seconds").mean < 0.2 * measured.interval("genifer", "seconds").mean
+assert measured.notes["bytes"]["er"] < measured.notes["bytes"]["genifer"]
+assert measured.notes["real images"]["held"] == measured.notes["real images"]["in all"]
 
 # %% [markdown] minutes=7
 # ## 6. Naming, finding, and bytes
@@ -550,7 +578,7 @@ plots.image_grid(rows, [f"{STEPS} steps", "100 steps"], title="Dreams after the 
 
 # %% tags=["break"]
 network = csd.models.build(config.network, stream.image_shape[0])
-method = Genifer(gan_steps=30)
+method = Genifer(gan_steps=30, gan_batch=32)
 for _ in csd.learn(network, stream, 0, method, config):
     pass
 try:
