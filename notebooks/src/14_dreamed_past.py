@@ -237,9 +237,7 @@ for name, images in {"real": first.images[first.labels == 0][:2], "dreamt": draw
         seen = seen.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)  # as large as the image
         rows[f"{name} {names[0]}, {k + 1}"] = [images[k], seen]
 about = [f"stage2 has {maps.shape[1]} maps of {maps.shape[2]} × {maps.shape[3]}; the six strongest, bright: large"]
-plots.image_grid(
-    rows, ["image", "what the discriminator is given"], title="Through the classifier's eyes", subtitle=about
-)
+plots.image_grid(rows, ["image", "six of its maps"], title="Through the classifier's eyes", subtitle=about)
 
 # %% [markdown]
 # **What it means.** Neither loss goes to 0, and neither is meant to: they are a balance. After a hundred steps one can
@@ -328,7 +326,10 @@ class YourReplay(Genifer):
         images = torch.cat([step.augment(dreams), step.images])  # (2B, C, H, W), the same crops for both networks
         student, old = step.view(images, self.layer), step.teacher_view(images, self.layer)
         maps, old_maps = student[self.layer], old[self.layer]
-        return replay(student.logits, old.logits, maps, old_maps, drawn, step.labels, self.feature)
+        terms = replay(student.logits, old.logits, maps, old_maps, drawn, step.labels, self.feature)
+        new_share = 1 - self.n_drawn / student.logits.shape[1]
+        new = student.features[len(drawn) :]  # (B, 64) of the new images
+        return {**terms, "triplet": new_share * csd.losses.batch_hard_triplet(new, step.labels)}
 
 
 def first_task_named(method):
@@ -350,7 +351,7 @@ print("\ntest images of the first two digits, after the second task, named right
 print(f"with your terms {with_dreams:.2f}, by fine-tuning {without:.2f}")
 
 # %% tags=["claim"]
-assert with_dreams > 0.5
+assert with_dreams > without + 0.3
 assert without < 0.2
 
 # %% [markdown]
@@ -414,6 +415,9 @@ for t, night in enumerate(nights):
 # named, although no real image of them was seen again. Follow a row from left to right: the first picture after a task
 # was learnt is a copy of the truth, and each later one a copy of the picture before. What is lost on the way stays lost,
 # for nobody knows the original any more.
+#
+# Nearly all dreams are named as the digit that they were drawn for. Don't take this for a measure of success: they are what
+# the network has learnt from. The test images are the truth, and of these fewer are named.
 #
 # **What it does not show.** How sure that is: it is one seed, and a short training. The next section has five.
 
