@@ -26,6 +26,7 @@ from csd_edu import check
 from csd_edu.check.verdict import Verdict
 from csd_edu.methods.dm import distribution_matching
 from csd_edu.methods.random_images import herd as library_herd
+from csd_edu.methods.genifer import dreamt_distillation, map_distance
 
 Function = Callable[..., Any]
 Edits = str | Sequence[str]  # a source of its own, or what is replaced in the right answer: old, new, old, new, …
@@ -506,6 +507,41 @@ def stored(pixels):
         value = min(max(value, 0), 255)
         found.append(value % 256)
     return torch.tensor(found, dtype=torch.uint8).reshape(pixels.shape)
+""",
+    "worth_in_images": """
+def worth(n_parameters, image_shape):
+    c, h, w = image_shape
+    budget = n_parameters * 4
+    one = c * h * w * 1 + 8
+    count = 0
+    while (count + 1) * one <= budget:
+        count += 1
+    return count
+""",
+    "discriminator_loss": """
+def loss(real, fake):
+    def surprise(x):
+        return torch.relu(-x) + torch.log1p(torch.exp(-x.abs()))
+
+    up = sum(surprise(s) for s in real) / len(real)
+    down = sum(surprise(-s) for s in fake) / len(fake)
+    return up + down
+""",
+    "replay_terms": """
+def terms(logits, old_logits, maps, old_maps, drawn, labels, feature):
+    n, known, all = len(drawn), old_logits.shape[1], logits.shape[1]
+    w_old, w_new = known / all, (all - known) / all
+    kd, moved, ce = 0, 0, 0
+    for i in range(n):
+        t = torch.softmax(old_logits[i].detach(), dim=0)
+        p = torch.log_softmax(logits[i], dim=0)
+        kd = kd - sum(t[k] * p[k] for k in range(known))
+        gap = maps[i] - old_maps[i].detach()
+        moved = moved + (gap ** 2).sum().sqrt()
+    for i in range(n):
+        p = torch.log_softmax(logits[n + i], dim=0)
+        ce = ce - p[labels[i]]
+    return {"ce": w_new * ce / n, "dreamt kd": w_old * kd / n, "dreamt maps": feature * moved / n}
 """,
 }
 
@@ -1271,6 +1307,84 @@ def distance(student, teacher):
     cut above only | min(max(value, 0), 255) => min(value, 255)
     what is outside wraps around | value = min(max(value, 0), 255) => pass
     """),
+    "worth_in_images": edits("""
+    a byte for each parameter | n_parameters * 4 => n_parameters
+    eight bytes for each parameter | n_parameters * 4 => n_parameters * 8
+    bits for bytes | n_parameters * 4 => n_parameters * 32
+    no label | + 8 =>
+    a byte for the label | + 8 => + 1
+    one label for all | + 8 => | return count => return count - 8
+    a label for each channel | + 8 => + 8 * c
+    pixels as float32 | h * w * 1 => h * w * 4
+    channels forgotten | c * h * w => h * w
+    height and width added | c * h * w * 1 => c * (h + w)
+    not whole | return count => return budget / one
+    rounded up | return count => return math.ceil(budget / one)
+    rounded | return count => return round(budget / one)
+    bytes instead of images | return count => return budget
+    """),
+    "discriminator_loss": edits("""
+    real and fake swapped | surprise(s) for s in real => surprise(-s) for s in real
+        | surprise(-s) for s in fake => surprise(s) for s in fake
+    the same sign for both | surprise(s) for s in real => surprise(-s) for s in real
+    the generator's loss | surprise(-s) for s in fake => surprise(s) for s in fake
+    real images only | return up + down => return up
+    dreams only | return up + down => return down
+    no softplus | torch.relu(-x) + torch.log1p(torch.exp(-x.abs())) => -x
+    relu instead of softplus | torch.relu(-x) + torch.log1p(torch.exp(-x.abs())) => torch.relu(-x)
+    hinge | torch.relu(-x) + torch.log1p(torch.exp(-x.abs())) => torch.relu(1 - x)
+    least squares | surprise(s) for s in real => (1 - s) ** 2 for s in real
+        | surprise(-s) for s in fake => s ** 2 for s in fake
+    probabilities without a logarithm | torch.relu(-x) + torch.log1p(torch.exp(-x.abs())) => 1 - 1 / (1 + torch.exp(-x))
+    sign swapped | return up + down => return -(up + down)
+    divided by two | return up + down => return (up + down) / 2
+    one mean over all scores | return up + down
+        => n = len(real) + len(fake); return 2 * (up * len(real) + down * len(fake)) / n
+    sums instead of means | / len(real) => | / len(fake) =>
+    exp overflows | torch.relu(-x) + torch.log1p(torch.exp(-x.abs())) => torch.log(1 + torch.exp(-x))
+    """),
+    "replay_terms": edits("""
+    halves swapped | kd, moved, ce = 0, 0, 0 => kd, moved, ce = 0, 0, 0; both = (logits, old_logits, maps, old_maps);
+        logits, old_logits, maps, old_maps = [torch.cat([x[n:], x[:n]]) for x in both]
+    dreams learnt by the classes they were drawn for | kd - sum(t[k] * p[k] for k in range(known)) => kd - p[drawn[i]]
+    dreams in the cross-entropy | ce - p[labels[i]]
+        => ce - (p[labels[i]] + torch.log_softmax(logits[i], dim=0)[drawn[i]]) / 2
+    distilled on all images | w_old * kd / n => w_old * kd / (2 * n)
+        | kd - sum => kd - sum(torch.softmax(old_logits[n + i].detach(), dim=0)[k]
+        * torch.log_softmax(logits[n + i], dim=0)[k] for k in range(known)) - sum
+    distilled on the new images | old_logits[i] => old_logits[n + i] | (logits[i] => (logits[n + i]
+    softmax over the old classes only | log_softmax(logits[i], => log_softmax(logits[i, :known],
+    the last classes instead of the first | p[k] for => p[all - known + k] for
+    the new network as its own teacher | old_logits[i].detach() => logits[i, :known].detach()
+    the likeliest class as a label | t[k] * p[k] for k in range(known) => p[k] for k in [int(t.argmax())]
+    KL instead of cross-entropy | t[k] * p[k] for => t[k] * (p[k] - t[k].log()) for
+    a temperature | old_logits[i].detach() => old_logits[i].detach() / 2 | (logits[i] => (logits[i] / 2
+    not weighted by the targets | t[k] * p[k] for => p[k] for
+    the sum over the dreams | w_old * kd / n => w_old * kd
+    the mean over the classes | w_old * kd / n => w_old * kd / n / known
+    sign of the distillation swapped | kd - sum => kd + sum
+    maps of all images | gap = maps[i] => moved = moved + (maps[n + i] - old_maps[n + i].detach()).norm(); gap = maps[i]
+        | feature * moved / n => feature * moved / (2 * n)
+    maps of the new images | maps[i] - old_maps[i] => maps[n + i] - old_maps[n + i]
+    distance squared | .sum().sqrt() => .sum()
+    the mean over all numbers of a map | .sum().sqrt() => .mean()
+    absolute gaps | (gap ** 2).sum().sqrt() => gap.abs().sum()
+    a distance for each place | (gap ** 2).sum().sqrt() => (gap ** 2).sum(dim=0).sqrt().mean()
+    one distance for the whole batch | .sum().sqrt() => .sum() | feature * moved / n => feature * moved ** 0.5
+    weights swapped | w_old, w_new = => w_new, w_old =
+    half and half | w_old, w_new = => w_old, w_new, _, _ = 0.5, 0.5,
+    no weights | w_old, w_new = => w_old, w_new, _, _ = 1, 1,
+    new images not weighted | w_new * ce => ce
+    dreams not weighted | w_old * kd => kd
+    old classes divided by the new ones | w_old, w_new = known / all, (all - known) / all
+        => w_old = known / (all - known); w_new = 1 - w_old
+    shares of 10 classes | w_old, w_new = known / all, (all - known) / all => w_old = known / 10; w_new = 1 - w_old
+    feature left out | feature * moved => moved
+    feature and the old share | feature * moved => w_old * feature * moved
+    no cross-entropy | "ce": w_new * ce / n, =>
+    no distillation | "dreamt kd": w_old * kd / n, =>
+    no maps | , "dreamt maps": feature * moved / n =>
+    """),
 }
 
 
@@ -1636,6 +1750,35 @@ def means_by_one_hot(real, real_labels, synthetic, synthetic_labels):
     return F.mse_loss(gap[1], gap[0], reduction="sum")
 
 
+def entropy_of_two_kinds(real, fake):
+    """As a binary cross-entropy with labels, each kind by itself."""
+    return sum(F.binary_cross_entropy_with_logits(s, torch.full_like(s, y)) for s, y in ((real, 1.0), (fake, 0.0)))
+
+
+def terms_of_the_library(logits, old_logits, maps, old_maps, drawn, labels, feature):
+    n, k, c = len(drawn), old_logits.shape[1], logits.shape[1]
+    return {
+        "dreamt maps": feature * map_distance(maps[:n], old_maps[:n]),
+        "dreamt kd": dreamt_distillation(logits[:n], old_logits[:n]) * k / c,
+        "ce": csd.losses.cross_entropy(logits[n:], labels) * (c - k) / c,
+    }
+
+
+def terms_by_einsum(logits, old_logits, maps, old_maps, drawn, labels, feature):
+    """With soft targets for all rows, which are one-hot for the new ones."""
+    n, (rows, k), c = len(drawn), old_logits.shape, logits.shape[1]
+    targets = torch.zeros(rows, c)
+    targets[:n, :k] = old_logits[:n].detach().softmax(1)
+    targets[n:] = F.one_hot(labels, c).float()
+    each = -torch.einsum("ic,ic->i", targets, logits.log_softmax(1)) / n
+    gap = torch.cdist(maps[:n].flatten(1), old_maps[:n].detach().flatten(1)).diagonal()
+    return {
+        "ce": each[n:].sum() * (1 - k / c),
+        "dreamt kd": each[:n].sum() * k / c,
+        "dreamt maps": gap.mean() * feature,
+    }
+
+
 OTHERS = [
     ("search", numpy_search),
     ("search", lambda q, g, k: torch.cosine_similarity(q[:, None], g[None], dim=2).argsort(1, descending=True)[:, :k]),
@@ -1735,4 +1878,12 @@ OTHERS = [
     ("dm_loss", distribution_matching),
     ("as_bytes", lambda pixels: (pixels.clamp(0, 1) * 255 + 0.5).byte()),
     ("as_bytes", lambda pixels: np.clip(np.rint(pixels.numpy() * 255), 0, 255).astype(np.uint8)),
+    ("worth_in_images", lambda n, shape: math.floor(4 * n / (math.prod(shape) + 8))),
+    ("worth_in_images", lambda n, shape: csd.generator.worth_in_images(4 * n, shape)),
+    ("worth_in_images", lambda n, shape: torch.zeros(n).nbytes // (torch.zeros(shape, dtype=torch.uint8).nbytes + 8)),
+    ("discriminator_loss", csd.generator.discriminator_loss),
+    ("discriminator_loss", lambda real, fake: -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean()),
+    ("discriminator_loss", entropy_of_two_kinds),
+    ("replay_terms", terms_of_the_library),
+    ("replay_terms", terms_by_einsum),
 ]

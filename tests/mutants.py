@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from csd_edu.check import EXERCISES, running
 from csd_edu.check.answers import Indices, Masks, Rules, Terms
+from csd_edu.check.dreaming import replayed
 from csd_edu.check.inputs import uniform_step
 from csd_edu.check.slips import RELATIONS, slips
 
@@ -189,6 +190,15 @@ def _matched(rng: Rng) -> tuple[Any, ...]:
     return _normal(rng, 9, 4), labels[0], _normal(rng, 5, 4), labels[1]
 
 
+def _worth(rng: Rng) -> tuple[Any, ...]:
+    return int(rng.integers(0, 2000)), (int(rng.choice([1, 3])), *map(int, rng.integers(3, 9, 2)))
+
+
+def _replayed(rng: Rng) -> tuple[Any, ...]:
+    n, n_old, n_new, seed = map(int, rng.integers(1, [5, 4, 4, 10**6]))
+    return replayed(n, n_old, n_new, float(rng.choice([0.1, 0.5, 2])), seed)
+
+
 def _step(rng: Rng) -> tuple[Any, ...]:
     task = int(rng.integers(0, 3))
     labels = [3 * task, 3 * task + 1] * 3
@@ -226,6 +236,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "herd": lambda rng: (F.normalize(_normal(rng, 9, 3), dim=1), int(rng.integers(1, 6))),
     "dm_loss": _matched,
     "as_bytes": lambda rng: (torch.from_numpy(rng.uniform(-0.3, 1.3, (2, 1, 3, 3))).float(),),
+    "worth_in_images": _worth,
+    "discriminator_loss": lambda rng: tuple(_normal(rng, n, 1)[:, 0] for n in rng.integers(1, 6, 2)),
+    "replay_terms": _replayed,
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

@@ -358,4 +358,23 @@ SLIPS = {
     scaled, then cut to 0 to 1 | min(max(value, 0), 255) => min(max(value, 0), 1.0)
     wrong shape | .reshape(pixels.shape) => .reshape(-1)
     """),
+    "worth_in_images": entries("""
+    ? | n_parameters * 4 => n_parameters * 2
+    one too much | (count + 1) * one => count * one
+    one too much | return count => return count + 1
+    added and multiplied confused | c * h * w * 1 + 8 => c * h * w * 8
+    a part too many | c * h * w * 1 + 8 => c * h * w + h * w + 8
+    """),
+    "discriminator_loss": entries("""
+    a sign the other way round | return up + down => return up - down
+    ? | return up + down => return max(up, down)
+    `real` for `fake` | surprise(-s) for s in fake => surprise(-s) for s in real
+    ? | sum(surprise(s) for s in real) / len(real) => surprise(real[0])
+    a part too many | return up + down => return (up + down) / math.log(4)
+    """),
+    "replay_terms": entries("""
+    a part too many | p[labels[i]] => p[labels[i]] / 2
+    a part too many | w_old * kd / n => w_old * kd / (n + 1)
+    `drawn` for `labels` | ce - p[labels[i]] => ce - p[drawn[i]]
+    """),
 }

@@ -543,6 +543,23 @@ def understood(translated: bool) -> torch.Tensor:
 
 
 @pytest.mark.campaign
+@IN_LAB
+def test_dreamed_past(front_end: FrontEnd, tmp_path: Path) -> None:
+    with opened(front_end, "14_dreamed_past", tmp_path) as lesson:
+        checks_passed(lesson)
+        for name in ("Through the classifier's eyes", "What it dreams", "Of what it never saw"):
+            lesson.picture(name.split()[-1], lesson.cell(f'title="{name}"'))
+        for text, other in (("plots.choose(figures)", "Recall@1"), ('results.read("neighbours")', "head accuracy")):
+            cell = lesson.cell(text)
+            plot = lesson.notebook.plot(cell)
+            before = visible(plot)
+            lesson.picture(f"before-{cell}", cell)
+            choose_in_figure(plot, other)
+            lesson.notebook.wait_for(lambda plot=plot, before=before: not set(visible(plot)) & set(before))
+            lesson.picture(f"after-{cell}", cell)
+
+
+@pytest.mark.campaign
 def test_planted_failures_are_found(front_end: FrontEnd) -> None:
     with front_end.open("planted", PLANTED) as notebook:
         notebook.run_all()

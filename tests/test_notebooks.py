@@ -1,7 +1,7 @@
 """The notebooks themselves: what each of them has, and runs of both editions with the versions of Jupyter and of Colab.
 
-All fifteen take minutes to run, so only `make test-all` does: the solved editions with the versions of this environment and
-with Colab's, the students' editions with every cell run, and each section after the set-up cells alone. The kernels
+All fifteen take minutes to run, so only `make test-all` does: the solved editions with the versions of this environment
+and with Colab's, the students' editions with every cell run, and each section after the set-up cells alone. The kernels
 have no network, and who asks for it is written down.
 """
 

@@ -197,6 +197,19 @@ def by_scatter(real, real_labels, synthetic, synthetic_labels):
     return torch.dist(*means) ** 2
 
 
+def terms_by_soft_targets(logits, old_logits, maps, old_maps, drawn, labels, feature):
+    """With probabilities as targets, which PyTorch's cross-entropy takes, too."""
+    (dreams, new), n_all = logits.split([len(drawn), len(labels)]), logits.shape[1]
+    share = old_logits.shape[1] / n_all
+    targets = F.pad(old_logits.detach()[: len(drawn)].softmax(1), (0, n_all - old_logits.shape[1]))
+    gaps = (maps - old_maps.detach()).view(len(maps), -1)[: len(drawn)]
+    return {
+        "ce": (1 - share) * F.nll_loss(new.log_softmax(1), labels),
+        "dreamt kd": share * F.cross_entropy(dreams, targets),
+        "dreamt maps": feature * sum(gap.square().sum().sqrt() for gap in gaps) / len(drawn),
+    }
+
+
 VARIANTS = [
     ("first_and_last", lambda matrix, task: (list(zip(*matrix, strict=True))[task][task], matrix[-1][task])),
     ("first_and_last", lambda m, j: np.array(m, dtype=float)[[j, -1], j]),
@@ -310,4 +323,15 @@ VARIANTS = [
         lambda r, ry, s, sy: sum((r[ry == c].mean(0) - s[sy == c].mean(0)).pow(2).sum() for c in sy.unique()),
     ),
     ("as_bytes", lambda pixels: torch.round(255 * pixels).clip(0, 255)),
+    ("worth_in_images", lambda n, shape: np.int64(n * np.dtype("f4").itemsize) // (int(np.prod(shape)) + 8)),
+    ("worth_in_images", lambda n, shape: divmod(4 * n, shape[0] * shape[1] * shape[2] + 8)[0]),
+    (
+        "discriminator_loss",
+        lambda real, fake: (1 + (-real.double()).exp()).log().mean() + F.softplus(fake.double()).mean(),
+    ),
+    (
+        "discriminator_loss",
+        lambda real, fake: torch.logaddexp(-real, 0 * real).mean() + F.softplus(fake).sum() / len(fake),
+    ),
+    ("replay_terms", terms_by_soft_targets),
 ]

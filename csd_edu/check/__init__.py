@@ -25,6 +25,7 @@ from csd_edu.check import (
     comparing,
     condensing,
     contrasting,
+    dreaming,
     intervals,
     matrices,
     methods,
@@ -55,6 +56,8 @@ feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATU
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
 herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYTES
+worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
+replay_terms = dreaming.REPLAY_TERMS
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""

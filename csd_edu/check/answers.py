@@ -28,6 +28,7 @@ class Answer:
     Attributes:
         learns: of a loss or several, the parameter, or the part of a step, that gets the gradient.
         frozen: the same of what must not get any.
+        also: where several are to learn, pairs of the same two for the others; None where nothing is frozen.
         dtype: that answers are compared in.
         kinds, booleans: what may hold the numbers, and whether they may be booleans.
         passed: what is said if all is right, with the number of inputs as {n}.
@@ -35,6 +36,7 @@ class Answer:
 
     learns: str | None = None
     frozen: str | None = None
+    also: Sequence[tuple[str, str | None]] = ()
     dtype: ClassVar[torch.dtype] = torch.float64
     kinds: ClassVar[tuple[type, ...]] = (Tensor, np.ndarray, np.number, int, float)
     booleans: ClassVar[bool] = False
@@ -98,8 +100,8 @@ class Loss(Number):
 
     wanted = "a scalar tensor"
 
-    def __init__(self, learns: str, *, frozen: str | None = None) -> None:
-        self.learns, self.frozen = learns, frozen
+    def __init__(self, learns: str, *, frozen: str | None = None, also: Sequence[tuple[str, str | None]] = ()) -> None:
+        self.learns, self.frozen, self.also = learns, frozen, also
 
     def _read(self, answer: Any, expected: Tensor) -> Tensor | Problem:
         if isinstance(answer, Tensor):
@@ -187,8 +189,8 @@ class Masks(Rows):
 class Terms(Answer):
     """A dictionary of losses, with some of these names."""
 
-    def __init__(self, *names: str, learns: str, frozen: str) -> None:
-        self.names, self.learns, self.frozen = names, learns, frozen
+    def __init__(self, *names: str, learns: str, frozen: str, also: Sequence[tuple[str, str | None]] = ()) -> None:
+        self.names, self.learns, self.frozen, self.also = names, learns, frozen, also
 
     def tensor(self, answer: Any) -> Tensor:
         """Return losses in the order of their names; one that is not there is 0, for a sum it makes no difference."""

@@ -264,7 +264,7 @@ def examine(exercise: Exercise, f: Any) -> Verdict:
         with time_limit(limit), torch.enable_grad():
             outcomes = _outcomes(exercise, f, expected)
             if all(outcome.right for outcome in outcomes):
-                return _gradient_verdict(exercise, f) if exercise.answer.learns else _passed(exercise)
+                return _gradient_verdict(exercise, f)
     except TimeUpError as error:
         message = (
             f"Your function was stopped: it had not finished after {limit:g} seconds, and the inputs are tiny. "
@@ -485,20 +485,30 @@ def _unusable(exercise: Exercise, f: Any) -> Problem | None:
 
 
 def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
-    """Return the verdict on a loss whose values are right: does its gradient flow, and only where it should?"""
+    """Return the verdict on what has the right values: of losses, does a gradient flow, and only where it should?"""
+    answer = exercise.answer
+    for learns, frozen in [(answer.learns, answer.frozen), *answer.also] if answer.learns else ():
+        verdict = _wrong_gradient(exercise, f, str(learns), frozen)
+        if verdict is not None:
+            return verdict
+    return _passed(exercise)
+
+
+def _wrong_gradient(exercise: Exercise, f: Function, learns: str, frozen: str | None) -> Verdict | None:
+    """Return the verdict on a gradient that is wrong in what learns or in what is frozen, or None."""
     case = [case for case in exercise.cases if case.shows is None][-1]
-    expected = _gradients(exercise, exercise.truth, case)
+    names = [learns] if frozen is None else [learns, frozen]
+    expected = _gradients(exercise, exercise.truth, case, names)
     try:
-        given = _gradients(exercise, f, case)
+        given = _gradients(exercise, f, case, names)
     except (Exception, SystemExit) as error:
         message = (
             "The loss has the right value, but its gradient cannot be computed. "
             + raised(error, exercise.hints[0]).message
         )
         return _failed(exercise, message, "gradient fails")
-    learns, frozen = exercise.answer.learns, exercise.answer.frozen
     leaked = given[frozen] if frozen is not None else None
-    wanted, found = expected[str(learns)], given[str(learns)]
+    wanted, found = expected[learns], given[learns]
     if leaked is not None and bool((leaked != 0).any()) and not _close(found, wanted):
         message = (
             f"The number is right, but the gradient goes to {frozen!r} instead of {learns!r}: student and teacher are "
@@ -529,7 +539,7 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
             "nothing but what the teacher gives; and are student and teacher handed over in the right order?"
         )
         return _failed(exercise, message, "gradient cut")
-    return _passed(exercise)
+    return None
 
 
 def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
@@ -538,11 +548,11 @@ def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
     return torch.allclose(found.double(), wanted.double(), rtol=1e-3, atol=1e-5)
 
 
-def _gradients(exercise: Exercise, f: Function, case: Case) -> dict[str, Tensor | None]:
-    """Return the gradients of a loss in what learns and in what is frozen."""
+def _gradients(exercise: Exercise, f: Function, case: Case, names: Sequence[str]) -> dict[str, Tensor | None]:
+    """Return the gradients of a loss in some of its arguments, or parts of these."""
     arguments = dict(zip(exercise.inputs, copy.deepcopy(case.arguments), strict=True))
     tensors = {name: part for argument in arguments.items() for name, part in parts(*argument).items()}
-    leaves = {name: tensors[name].requires_grad_() for name in (exercise.answer.learns, exercise.answer.frozen) if name}
+    leaves = {name: tensors[name].requires_grad_() for name in names}
     loss = _call(exercise, f, list(arguments.values()))
     loss = sum(loss.values()) if isinstance(loss, dict) else loss
     if isinstance(loss, Tensor) and loss.requires_grad:

@@ -8,6 +8,7 @@ from csd_edu.plots.bytes import recall_against_bytes
 from csd_edu.plots.choice import choose
 from csd_edu.plots.curves import classification_beside_retrieval, curves_over_tasks, loss_terms
 from csd_edu.plots.falls import forgetting_and_crowding
+from csd_edu.plots.images import image_grid
 from csd_edu.plots.maps import drift_map, turn
 from csd_edu.plots.matrices import drift_matrices, task_matrices
 from csd_edu.plots.planes import first_plane
@@ -53,6 +54,7 @@ __all__ = [
     "finished",
     "first_plane",
     "forgetting_and_crowding",
+    "image_grid",
     "label",
     "lines",
     "loss_terms",
