@@ -25,6 +25,7 @@ from csd_edu.check import (
     comparing,
     contrasting,
     intervals,
+    keeping,
     matrices,
     methods,
     progress,
@@ -53,6 +54,7 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
