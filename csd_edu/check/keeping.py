@@ -186,8 +186,8 @@ SHRINK = Exercise(
     hints=(
         "Blocks of how many pixels? k = images.shape[-1] // side. Each pixel of the small image is the mean of k · k "
         "pixels.",
-        "images.float() first: uint8 has no mean, and may start again at 0 above 255. Then .reshape(B, C, side, k, side, "
-        "k) has for each block its row, the pixel's row in it, its column, and the pixel's column in it.",
+        "images.float() first: uint8 has no mean, and may start again at 0 above 255. Then .reshape(B, C, side, k, "
+        "side, k) has the block's row, the pixel's row in it, the block's column, and the pixel's column in it.",
         "The mean over the two k, .mean(dim=(3, 5)), then .round().to(torch.uint8). F.avg_pool2d(images.float(), k) "
         "takes the same mean.",
     ),

@@ -562,8 +562,8 @@ plots.choose(
 # memory gives. The head, which names the newest classes if nobody stops it, needs the memory more than the features do.
 # So the answer to "more or better?" depends on what is asked of the network.
 #
-# At 8×8 both methods win in both measures. But that is a gift: these digits were scanned at 8×8, and the kit made them
-# 16×16. The first halving costs next to nothing here; photographs have no such reserve.
+# At 8×8 both methods win in both measures. But that is a gift: these digits were scanned at 8×8, and the kit enlarged them
+# to 16×16. The first halving costs little here; photographs have no such reserve.
 #
 # **What it does not show.** Your run is one seed: where it differs from the five, believe the five. The training is short,
 # and nothing was tuned. And the two methods are not compared here: replay goes on learning from all new images, and
