@@ -19,7 +19,7 @@ def images_that_fit(n_bytes: int, side: int, channels: int, label_bytes: int) ->
 
 def shrink(images: Tensor, side: int) -> Tensor:
     k = images.shape[-1] // side
-    blocks = images.float().unflatten(3, (side, k)).unflatten(2, (side, k))  # (B, C, side, k, side, k)
+    blocks: Tensor = images.float().unflatten(3, (side, k)).unflatten(2, (side, k))  # (B, C, side, k, side, k)
     return blocks.mean(dim=(3, 5)).round().to(torch.uint8)  # (B, C, side, side)
 
 
