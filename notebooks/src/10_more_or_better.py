@@ -81,7 +81,7 @@ def told(measured, one, other):
     """Print the paired difference of two settings in both measures, with its 95 % interval."""
     for measure, name in MEASURES.items():
         d = measured.difference(one, other, measure)
-        print(f"{f'{one} − {other}':<34} {name:<14} {d.signed():<16} {d.verdict}")
+        print(f"{f'{one} − {other}':<46} {name:<14} {d.signed():<16} {d.verdict}")
 
 
 # %% [markdown] minutes=7
