@@ -1,6 +1,6 @@
 """Is it better to keep more images, or better ones? CIFAR-100 in a memory of equal bytes, at five sizes of image.
 
-    python benchmarks/quantity.py [--seeds 5] [--device cpu] [--table-only] [--quick]
+    python benchmarks/quantity.py [--seeds 5] [--device cpu] [--table-only] [--quick] [--gpu]
 
 GDumb, a new network on the memory alone in each task, on 20 classes in two tasks; which classes, and in which order, is
 drawn from the seed. The memory has the bytes of two full images a class: 40 images of 32×32, 160 of 16×16, 640 of 8×8,
@@ -13,6 +13,10 @@ The table has the mean over the seeds of Recall@1 and head accuracy on all class
 interval (Student's t), the paired differences between neighbouring sizes, and the bytes kept. No setting was tuned.
 Every run goes on where it stopped, and a finished one is taken as it is. CIFAR-100 is read from `CSD_EDU_DATA`. With
 `--quick` one seed of two sizes is trained for a few steps, to see that all works: its numbers mean nothing.
+
+`--gpu` is nearer to the thesis: all 100 classes, a ResNet-32, and the bytes of 1,000 full images, which are 4,000 of
+16×16 and 16,000 of 8×8; of 4×4 all 50,000 training images take less. It goes to FOLDER-gpu/quantity.json. That has not
+been measured yet.
 """
 
 from __future__ import annotations
@@ -35,9 +39,8 @@ from csd_edu.results import Results
 from csd_edu.small import image_bytes, small_dataset
 from csd_edu.sweep import Job, sweep
 
-N_CLASSES, N_TASKS = 20, 2
+N_TASKS = 2
 SIDE, CHANNELS = 32, 3  # of the images as they come
-BUDGET = 2 * N_CLASSES * image_bytes(SIDE, CHANNELS)
 MEASURES = ("recall_at_1", "head_accuracy")
 
 
@@ -59,17 +62,54 @@ class Point(NamedTuple):
         """Return the images that the point is trained and tested on."""
         return small_dataset(data, self.side, test_only=self.crop_first)
 
-    def method(self, per_epoch: int, n_images: int) -> GDumb:
+    def method(self, budget: int, per_epoch: int, n_images: int) -> GDumb:
         """Return GDumb with a memory of the budget, or of all images if they take less."""
-        fits = BUDGET // image_bytes(self.side, CHANNELS) <= n_images
-        room = {"budget": BUDGET} if fits else {"size": n_images}
+        fits = budget // image_bytes(self.side, CHANNELS) <= n_images
+        room = {"budget": budget} if fits else {"size": n_images}
         return GDumb(**room, side=self.side, per_epoch=per_epoch, crop_first=self.crop_first)
 
 
 SIDES = [Point(32), Point(16), Point(8), Point(4), Point(2)]
 POINTS = [*SIDES, Point(8, crop_first=True), Point(4, crop_first=True)]
-EPOCHS, PER_EPOCH = 3, 10_000
-"""In each task; an epoch of as many images as the largest memory has."""
+
+
+class Plan(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        points: the ways to spend the bytes.
+        n_classes: of CIFAR-100, drawn from the seed.
+        full_images: how many of them the memory has the bytes of.
+        size: of the preset whose network and batches are taken.
+        epochs: of each task.
+        per_epoch: images in an epoch, as many as the largest memory has.
+        flags: of the command line.
+    """
+
+    points: Sequence[Point]
+    n_classes: int = 20
+    full_images: int = 40
+    size: str = "quick"
+    epochs: int = 3
+    per_epoch: int = 10_000
+    flags: str = ""
+
+    @property
+    def budget(self) -> int:
+        """The bytes that the images in a memory may take."""
+        return self.full_images * image_bytes(SIDE, CHANNELS)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Return what the command line asks for."""
+    plan = Plan(POINTS)
+    if options.gpu:
+        points = [point for point in POINTS if point.side > 2]
+        plan = Plan(points, n_classes=100, full_images=1000, size="lab", epochs=8, per_epoch=50_000, flags=" --gpu")
+    if options.quick:
+        plan = plan._replace(points=[Point(32), Point(8)], epochs=1, flags=f"{plan.flags} --quick")
+        plan = plan._replace(per_epoch=16 * plan.full_images)  # as many as there are of 8×8
+    return plan
 
 
 def main() -> None:
@@ -80,27 +120,27 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=None, help="trainings at a time, one for each core if not said")
     parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
     parser.add_argument("--quick", action="store_true", help="one seed, two sizes and a few steps, in a folder beside")
+    parser.add_argument("--gpu", action="store_true", help="all classes and a larger network, in a folder beside")
     options = parser.parse_args()
-    points, seeds = (POINTS, range(options.seeds)) if not options.quick else ([Point(32), Point(8)], range(1))
-    out = options.out if not options.quick else options.out.with_name(f"{options.out.name}-quick")
+    plan, seeds = plan_of(options), range(1 if options.quick else options.seeds)
+    out = options.out.with_name(f"{options.out.name}{plan.flags.replace(' --', '-')}")
 
     data = None if options.table_only else csd.load("cifar100")
     runs: dict[int, dict[str, csd.Run]] = {}
     for seed in seeds:
-        folders = {point.name: out / f"seed{seed}" / point.folder for point in points}
+        folders = {point.name: out / f"seed{seed}" / point.folder for point in plan.points}
         if data is not None:
-            chosen = _some_classes(data, seed)
-            config = csd.preset("cifar100").config.replace(seed=seed, device=options.device, save_images=False)
-            config = config.replace(epochs=1 if options.quick else EPOCHS, later_epochs=1 if options.quick else EPOCHS)
-            per_epoch = 640 if options.quick else PER_EPOCH
+            chosen = _some_classes(data, plan.n_classes, seed)
+            config = csd.preset("cifar100", plan.size).config.replace(seed=seed, device=options.device)
+            config = config.replace(epochs=plan.epochs, later_epochs=plan.epochs, save_images=False)
             jobs = {
                 point.name: Job(
                     csd.split(point.dataset(chosen), n_tasks=N_TASKS, seed=seed),
-                    point.method(per_epoch, len(chosen.x_train)),
+                    point.method(plan.budget, plan.per_epoch, len(chosen.x_train)),
                     config,
                     folders[point.name],
                 )
-                for point in points
+                for point in plan.points
             }
             sweep(jobs, n_jobs=options.jobs)
         if all((folder / "metrics.json").exists() for folder in folders.values()):
@@ -110,24 +150,25 @@ def main() -> None:
     if not runs:
         print("No seed is complete.")
         return
-    found = measured(runs, points, f"python benchmarks/quantity.py{' --quick' * options.quick}")
+    found = measured(runs, plan)
     print(table(found))
-    path = out / "quantity.json" if options.quick else results.SHIPPED / "quantity.json"
+    path = (out if plan.flags else results.SHIPPED) / "quantity.json"
     found.write(path)
     print(f"\nwritten to {path}")
 
 
-def measured(runs: dict[int, dict[str, csd.Run]], points: Sequence[Point], command: str) -> Results:
+def measured(runs: dict[int, dict[str, csd.Run]], plan: Plan) -> Results:
     """Return what was found; `runs` are by seed and point."""
+    points = plan.points
     of_points = {point.name: [found[point.name] for found in runs.values()] for point in points}
     first = of_points[points[0].name][0]
     kept = {name: sum((found[0].kept_bytes or {}).values()) for name, found in of_points.items()}
     labelled = {point.name: image_bytes(SIDE if point.crop_first else point.side, CHANNELS) + 1 for point in points}
     return Results(
-        about=f"CIFAR-100, {N_CLASSES} classes in {N_TASKS} tasks; GDumb with {BUDGET:,} bytes of images; "
-        f"{first.config.network}, {N_TASKS} × {first.config.epochs} epochs of {PER_EPOCH:,} images, batches of "
+        about=f"CIFAR-100, {plan.n_classes} classes in {N_TASKS} tasks; GDumb with {plan.budget:,} bytes of images; "
+        f"{first.config.network}, {N_TASKS} × {first.config.epochs} epochs of {plan.per_epoch:,} images, batches of "
         f"{first.config.batch_size}",
-        command=command,
+        command=f"python benchmarks/quantity.py{plan.flags}",
         seeds=tuple(runs),
         values={
             name: {measure: [run.metrics["summary"][measure] for run in found] for measure in MEASURES}
@@ -170,11 +211,11 @@ def table(found: Results) -> str:
     )
 
 
-def _some_classes(data: csd.Dataset, seed: int) -> csd.Dataset:
-    """Return the part of a dataset that has 20 of its classes, drawn from a seed."""
-    chosen = np.random.RandomState(seed).permutation(data.n_classes)[:N_CLASSES].tolist()  # its stream is frozen
+def _some_classes(data: csd.Dataset, n: int, seed: int) -> csd.Dataset:
+    """Return the part of a dataset that has n of its classes, drawn from a seed."""
+    chosen = np.random.RandomState(seed).permutation(data.n_classes)[:n].tolist()  # its stream is frozen
     new_label = torch.full((data.n_classes,), -1)
-    new_label[chosen] = torch.arange(N_CLASSES)
+    new_label[chosen] = torch.arange(n)
     train, test = new_label[data.y_train], new_label[data.y_test]
     return replace(
         data,

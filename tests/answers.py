@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from scipy import stats
 
 import csd_edu as csd
-from csd_edu import check
+from csd_edu import check, small
 from csd_edu.check.verdict import Verdict
 from csd_edu.methods.dm import distribution_matching
-from csd_edu.methods.random_images import herd as library_herd
 from csd_edu.methods.genifer import dreamt_distillation, map_distance
+from csd_edu.methods.random_images import herd as library_herd
 
 Function = Callable[..., Any]
 Edits = str | Sequence[str]  # a source of its own, or what is replaced in the right answer: old, new, old, new, …
@@ -542,6 +542,44 @@ def terms(logits, old_logits, maps, old_maps, drawn, labels, feature):
         p = torch.log_softmax(logits[n + i], dim=0)
         ce = ce - p[labels[i]]
     return {"ce": w_new * ce / n, "dreamt kd": w_old * kd / n, "dreamt maps": feature * moved / n}
+""",
+    "images_that_fit": """
+def fit(n_bytes, side, channels, label_bytes):
+    one = label_bytes
+    for row in range(side):
+        one += side * channels
+    n = 0
+    while n_bytes >= one:
+        n_bytes -= one
+        n += 1
+    return n
+""",
+    "shrink": """
+def smaller(images, side):
+    B, C, H, _ = images.shape
+    k = H // side
+    out = torch.zeros(B, C, side, side, dtype=torch.uint8)
+    for b in range(B):
+        for c in range(C):
+            for i in range(side):
+                for j in range(side):
+                    block = images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)].tolist()
+                    numbers = [n for row in block for n in row]
+                    out[b, c, i, j] = round(sum(numbers) / len(numbers))
+    return out
+""",
+    "kept_per_class": """
+def counts(labels, size):
+    memory = []
+    for label in labels:
+        if len(memory) >= size:
+            numbers = [memory.count(c) for c in range(max(labels) + 1)]
+            most = max(numbers)
+            if numbers[label] == most:
+                continue
+            memory.remove(numbers.index(most))
+        memory.append(label)
+    return [memory.count(c) for c in range(max(labels) + 1)]
 """,
 }
 
@@ -1385,6 +1423,54 @@ def distance(student, teacher):
     no distillation | "dreamt kd": w_old * kd / n, =>
     no maps | , "dreamt maps": feature * moved / n =>
     """),
+    "images_that_fit": edits("""
+    channels forgotten | side * channels => side
+    side not squared | for row in range(side): => for row in range(1):
+    four bytes a number, as of float32 | side * channels => 4 * side * channels
+    bits instead of bytes | side * channels => 8 * side * channels
+    labels forgotten | one = label_bytes => one = 0
+    a label for each pixel | one = label_bytes => one = side * side * label_bytes
+    a single label | one = label_bytes => one = 0; n_bytes -= label_bytes
+    rounded up | n_bytes >= one => n_bytes > 0
+    rounded to the nearest | n_bytes >= one => 2 * n_bytes > one
+    a part of an image | return n => return n + n_bytes / one
+    channels squared | side * channels => side * channels * channels
+    what is left over | return n => return n_bytes
+    """),
+    "shrink": edits("""
+    every k-th pixel | [n for row in block for n in row] => [block[0][0]]
+    the pixel in the middle | [n for row in block for n in row] => [block[k // 2][k // 2]]
+    a corner cut out | round(sum(numbers) / len(numbers)) => images[b, c, i, j]
+    the middle cut out | round(sum(numbers) / len(numbers)) => images[b, c, (H - side) // 2 + i, (H - side) // 2 + j]
+    the brightest pixel | round(sum(numbers) / len(numbers)) => max(numbers)
+    cut off, not rounded | round( => int(
+    rounded up | round( => math.ceil(
+    added up as uint8 | sum(numbers) / => sum(numbers) % 256 /
+    added up as uint8, and cut off | round(sum(numbers) / => int(sum(numbers) % 256 /
+    pixels that lie apart | k * i : k * (i + 1), k * j : k * (j + 1)] => i::side, j::side]
+    only along the rows | [n for row in block for n in row] => block[0]
+    only along the columns | [n for row in block for n in row] => [row[0] for row in block]
+    without colour | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
+        => images[b, :, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
+    the mean of all images | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
+        => images[:, c, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
+    """),
+    "kept_per_class": edits("""
+    first come, first served | if numbers[label] == most: => if True:
+    the oldest goes | numbers[label] == most => False | memory.remove(numbers.index(most)) => memory.pop(0)
+    grows for ever | len(memory) >= size => False
+    one comes, but none goes | memory.remove(numbers.index(most)) => pass
+    one goes in any case | numbers[label] == most => False
+    one of the smallest class goes | numbers.index(most) => numbers.index(min(n for n in numbers if n))
+    the largest with the highest number gives
+        | numbers.index(most) => max(c for c, n in enumerate(numbers) if n == most)
+    a new class gets one place only | numbers[label] == most => numbers[label] > 0
+    two behind the largest | numbers[label] == most => numbers[label] >= most - 1
+    up to an equal share only | numbers[label] == most => numbers[label] >= size / len(set(memory))
+    shares worked out at the end | return [memory.count(c) for
+        => return [min(labels.count(c), size // len(set(labels))) for
+    equal shares, whatever came | return [memory.count(c) for => return [size // (max(labels) + 1) for
+    """),
 }
 
 
@@ -1779,6 +1865,39 @@ def terms_by_einsum(logits, old_logits, maps, old_maps, drawn, labels, feature):
     }
 
 
+def pooled(images, side):
+    return F.avg_pool2d(images.float(), images.shape[-1] // side).add(0.5).floor().byte()
+
+
+def numpy_smaller(images, side):
+    b, c, h, _ = images.shape
+    blocks = images.numpy().reshape(b, c, side, h // side, side, h // side)
+    return np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8)
+
+
+def counted_kept(labels, size):
+    """By the counts of a Counter, with the classes of which nothing is kept filled in at the end."""
+    kept = Counter()
+    for label in labels:
+        if kept.total() == size:
+            largest, most = max(kept.items(), key=lambda item: (item[1], -item[0]))
+            if kept[label] >= most:
+                continue
+            kept[largest] -= 1
+        kept[label] += 1
+    return torch.tensor([kept[c] for c in range(max(labels) + 1)])
+
+
+def numpy_kept(labels, size):
+    kept = np.zeros(max(labels) + 1, dtype=int)
+    for label in labels:
+        if kept.sum() == size and kept[label] < kept.max():
+            kept[kept.argmax()] -= 1
+        if kept.sum() < size:
+            kept[label] += 1
+    return kept
+
+
 OTHERS = [
     ("search", numpy_search),
     ("search", lambda q, g, k: torch.cosine_similarity(q[:, None], g[None], dim=2).argsort(1, descending=True)[:, :k]),
@@ -1886,4 +2005,12 @@ OTHERS = [
     ("discriminator_loss", entropy_of_two_kinds),
     ("replay_terms", terms_of_the_library),
     ("replay_terms", terms_by_einsum),
+    ("images_that_fit", lambda n, side, channels, label: int(n / (side**2 * channels + label))),
+    ("images_that_fit", lambda n, side, channels, label: n // (torch.zeros(channels, side, side).numel() + label)),
+    ("images_that_fit", lambda n, side, channels, label: math.floor(n / (channels * side**2 + label))),
+    ("shrink", pooled),
+    ("shrink", numpy_smaller),
+    ("shrink", small.shrink),
+    ("kept_per_class", counted_kept),
+    ("kept_per_class", numpy_kept),
 ]

@@ -205,6 +205,12 @@ def _step(rng: Rng) -> tuple[Any, ...]:
     return (uniform_step(labels, task, int(rng.integers(10**6)), n_known=3 * max(task, 1)),)
 
 
+def _images(rng: Rng) -> tuple[Any, ...]:
+    k, side = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    shape = (int(rng.integers(1, 4)), int(rng.choice([1, 3])), k * side, k * side)
+    return torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)), side
+
+
 _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "first_and_last": _first_and_last,
     "lost_queries": _found,
@@ -239,6 +245,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "worth_in_images": _worth,
     "discriminator_loss": lambda rng: tuple(_normal(rng, n, 1)[:, 0] for n in rng.integers(1, 6, 2)),
     "replay_terms": _replayed,
+    "images_that_fit": lambda rng: tuple(int(n) for n in rng.integers((0, 1, 1, 0), (4000, 12, 4, 9))),
+    "shrink": _images,
+    "kept_per_class": lambda rng: (rng.integers(0, 4, int(rng.integers(1, 15))).tolist(), int(rng.integers(1, 8))),
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

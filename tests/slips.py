@@ -377,4 +377,28 @@ SLIPS = {
     a part too many | w_old * kd / n => w_old * kd / (n + 1)
     `drawn` for `labels` | ce - p[labels[i]] => ce - p[drawn[i]]
     """),
+    "images_that_fit": entries("""
+    ? | side * channels => side + channels
+    ? | n_bytes >= one => n_bytes > one
+    one too much | n = 0 => n = 1
+    `channels` for `side` | range(side) => range(channels)
+    a part missing | return n => return one
+    a sign the other way round | one = label_bytes => one = -label_bytes
+    """),
+    "shrink": entries("""
+    error | sum(numbers) / len(numbers) => sum(numbers) / k
+    ? | round(sum(numbers) / len(numbers)) => min(numbers)
+    ? | out[b, c, i, j] => out[b, c, j, i]
+    only along the rows | k * (i + 1) => k * i + 1
+    wrong type | return out => return out.float() + 0.25
+    wrong shape | return out => return out[0]
+    error | H // side => side
+    ? | round(sum(numbers) / len(numbers)) => sorted(numbers)[len(numbers) // 2]
+    """),
+    "kept_per_class": entries("""
+    comparison | len(memory) >= size => len(memory) > size
+    first come, first served | most = max(numbers) => most = min(numbers)
+    first come, first served | numbers[label] == most => numbers[label] != most
+    always or never | memory.append(label) => return [memory.count(c) for c in range(max(labels) + 1)]
+    """),
 }

@@ -27,6 +27,7 @@ from csd_edu.check import (
     contrasting,
     dreaming,
     intervals,
+    keeping,
     matrices,
     methods,
     progress,
@@ -58,6 +59,7 @@ my_memory = remembering.MY_MEMORY
 herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYTES
 worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
 replay_terms = dreaming.REPLAY_TERMS
+images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
