@@ -181,6 +181,19 @@ def _hours(rng: Rng) -> tuple[Any, ...]:
     return tuple(column.tolist() for column in columns)
 
 
+def _votes(rng: Rng) -> tuple[Any, ...]:
+    b, m, c = (int(rng.integers(low, high)) for low, high in ((1, 5), (2, 7), (2, 4)))
+    return _normal(rng, b, 3), _normal(rng, m, 3), torch.eye(c)[_labels(rng, m, c)], float(rng.choice([0.1, 0.3, 2]))
+
+
+def _answers(rng: Rng) -> torch.Tensor:
+    """Probabilities (B, C), now and then with a class that none of them has."""
+    p = _normal(rng, int(rng.integers(1, 6)), int(rng.integers(2, 5))).softmax(dim=1)
+    if rng.random() < 0.3:
+        p[:, -1] = 0
+    return p / p.sum(dim=1, keepdim=True)
+
+
 def _step(rng: Rng) -> tuple[Any, ...]:
     task = int(rng.integers(0, 3))
     labels = [3 * task, 3 * task + 1] * 3
@@ -215,6 +228,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "feature_distance": lambda rng: (_normal(rng, 5, 4), _normal(rng, 5, 4)),
     "feature_distillation": lambda rng: (*_step(rng), float(rng.choice([0.5, 2, 3]))),
     "relation_distance": lambda rng: (_normal(rng, 5, 4), _normal(rng, 5, 4)),
+    "snn_predict": _votes,
+    "sharpen": lambda rng: (_answers(rng), float(rng.choice([0.25, 0.5, 3]))),
+    "spread": lambda rng: (_answers(rng),),
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

@@ -33,6 +33,7 @@ from csd_edu.check import (
     searching,
     teaching,
     training,
+    voting,
 )
 from csd_edu.check.own import yours_or_ours
 from csd_edu.check.running import Exercise
@@ -53,6 +54,7 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+snn_predict, sharpen, spread = voting.SNN_PREDICT, voting.SHARPEN, voting.SPREAD
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
