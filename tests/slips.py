@@ -335,7 +335,7 @@ SLIPS = {
     a part too many | weight * ( => weight ** 2 * (
     """),
     "snn_predict": entries("""
-    ? | w = e / e.sum() => w = (e / e.sum()) ** 2
+    a part too many | w = e / e.sum() => w = (e / e.sum()) ** 2
     a part too many | cosines / temperature => cosines / temperature ** 2
     a sign the other way round | z = cosines / temperature => z = -cosines / temperature
     a part too many | z = cosines / temperature => z = cosines.abs() / temperature
