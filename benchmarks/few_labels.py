@@ -1,14 +1,16 @@
 """What do images without a label teach? Digits in five tasks, with 1, 3 or 10 labels a class: replay, CSL and NNCSL.
 
     python benchmarks/few_labels.py [--labels 1 3 10] [--seeds 5] [--jobs 2] [--quick] [--table-only]
-    python benchmarks/few_labels.py --norms             # batch norm as the released code has it
+    python benchmarks/few_labels.py --controls          # no triplet loss, frozen batch norm, CSD's contrast on top
     python benchmarks/few_labels.py --gpu --minutes 9   # CIFAR-100 in ten tasks: the same call again goes on
 
 Each method runs with the published weights, with the weights 1, and tuned: six settings of each are tried with three
 labels a class, on held-out images of the first two tasks and with seeds of their own, and the best mean accuracy of the
-head is taken. Every run continues where it stopped; figures are in runs/few-labels/figures.json after each seed, and in
-the end in csd_edu/measured/few_labels.json. The tables have means over the seeds with half of the 95 % interval, and
-differences paired by seed.
+head is taken. With three labels a class there are controls, too: without the triplet loss of fine-tuning, which the
+released code does not have; with batch norm that is frozen after the first task, as there; and with the contrast of CSD
+on the labelled images. Every run continues where it stopped, a control is measured whole; figures are in
+runs/few-labels/figures.json after each seed, and in the end in csd_edu/measured/few_labels.json. The tables have means
+over the seeds with half of the 95 % interval, and differences paired by seed.
 
 Held-out images have a label each, which the trainings don't: with three labels a class no one could choose so.
 """
@@ -31,10 +33,10 @@ from csd_edu.features import normalize
 from csd_edu.files import write_json
 from csd_edu.learn import learn
 from csd_edu.learner import Learner
-from csd_edu.methods import CSL, NNCSL, AnyMethod, LabelsOnly
+from csd_edu.methods import CSL, NNCSL, AnyMethod, LabelsOnly, Step
 from csd_edu.metrics import recall_at_k
 from csd_edu.models import Network, embed
-from csd_edu.results import SHIPPED, Results, interval
+from csd_edu.results import SHIPPED, Results
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
 from csd_edu.train import _fresh_network
@@ -48,15 +50,19 @@ MEASURES = {"head": "accuracy of the head", "neighbour": "accuracy of the neares
 
 
 class Try(NamedTuple):
-    """A method with its settings, and the learning rate of all tasks."""
+    """A method with its settings, the learning rate of all tasks, and what a control changes."""
 
     name: str
     settings: Mapping[str, float] = {}
     lr: float = CONFIG.lr
+    triplet: bool = True
+    frozen_norms: bool = False
 
     @property
     def method(self) -> AnyMethod:
-        return {"labels": LabelsOnly, "csl": CSL, "nncsl": NNCSL}[self.name](**self.settings)
+        kinds: dict[str, type[LabelsOnly]] = {"labels": LabelsOnly, "csl": CSL, "nncsl": NNCSL}
+        make: Callable[..., AnyMethod] = kinds[self.name] if self.triplet else without_triplet(kinds[self.name])
+        return make(**self.settings)
 
     def config(self, seed: int) -> csd.Config:
         return CONFIG.replace(seed=seed, lr=self.lr, later_lr=self.lr)
@@ -69,6 +75,14 @@ TRIES = {
     "nncsl": Try("nncsl"),
     "csl 1": Try("csl", WEIGHTS_1["csl"]),
     "nncsl 1": Try("nncsl", WEIGHTS_1["nncsl"]),
+}
+CONTROLS = {
+    "labels, no triplet": Try("labels", triplet=False),
+    "csl 1, no triplet": Try("csl", WEIGHTS_1["csl"], triplet=False),
+    "nncsl 1, no triplet": Try("nncsl", WEIGHTS_1["nncsl"], triplet=False),
+    "nncsl, frozen norms": Try("nncsl", frozen_norms=True),
+    "nncsl 1, frozen norms": Try("nncsl", WEIGHTS_1["nncsl"], frozen_norms=True),
+    "nncsl 1, with csd": Try("nncsl", {**WEIGHTS_1["nncsl"], "csd": 1.0}),
 }
 GRIDS = {
     "labels": [Try("labels", {}, lr) for lr in (3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2)],
@@ -91,6 +105,13 @@ PAIRS = (
     ("csl tuned", "labels tuned"),
     ("nncsl tuned", "labels tuned"),
     ("nncsl tuned", "csl tuned"),
+    ("labels, no triplet", "labels"),
+    ("csl 1, no triplet", "labels, no triplet"),
+    ("nncsl 1, no triplet", "labels, no triplet"),
+    ("nncsl 1, no triplet", "csl 1, no triplet"),
+    ("nncsl, frozen norms", "nncsl"),
+    ("nncsl 1, frozen norms", "nncsl 1"),
+    ("nncsl 1, with csd", "nncsl 1"),
 )
 
 
@@ -103,7 +124,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=JSON, help=f"where the figures go (default: {JSON})")
     parser.add_argument("--quick", action="store_true", help="one seed, three labels, nothing tuned: five minutes")
     parser.add_argument("--table-only", action="store_true", help="train nothing, show the figures that are there")
-    parser.add_argument("--norms", action="store_true", help="NNCSL with batch norm frozen after the first task")
+    parser.add_argument("--controls", action="store_true", help="the controls, with three labels a class; no tuning")
     parser.add_argument("--gpu", action="store_true", help="CIFAR-100, nearest to the published setting")
     parser.add_argument("--minutes", type=float, default=9.0, help="of --gpu: after these it stops (default: 9)")
     parser.add_argument("--epochs", type=int, default=12, help="of --gpu: a task (default: 12)")
@@ -113,11 +134,10 @@ def main() -> None:
         on_gpu(found, csd.load("cifar100"), options.out, options.minutes, gpu_config(options.epochs))
         return
     data = csd.load("digits")
-    if options.norms:
-        norms(found, data, seeds=range(options.seeds))
-        return
+    if options.controls:
+        controls(found, data, range(options.seeds))
     labels, seeds = ([TUNED_AT], 1) if options.quick else (options.labels, options.seeds)
-    if not options.table_only:
+    if not (options.table_only or options.controls):
         tries = dict(TRIES)
         if not options.quick:
             tries |= {f"{name} tuned": best for name, best in tuned(found, data, options.out, options.jobs).items()}
@@ -129,11 +149,11 @@ def main() -> None:
         print("Nothing is there yet.")
         return
     print(table(ends, labels))
-    ends.write(options.out / "few_labels.json" if options.quick or options.seeds < 5 else SHIPPED / "few_labels.json")
+    ends.write((options.out if options.quick or len(ends.seeds) < 5 else SHIPPED) / "few_labels.json")
 
 
 class Found:
-    """The figures so far, kept in a file: {"digits": {labels: {method: {seed: figures}}}, "tuning": …, "norms": …}."""
+    """The figures so far, kept in a file: {"digits": {labels: {method: {seed: figures}}}, "tuning": …}."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -228,15 +248,19 @@ def results_of(found: Found, labels: Sequence[int]) -> Results | None:
     seeds = sorted(set.intersection(*map(set, there.values())), key=int) if there else []
     if not seeds:
         return None
+    there |= {(n, name): of[n][name] for n in labels for name in CONTROLS if of[n].get(name, {}).keys() >= set(seeds)}
     return Results(
         about=f"Digits in 5 tasks, a few labels a class; {CONFIG.network}, {CONFIG.epochs} epochs a task",
         command="python benchmarks/few_labels.py",
         seeds=tuple(map(int, seeds)),
         values={
-            in_words(name, n): {words: [figures[seed][m] for seed in seeds] for m, words in MEASURES.items()}
+            in_words(name, n): {words: tuple(figures[seed][m] for seed in seeds) for m, words in MEASURES.items()}
             for (n, name), figures in there.items()
         },
-        notes={"tuning": {"seeds": list(TUNING_SEEDS), "labels": TUNED_AT, "methods": found.get("tuning")}},
+        notes={
+            "tuning": {"seeds": list(TUNING_SEEDS), "labels": TUNED_AT, "methods": found.get("tuning")},
+            "cifar100": found.get("cifar100"),
+        },
     )
 
 
@@ -260,7 +284,7 @@ def table(found: Results, labels: Sequence[int]) -> str:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- frozen batch norm
+# ---------------------------------------------------------------------------------------------------- controls
 
 
 def freeze_norms(network: Network) -> None:
@@ -292,20 +316,29 @@ def learnt(stream: csd.Stream, method: AnyMethod, config: csd.Config, after: Cal
     }
 
 
-def norms(found: Found, data: csd.Dataset, seeds: range, n: int = TUNED_AT, config: csd.Config = CONFIG) -> None:
-    """Train NNCSL with batch norm as ever, and frozen after the first task, and print both."""
-    ways: dict[str, Callable[[Network], None]] = {"as ever": lambda _: None, "frozen": freeze_norms}
-    for name in ("nncsl", "nncsl 1"):
-        for seed in seeds:
-            stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
-            for way, after in ways.items():
-                if not found.get("norms", name, way, seed):
-                    ends = learnt(stream, TRIES[name].method, config.replace(seed=seed), after)
-                    found.put(ends, "norms", name, way, seed)
-        for way in ways:
-            of = found.get("norms", name, way)
-            cells = (f"{words} {interval([of[str(s)][m] for s in seeds])}" for m, words in MEASURES.items())
-            print(f"{name}, batch norm {way}: {'; '.join(cells)}")
+def without_triplet(kind: type[LabelsOnly]) -> type[LabelsOnly]:
+    """Return a kind of method without its term "triplet"."""
+
+    class Without(kind):  # type: ignore[misc, valid-type]
+        def __call__(self, step: Step) -> dict[str, Tensor]:
+            terms: dict[str, Tensor] = super().__call__(step)
+            return {name: term for name, term in terms.items() if name != "triplet"}
+
+    return Without
+
+
+def controls(
+    found: Found, data: csd.Dataset, seeds: Sequence[int], n: int = TUNED_AT, config: csd.Config = CONFIG
+) -> None:
+    """Train the controls that are not there yet, and keep their figures."""
+    for seed in seeds:
+        stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
+        for name, one in CONTROLS.items():
+            if not found.get("digits", n, name, seed):
+                started = time.perf_counter()
+                after = freeze_norms if one.frozen_norms else lambda _: None
+                found.put(learnt(stream, one.method, config.replace(seed=seed), after), "digits", n, name, seed)
+                print(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------- CIFAR-100

@@ -26,6 +26,7 @@ from csd_edu import check, small
 from csd_edu.check.verdict import Verdict
 from csd_edu.methods.dm import distribution_matching
 from csd_edu.methods.genifer import dreamt_distillation, map_distance
+from csd_edu.methods.paws import snn_predict
 from csd_edu.methods.random_images import herd as library_herd
 
 Function = Callable[..., Any]
@@ -580,6 +581,35 @@ def counts(labels, size):
             memory.remove(numbers.index(most))
         memory.append(label)
     return [memory.count(c) for c in range(max(labels) + 1)]
+""",
+    "snn_predict": """
+def vote(queries, supports, onehot, temperature):
+    rows = []
+    for q in queries:
+        cosines = torch.stack([q @ s / (q.norm() * s.norm()) for s in supports])
+        z = cosines / temperature
+        e = torch.exp(z - z.max())
+        w = e / e.sum()
+        rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
+    return torch.stack(rows)
+""",
+    "sharpen": """
+def sharper(p, temperature):
+    rows = []
+    for row in p:
+        powers = [float(x) ** (1 / temperature) for x in row]
+        rows.append([x / sum(powers) for x in powers])
+    return torch.tensor(rows)
+""",
+    "spread": """
+def even(p):
+    n, n_classes = p.shape
+    total = 0 * p.sum()
+    for c in range(n_classes):
+        m = sum(p[i, c] for i in range(n)) / n
+        if m > 0:
+            total = total + m * torch.log(m)
+    return total
 """,
 }
 
@@ -1471,6 +1501,70 @@ def distance(student, teacher):
         => return [min(labels.count(c), size // len(set(labels))) for
     equal shares, whatever came | return [memory.count(c) for => return [size // (max(labels) + 1) for
     """),
+    "snn_predict": {
+        **edits("""
+    no temperature | / temperature =>
+    multiplied by the temperature | / temperature => * temperature
+    temperature outside of the softmax | z = cosines / temperature => z = cosines
+        | w = e / e.sum() => w = e / e.sum() / temperature
+    no softmax | w = e / e.sum() => w = z
+    weights that do not sum to 1 | w = e / e.sum() => w = torch.exp(z)
+    log-weights | w = e / e.sum() => w = (e / e.sum()).log()
+    the nearest neighbour alone | w[j] * onehot[j] for j in range(len(w)) => onehot[j] for j in [int(w.argmax())]
+    classes of equal say | rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
+        => votes = sum(w[j] * onehot[j] for j in range(len(w))) / onehot.sum(0); rows.append(votes / votes.sum())
+    class means instead of neighbours | rows = []
+        => rows = []; unit = supports / supports.norm(dim=1, keepdim=True); n = onehot.shape[1];
+        supports = [sum(unit[j] * onehot[j, c] for j in range(len(unit))) for c in range(n)]; onehot = torch.eye(n)
+    distances instead of cosines | q @ s / (q.norm() * s.norm()) => -(q / q.norm() - s / s.norm()).norm()
+    normalised along the wrong axis | rows = [] => rows = []; q2, supports = queries, supports / supports.norm(dim=0)
+        | for q in queries => for q in q2 / q2.norm(dim=0) | q @ s / (q.norm() * s.norm()) => q @ s
+    queries not normalised | (q.norm() * s.norm()) => s.norm()
+    supports not normalised | (q.norm() * s.norm()) => q.norm()
+    not normalised | / (q.norm() * s.norm()) =>
+    exp overflows | z - z.max() => z
+    """),
+        "softmax over the queries": """
+def vote(queries, supports, onehot, temperature):
+    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
+    e = torch.exp(cosines / temperature)
+    return e / e.sum(dim=0) @ onehot
+""",
+        "softmax after the votes": """
+def vote(queries, supports, onehot, temperature):
+    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
+    e = torch.exp(cosines @ onehot / temperature)
+    return e / e.sum(dim=1, keepdim=True)
+""",
+    },
+    "sharpen": edits("""
+    p to the power T | (1 / temperature) => temperature
+    not divided by the sum | x / sum(powers) => x
+    divided by the sum of the column | return torch.tensor(rows)
+        => q = p ** (1 / temperature); return q / q.sum(dim=0, keepdim=True)
+    divided by one sum for all | return torch.tensor(rows) => q = p ** (1 / temperature); return q / q.sum()
+    divided by the largest | sum(powers) => max(powers)
+    scaled to length 1 | x / sum(powers) => x / sum(y**2 for y in powers) ** 0.5
+    softmax of the probabilities | float(x) ** (1 / temperature) => math.exp(float(x) / temperature)
+    divided by the temperature | float(x) ** (1 / temperature) => float(x) / temperature
+    the likeliest class alone | x / sum(powers) for x => float(x == max(powers)) for x
+    always squared | ** (1 / temperature) => ** 2
+    """),
+    "spread": edits("""
+    sign swapped | total + m => total - m
+    the entropy of each image | m * torch.log(m) => sum(p[i, c] * torch.log(p[i, c]) for i in range(n)) / n
+    the mean over the classes | n, n_classes = p.shape => p = p.T; n, n_classes = p.shape
+    sum instead of mean over the images | for i in range(n)) / n => for i in range(n))
+    mean instead of sum over the classes | return total => return total / n_classes
+    not weighed | m * torch.log(m) => torch.log(m)
+    no logarithm | m * torch.log(m) => m * m
+    another logarithm | torch.log(m) => torch.log2(m)
+    a share of the largest entropy | return total => return total / math.log(n_classes)
+    distance from equal shares | return total => return total + math.log(n_classes)
+    the mean of the logarithms | m * torch.log(m) => m * sum(torch.log(p[i, c]) for i in range(n)) / n
+    counts of the likeliest classes | sum(p[i, c] for i in range(n)) => sum(p[i].argmax() == c for i in range(n))
+    log of 0 | if m > 0: => if True:
+    """),
 }
 
 
@@ -2013,4 +2107,14 @@ OTHERS = [
     ("shrink", small.shrink),
     ("kept_per_class", counted_kept),
     ("kept_per_class", numpy_kept),
+    ("snn_predict", lambda q, s, y, t: (torch.cosine_similarity(q[:, None], s[None], dim=2) / t).softmax(1) @ y),
+    (
+        "snn_predict",
+        lambda q, s, y, t: torch.softmax(-(torch.cdist(F.normalize(q), F.normalize(s)) ** 2) / (2 * t), 1) @ y,
+    ),
+    ("snn_predict", snn_predict),
+    ("sharpen", lambda p, t: (p.log() / t).softmax(dim=1)),
+    ("sharpen", lambda p, t: p.pow(1 / t) / p.pow(1 / t).sum(1)[:, None]),
+    ("spread", lambda p: torch.special.xlogy(p.mean(0), p.mean(0)).sum()),
+    ("spread", lambda p: -torch.special.entr(p.mean(0)).sum()),
 ]

@@ -199,6 +199,19 @@ def _replayed(rng: Rng) -> tuple[Any, ...]:
     return replayed(n, n_old, n_new, float(rng.choice([0.1, 0.5, 2])), seed)
 
 
+def _votes(rng: Rng) -> tuple[Any, ...]:
+    b, m, c = (int(rng.integers(low, high)) for low, high in ((1, 5), (2, 7), (2, 4)))
+    return _normal(rng, b, 3), _normal(rng, m, 3), torch.eye(c)[_labels(rng, m, c)], float(rng.choice([0.1, 0.3, 2]))
+
+
+def _answers(rng: Rng) -> torch.Tensor:
+    """Probabilities (B, C), now and then with a class that none of them has."""
+    p = _normal(rng, int(rng.integers(1, 6)), int(rng.integers(2, 5))).softmax(dim=1)
+    if rng.random() < 0.3:
+        p[:, -1] = 0
+    return p / p.sum(dim=1, keepdim=True)
+
+
 def _step(rng: Rng) -> tuple[Any, ...]:
     task = int(rng.integers(0, 3))
     labels = [3 * task, 3 * task + 1] * 3
@@ -248,6 +261,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "images_that_fit": lambda rng: tuple(int(n) for n in rng.integers((0, 1, 1, 0), (4000, 12, 4, 9))),
     "shrink": _images,
     "kept_per_class": lambda rng: (rng.integers(0, 4, int(rng.integers(1, 15))).tolist(), int(rng.integers(1, 8))),
+    "snn_predict": _votes,
+    "sharpen": lambda rng: (_answers(rng), float(rng.choice([0.25, 0.5, 3]))),
+    "spread": lambda rng: (_answers(rng),),
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

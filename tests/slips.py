@@ -401,4 +401,21 @@ SLIPS = {
     first come, first served | numbers[label] == most => numbers[label] != most
     always or never | memory.append(label) => return [memory.count(c) for c in range(max(labels) + 1)]
     """),
+    "snn_predict": entries("""
+    a part too many | w = e / e.sum() => w = (e / e.sum()) ** 2
+    a part too many | cosines / temperature => cosines / temperature ** 2
+    a sign the other way round | z = cosines / temperature => z = -cosines / temperature
+    a part too many | z = cosines / temperature => z = cosines.abs() / temperature
+    """),
+    "sharpen": entries("""
+    error | ** (1 / temperature) => ** (-1 / temperature)
+    a part too many | ** (1 / temperature) => ** (1 / temperature ** 2)
+    a part too many | x / sum(powers) => x / (sum(powers) / len(powers))
+    one of many | x / sum(powers) => x / powers[0]
+    """),
+    "spread": entries("""
+    a part too many | m * torch.log(m) => (1 - m) * torch.log(m)
+    a part too many | return total => return total / n
+    sign swapped | return total => return total.abs()
+    """),
 }

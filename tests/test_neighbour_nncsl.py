@@ -735,6 +735,37 @@ def test_the_experiment_without_a_run_folder_learns_the_same(runs):
     assert frozen != found
 
 
+@pytest.mark.parametrize(
+    ("name", "terms"), [("labels", ["ce"]), ("csl", ["agree", "spread", "ce"]), ("nncsl", ["agree", "spread", "ce"])]
+)
+def test_a_control_without_the_triplet_loss_has_all_other_terms(name, terms):
+    network, method = csd.models.build("resnet8", 3, n_classes=0), few_labels.Try(name, triplet=False).method
+    record = next(csd.learn(network, few(), 0, method, TINY))
+    assert list(record["losses"]) == terms
+    assert few_labels.Try(name).method == FAMILY[{"labels": "labels_only"}.get(name, name)]()
+
+
+def test_controls_are_measured_once_and_stand_beside_the_others_if_they_have_all_seeds(tmp_path, monkeypatch):
+    chosen = ("labels, no triplet", "nncsl 1, frozen norms", "nncsl 1, with csd")
+    monkeypatch.setattr(few_labels, "CONTROLS", {name: few_labels.CONTROLS[name] for name in chosen})
+    data, found = striped(n_classes=10, train=8), few_labels.Found(tmp_path / "few.json")
+    config = TINY.replace(epochs=1, later_epochs=1, batch_size=48)
+    few_labels.controls(found, data, [0], 3, config)
+    assert list(found.get("digits", 3)) == list(chosen)
+    monkeypatch.setattr(few_labels, "learnt", None)  # would fail
+    few_labels.controls(found, data, [0], 3, config)
+    assert few_labels.results_of(found, [3]) is None
+    for seed in (0, 1):
+        found.put(dict.fromkeys(few_labels.MEASURES, 0.5), "digits", 3, "labels", seed)
+    assert list(few_labels.results_of(found, [3]).values) == ["labels, 3 labels"]
+    for name in chosen[:2]:
+        found.put(dict.fromkeys(few_labels.MEASURES, 0.4), "digits", 3, name, 1)
+    ends = few_labels.results_of(found, [3])
+    assert list(ends.values) == ["labels, 3 labels", "labels, no triplet, 3 labels", "nncsl 1, frozen norms, 3 labels"]
+    assert ends.of("labels, no triplet, 3 labels", "R@1")[1] == 0.4
+    assert "| labels, no triplet, 3 labels − labels, 3 labels |" in few_labels.table(ends, [3])
+
+
 def test_the_nearest_labelled_image_by_hand(runs):
     run, stream = runs["csl"], few()
     known, labels = stream.train(0, 1, 2).labelled()

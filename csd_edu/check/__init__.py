@@ -36,6 +36,7 @@ from csd_edu.check import (
     searching,
     teaching,
     training,
+    voting,
 )
 from csd_edu.check.own import yours_or_ours
 from csd_edu.check.running import Exercise
@@ -60,6 +61,7 @@ herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYT
 worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
 replay_terms = dreaming.REPLAY_TERMS
 images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
+snn_predict, sharpen, spread = voting.SNN_PREDICT, voting.SHARPEN, voting.SPREAD
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
