@@ -57,11 +57,11 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
 herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYTES
+snn_predict, sharpen, spread = voting.SNN_PREDICT, voting.SHARPEN, voting.SPREAD
 worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
 replay_terms = dreaming.REPLAY_TERMS
-images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
-snn_predict, sharpen, spread = voting.SNN_PREDICT, voting.SHARPEN, voting.SPREAD
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
