@@ -24,6 +24,7 @@ from scipy import stats
 import csd_edu as csd
 from csd_edu import check
 from csd_edu.check.verdict import Verdict
+from csd_edu.methods.xder import rewrite_logits
 
 Function = Callable[..., Any]
 Edits = str | Sequence[str]  # a source of its own, or what is replaced in the right answer: old, new, old, new, …
@@ -466,6 +467,49 @@ def distance(student, teacher):
         gap = abs(a - b)
         total = total + (gap ** 2 / 2 if gap <= 1 else gap - 0.5)
     return total / len(pairs)
+""",
+    "reservoir": """
+def keep(draws, size):
+    memory = []
+    n = 0
+    while n < len(draws):
+        if n < size:
+            memory = memory + [n]
+        else:
+            r = math.floor(draws[n] * (n + 1))
+            if r < size:
+                memory[r] = n
+        n += 1
+    return memory
+""",
+    "rewrite_logits": """
+def revised(stored, current, labels, lo, hi, gamma):
+    rows = []
+    for i in range(len(stored)):
+        row = [float(z) for z in stored[i]]
+        new = [float(z) for z in current[i]]
+        top = max(new[lo:hi])
+        limit = max(gamma * row[labels[i]], 0)
+        factor = 1
+        if top > limit:
+            factor = limit / top
+        for k in range(lo, hi):
+            row[k] = new[k] * factor
+        rows.append(row)
+    return torch.tensor(rows)
+""",
+    "past_hinge": """
+def below(logits, labels, n_past, margin):
+    losses = []
+    for i in range(len(logits)):
+        true = logits[i, labels[i]]
+        old = max([logits[i, k] for k in range(n_past)])
+        gap = old + margin - true
+        if gap > 0:
+            losses.append(gap)
+    if not losses:
+        return 0 * logits.sum()
+    return sum(losses) / len(losses)
 """,
 }
 
@@ -1176,6 +1220,61 @@ def distance(student, teacher):
     return ((student / student.norm(dim=1)[:, None] - teacher / teacher.norm(dim=1)[:, None]) ** 2).sum() / len(student)
 """,
     },
+    "reservoir": edits("""
+    always replaced | math.floor(draws[n] * (n + 1)) => math.floor(draws[n] * size)
+    the new image not counted | (n + 1) => n
+    two images too many counted | (n + 1) => (n + 2)
+    the first ones kept for ever | memory[r] = n => pass
+    the last ones kept | r = math.floor(draws[n] * (n + 1)) => r = n % size
+    the draw used twice | memory[r] = n => memory[math.floor(draws[n] * size)] = n
+    rounded instead of cut off | math.floor( => round(
+    one place too many | n < size => n <= size
+    one place too few | if n < size => if n < size - 1 | if r < size => if r < len(memory)
+    the last place is never given away | if r < size => if r < size - 1
+    let in by the others | if r < size => if r >= size | memory[r] => memory[r % size]
+    added instead of replaced | memory[r] = n => memory.append(n)
+    the draw decides while there is room | memory = memory + [n] => memory.insert(math.floor(draws[n] * (n + 1)), n)
+    """),
+    "rewrite_logits": edits("""
+    nothing rewritten | row[k] = new[k] * factor => pass
+    all heads overwritten | row[k] = new[k] * factor => new[k] = new[k] * factor | rows.append(row) => rows.append(new)
+    the old part overwritten | factor = 1 => factor, row[:lo] = 1, new[:lo]
+    heads from hi on overwritten | range(lo, hi) => range(lo, len(row))
+    not made smaller | new[k] * factor => new[k]
+    always scaled | if top > limit => if True
+    no γ | gamma * row[labels[i]] => row[labels[i]]
+    smaller only above the true logit | if top > limit => if top > max(row[labels[i]], 0)
+    the current true logit | row[labels[i]] => new[labels[i]]
+    the largest stored logit | row[labels[i]] => max(row)
+    the largest of all heads | max(new[lo:hi]) => max(new)
+    the largest of the batch | max(new[lo:hi]) => float(current[:, lo:hi].max())
+    cut off instead of scaled | new[k] * factor => min(new[k], limit)
+    shifted instead of scaled | new[k] * factor => new[k] - max(top - limit, 0)
+    the factor squared | new[k] * factor => new[k] * factor * factor
+    the factor upside down | limit / top => top / limit
+    scaled by γ alone | factor = limit / top => factor = gamma
+    the stored block scaled | new = [float(z) for z in current[i]] => new = list(row)
+    mixed with what was stored | row[k] = new[k] * factor => row[k] = gamma * new[k] * factor + (1 - gamma) * row[k]
+    a negative limit | max(gamma * row[labels[i]], 0) => gamma * row[labels[i]]
+    """),
+    "past_hinge": edits("""
+    no margin for the hinge | + margin =>
+    the margin subtracted | + margin => - margin
+    heads of the own task counted | range(n_past) => range(logits.shape[1]) if k != labels[i]
+    new heads instead of the old | range(n_past) => range(n_past, logits.shape[1])
+    the mean of the old heads | max([logits[i, k] for k in range(n_past)]) => logits[i, :n_past].mean()
+    the least of the old heads | max([ => min([
+    the sum over the old heads
+        | gap = old + margin - true => gap = (logits[i, :n_past] + margin - true).clamp(min=0).sum()
+    the largest own head instead of the true one | true = logits[i, labels[i]] => true = logits[i, n_past:].max()
+    the wrong way round | old + margin - true => true + margin - old
+    no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))
+    mean over all images | / len(losses) => / len(logits)
+    a sum over the images | / len(losses) =>
+    probabilities instead of logits | losses = [] => losses, logits = [], logits.softmax(dim=1)
+    squared hinge | losses.append(gap) => losses.append(gap * gap)
+    mean of no losses | return 0 * logits.sum() => return torch.stack([0 * logits.sum() / 0])
+    """),
 }
 
 
@@ -1523,6 +1622,32 @@ def by_hand(values):
     return torch.stack([v.mean() - half, v.mean() + half])
 
 
+def reservoir_by_slots(draws, size):
+    """A dictionary of who sits where, read out at the end."""
+    seats = {}
+    for n, draw in enumerate(draws):
+        seat = n if n < size else int(np.floor(draw * (n + 1)))
+        seats |= {seat: n} if seat < size else {}
+    return np.array([seats[seat] for seat in sorted(seats)])
+
+
+def rewritten_by_where(stored, current, labels, lo, hi, gamma):
+    """On all heads at once, with a mask for those that are rewritten."""
+    heads = torch.arange(stored.shape[1])
+    chosen = (heads >= lo) & (heads < hi)
+    top = current.masked_fill(~chosen, -torch.inf).max(dim=1, keepdim=True).values
+    limit = F.relu(gamma * (stored * F.one_hot(labels, stored.shape[1])).sum(dim=1, keepdim=True))
+    factor = torch.ones_like(top)
+    factor[top > limit] = (limit / top)[top > limit]
+    return torch.where(chosen, factor * current, stored)
+
+
+def hinge_by_masked_mean(logits, labels, n_past, margin):
+    gaps = [row[:n_past].max() - row[label] + margin for row, label in zip(logits, labels, strict=True)]
+    gaps = torch.stack(gaps)
+    return gaps[gaps > 0].mean() if (gaps > 0).any() else gaps.sum() * 0
+
+
 OTHERS = [
     ("search", numpy_search),
     ("search", lambda q, g, k: torch.cosine_similarity(q[:, None], g[None], dim=2).argsort(1, descending=True)[:, :k]),
@@ -1616,4 +1741,30 @@ OTHERS = [
     ("t_interval", lambda v: stats.ttest_1samp(v, 0).confidence_interval()),
     ("paired_difference", lambda a, b: (np.mean(a - b), *stats.ttest_rel(a, b).confidence_interval())),
     ("paired_difference", lambda a, b: np.array([(a - b).mean(), *by_hand(a - b)])),
+    ("reservoir", reservoir_by_slots),
+    (
+        "reservoir",
+        lambda draws, size: torch.tensor(
+            [
+                max([at, *(n for n in range(size, len(draws)) if int(draws[n] * (n + 1)) == at)])
+                for at in range(min(size, len(draws)))
+            ]
+        ),
+    ),
+    ("rewrite_logits", rewrite_logits),
+    ("rewrite_logits", rewritten_by_where),
+    ("past_hinge", hinge_by_masked_mean),
+    (
+        "past_hinge",
+        lambda z, y, n, m: (
+            F.multi_margin_loss(
+                torch.stack([z[range(len(y)), y], z[:, :n].amax(dim=1)], dim=1),
+                torch.zeros_like(y),
+                margin=m,
+                reduction="sum",
+            )
+            * 2
+            / max(1, int((z[:, :n].amax(dim=1) + m > z[range(len(y)), y]).sum()))
+        ),
+    ),
 ]

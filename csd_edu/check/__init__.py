@@ -30,6 +30,7 @@ from csd_edu.check import (
     progress,
     reading,
     remembering,
+    rewriting,
     searching,
     teaching,
     training,
@@ -53,6 +54,7 @@ training_hours, epochs_left, train_until = training.TRAINING_HOURS, training.EPO
 feature_distance, feature_distillation = methods.FEATURE_DISTANCE, methods.FEATURE_DISTILLATION
 relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
+reservoir, rewrite_logits, past_hinge = rewriting.RESERVOIR, rewriting.REWRITE_LOGITS, rewriting.PAST_HINGE
 
 EXERCISES = {exercise.name: exercise for exercise in list(globals().values()) if isinstance(exercise, Exercise)}
 """All exercises by name, in this order."""
