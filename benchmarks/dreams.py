@@ -19,12 +19,11 @@ import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import csd_edu as csd
-from csd_edu import results
+from csd_edu import results, tuning
 from csd_edu.comparison import in_bytes
 from csd_edu.files import read_json, write_json
 from csd_edu.generator import Generator, n_bytes, worth_in_images
@@ -111,8 +110,10 @@ def job(plan: Plan, name: str, stream: csd.Stream, seed: int, folder: Path, **ch
     elif name in ("genifer", "pixel_gan"):
         kind = {"genifer": csd.methods.Genifer, "pixel_gan": csd.methods.PixelGAN}[name]
         method = kind(**{**plan.gan, **changed})
+    elif changed:
+        method = tuning.with_setting(name, *next(iter(changed.items())))
     else:
-        method = partial(csd.methods.NAMED[name], **changed) if changed else csd.methods.NAMED[name]
+        method = csd.methods.NAMED[name]
     return Job(stream, method, config, folder)
 
 
@@ -124,25 +125,15 @@ def held(plan: Plan, stream: csd.Stream) -> int:
     return min(worth_in_images(n_bytes(generator), stream.image_shape), n_images)
 
 
-def choose(plan: Plan, out: Path, n_jobs: int | None) -> dict[str, dict[str, Any]]:
+def choose(plan: Plan, out: Path, n_jobs: int | None) -> dict[str, Any]:
     """Try each value of the grid, and return for each method the setting, the scores by value and the chosen one."""
-    jobs = {}
-    for seed in plan.tuning_seeds:
-        stream = first_two(plan.stream(seed, validation=0.25))
-        for name, (setting, values) in GRID.items():
-            for value in values:
-                tried = f"seed{seed}/{name}-{setting}-{value:g}"
-                jobs[tried] = job(plan, name, stream, seed, out / "tuning" / tried, **{setting: value})
-    runs = sweep(jobs, n_jobs=n_jobs) if jobs else {}
-    chosen = {}
-    for name, (setting, values) in GRID.items() if jobs else ():
-        scores = {
-            value: [score(runs[f"seed{seed}/{name}-{setting}-{value:g}"]) for seed in plan.tuning_seeds]
-            for value in values
-        }
-        best = max(values, key=lambda value: sum(scores[value]))  # of equals the first, which is the smallest
-        chosen[name] = {"setting": setting, "grid": {f"{v:g}": s for v, s in scores.items()}, "chosen": best}
-    return chosen
+    streams = {seed: first_two(plan.stream(seed, validation=0.25)) for seed in plan.tuning_seeds}
+
+    def one(name: str, setting: str, value: float, seed: int, folder: Path) -> Job:
+        return job(plan, name, streams[seed], seed, folder, **{setting: value})
+
+    found = tuning.choose(GRID, one, score, plan.tuning_seeds, out / "tuning", n_jobs=n_jobs) if streams else {}
+    return {name: search.to_json() for name, search in found.items()}
 
 
 def score(run: csd.Run) -> float:
@@ -235,15 +226,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     plan = plan_of(options)
     n_jobs = 1 if options.gpu else options.jobs
-    tuning = options.out / "tuning.json"
+    tuned = options.out / "tuning.json"
     if not options.table_only:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_json(tuning, choose(plan, options.out, n_jobs))
-        train(plan, options.out, read_json(tuning), n_jobs)
+        write_json(tuned, choose(plan, options.out, n_jobs))
+        train(plan, options.out, read_json(tuned), n_jobs)
     runs = finished(plan, options.out)
     if not runs:
         raise SystemExit(f"no seed is complete in {options.out}; call without --table-only")
-    found = results_of(plan, runs, read_json(tuning))
+    found = results_of(plan, runs, read_json(tuned))
     found.write(plan.found)
     print(table(found))
 

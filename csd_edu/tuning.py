@@ -8,9 +8,10 @@ The choice is written to tuning.json, which lies beside the run folders:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,11 @@ class Search:
     grid: Mapping[float, tuple[float, ...]]
     chosen: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON."""
+        grid = {f"{value:g}": list(scores) for value, scores in self.grid.items()}
+        return {"setting": self.setting, "grid": grid, "chosen": self.chosen}
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -95,9 +101,7 @@ class Tuning:
 
     def write(self, folder: Path) -> None:
         """Write tuning.json into a folder."""
-        whole = asdict(self)
-        for search in whole["methods"].values():
-            search["grid"] = {f"{value:g}": list(scores) for value, scores in search["grid"].items()}
+        whole = asdict(self) | {"methods": {name: search.to_json() for name, search in self.methods.items()}}
         write_json(given_path(folder) / NAME, whole)
 
     def chose(self, run: Run) -> bool:
@@ -150,23 +154,60 @@ def tune(
         raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
     out = given_path(out, what="out")
     check_writable(out)
-    jobs: dict[str, Job] = {}
-    for seed in seeds:
-        stream = first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation))
-        config = preset.config.replace(seed=seed)
-        for method, setting in SETTINGS.items():
-            for value in GRID:
-                tried = f"seed{seed}/{method}-{setting}-{value}"
-                jobs[tried] = Job(stream, with_setting(method, setting, value), config, out / tried)
-    runs = sweep(jobs, n_jobs=n_jobs, progress=progress)
-    searches = {}
-    for method, setting in SETTINGS.items():
-        of = {value: [runs[f"seed{seed}/{method}-{setting}-{value}"] for seed in seeds] for value in GRID}
-        grid = {float(v): tuple(run.metrics["summary"]["recall_at_1"] for run in tried) for v, tried in of.items()}
-        searches[method] = Search(setting, grid, max(grid, key=lambda value: sum(grid[value])))
+    streams = {seed: first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation)) for seed in seeds}
+
+    def job(method: str, setting: str, value: float, seed: int, folder: Path) -> Job:
+        return Job(streams[seed], with_setting(method, setting, value), preset.config.replace(seed=seed), folder)
+
+    grids = {method: (setting, GRID) for method, setting in SETTINGS.items()}
+    searches = choose(
+        grids, job, lambda run: run.metrics["summary"]["recall_at_1"], seeds, out, n_jobs=n_jobs, progress=progress
+    )
     tuning = Tuning(data.name, name, validation, METRIC, tuple(seeds), searches)
     tuning.write(out)
     return tuning
+
+
+def choose(
+    grids: Mapping[str, tuple[str, Sequence[float]]],
+    job: Callable[[str, str, float, int, Path], Job],
+    score: Callable[[Run], float],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> dict[str, Search]:
+    """Try each value of a setting of each method with each seed, and choose the best.
+
+    Args:
+        grids: by method, which of its settings, and the values to try.
+        job: what is to be trained, of the method, the setting, its value, the seed and a folder for the run.
+        score: how good a finished run is.
+        seeds: of class order, weights and batches.
+        out: the folder of the runs.
+        n_jobs: trainings at a time; default one for each core.
+        progress: show a line for each training.
+
+    Returns:
+        The scores, and for each method the value with the best mean over the seeds; of equals the smallest.
+    """
+    tries = {
+        f"seed{seed}/{method}-{setting}-{value:g}": (method, setting, value, seed)
+        for seed in seeds
+        for method, (setting, values) in grids.items()
+        for value in sorted(values)
+    }
+    runs = sweep({name: job(*tried, out / name) for name, tried in tries.items()}, n_jobs=n_jobs, progress=progress)
+    scores: dict[str, dict[float, list[float]]] = {method: {} for method in grids}
+    for name, (method, _, value, _) in tries.items():
+        scores[method].setdefault(float(value), []).append(score(runs[name]))
+    return {
+        method: Search(
+            grids[method][0], {v: tuple(s) for v, s in of.items()}, max(of, key=lambda value: sum(of[value]))
+        )
+        for method, of in scores.items()
+    }
 
 
 def first_two(stream: Stream) -> Stream:
@@ -192,9 +233,17 @@ def with_setting(name: str, setting: str, value: float) -> AnyMethod:
     Raises:
         ValueError: if there is no such method, or it has no such setting.
     """
-    if name not in NAMED or setting not in inspect.signature(NAMED[name]).parameters:
+    method = NAMED.get(name)
+    if method is not None and dataclasses.is_dataclass(method):
+        there = {field.name for field in dataclasses.fields(method)}
+    else:
+        there = set(inspect.signature(method).parameters) if method else set()
+    if method is None or setting not in there:
         raise ValueError(f"there is no method {name!r} with a setting {setting!r}; expected such as csd, distillation")
-    return partial(NAMED[name], **{setting: int(value) if value == int(value) else value})
+    changed = {setting: int(value) if value == int(value) else value}
+    if dataclasses.is_dataclass(method) and not isinstance(method, type):
+        return dataclasses.replace(method, **changed)
+    return partial(method, **changed)
 
 
 def shipped(dataset: str = "glyphs") -> Tuning:
