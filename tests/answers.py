@@ -1233,6 +1233,7 @@ def distance(student, teacher):
     the last place is never given away | if r < size => if r < size - 1
     let in by the others | if r < size => if r >= size | memory[r] => memory[r % size]
     added instead of replaced | memory[r] = n => memory.append(n)
+    in the order of the numbers | return memory => return sorted(memory)
     the draw decides while there is room | memory = memory + [n] => memory.insert(math.floor(draws[n] * (n + 1)), n)
     """),
     "rewrite_logits": edits("""
@@ -1271,6 +1272,7 @@ def distance(student, teacher):
     no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))
     mean over all images | / len(losses) => / len(logits)
     a sum over the images | / len(losses) =>
+    the largest loss instead of the mean | sum(losses) / len(losses) => max(losses)
     probabilities instead of logits | losses = [] => losses, logits = [], logits.softmax(dim=1)
     squared hinge | losses.append(gap) => losses.append(gap * gap)
     mean of no losses | return 0 * logits.sum() => return torch.stack([0 * logits.sum() / 0])

@@ -96,6 +96,8 @@ RESERVOIR = Exercise(
         likely, and so newer images would, too.
     added instead of replaced | held[place] = n => held.append(n)
         The memory grows: a new image is added, and nobody leaves. It takes the place of the one that was there.
+    in the order of the numbers | return held => return sorted(held)
+        You sort the numbers at the end. The list is the memory, place by place: a new one stands where the old one was.
     the draw decides while there is room | n < size => len(held) < size and place < size
         | held.append(n) => held.insert(place, n)
         The draw decides where images go that come while there is room. They just take the next place, in their order.
@@ -147,7 +149,7 @@ REWRITE_LOGITS = Exercise(
         Case(
             "new images; the heads of earlier tasks are rewritten",
             *(torch.tensor([[0.5, 0.0, 2.0, 1.0], [1.0, 0.0, 0.5, 4.0]]),),
-            *(torch.tensor([[3.0, 1.0, 2.0, 1.5], [1.0, 2.0, 0.0, 1.0]]), torch.tensor([2, 3]), 0, 2, 0.75),
+            *(torch.tensor([[3.0, 2.0, 2.0, 1.5], [1.0, 2.0, 0.0, 1.0]]), torch.tensor([2, 3]), 0, 2, 0.75),
         ),
         Case(
             "the stored logit of the true class is negative",
@@ -288,6 +290,8 @@ PAST_HINGE = Exercise(
         others are done.
     a sum over the images | / (loss > 0).sum().clamp_min(1) =>
         You add up the images of the batch. Divide by the number of those whose loss is above 0.
+    the largest loss instead of the mean | loss.sum() / (loss > 0).sum().clamp_min(1) => loss.max()
+        You take the image with the largest loss alone. All that are above 0 count: take their mean.
     probabilities instead of logits | true = logits => logits = logits.softmax(dim=1); true = logits
         You compare probabilities, as the released code does. Their gradient fades where the network is sure, right or
         wrong; here logits are compared.
