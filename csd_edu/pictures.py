@@ -11,6 +11,7 @@ from csd_edu.comparison import METRICS, Comparison, against_bytes, cards_of, of_
 from csd_edu.maps import Map, Plane
 from csd_edu.metrics import PROTOCOLS
 from csd_edu.plots import Shown
+from csd_edu.results import Results
 from csd_edu.runs import Run
 
 
@@ -21,7 +22,7 @@ def matrices(comparison: Comparison, metric: str = "Recall@1", protocol: str = "
 
 
 def recall_against_bytes(
-    runs: Sequence[Run] | Mapping[str, Sequence[Run]],
+    runs: Sequence[Run] | Mapping[str, Sequence[Run]] | Results,
     *,
     metric: str = "recall_at_1",
     title: str = "What does it take to remember?",
@@ -34,7 +35,8 @@ def recall_against_bytes(
     large ones can stand beside each other.
 
     Args:
-        runs: in any order; or by the words that name their mark, such as {"8×8": [run, …]}.
+        runs: in any order; or by the words that name their mark, such as {"8×8": [run, …]}; or the results of an
+            experiment that has counted the bytes, such as `results.read("neighbours")`.
         metric: "recall_at_1" or "head_accuracy".
         title: above the figure.
         subtitle: a line below the definitions, or several.
@@ -43,12 +45,20 @@ def recall_against_bytes(
     Raises:
         ValueError: if there is no run, one has not finished its first task, or bytes were counted in none.
     """
+    below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
+    if isinstance(runs, Results):
+        measured = {
+            name: [(round(n), value) for n, value in zip(runs.of(name, "bytes"), runs.of(name, metric), strict=True)]
+            for name in runs.values
+        }
+        return plots.recall_against_bytes(
+            measured, metric=metric, title=title, subtitle=[runs.about, *below], labels=labels
+        )
     by_name = runs if isinstance(runs, Mapping) else of_methods(runs)
     every = [run for several in by_name.values() for run in several]
     begun = [name for name, several in by_name.items() if not all(run.finished for run in several)]
     so_far = [f"not finished, and shown with the tasks learnt so far: {', '.join(begun)}"] * bool(begun)
     reached = {name: against_bytes(several, metric) for name, several in by_name.items()}
-    below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
     return plots.recall_against_bytes(
         reached, metric=metric, title=title, subtitle=[*so_far, *below], labels=labels, cards=cards_of(every)
     )

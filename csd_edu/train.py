@@ -364,6 +364,9 @@ class Progress:
         return self.per_epoch[task]
 
 
+SHORT = 60
+"""Letters of a method's text that has its place beside the bar; pictures are longer."""
+
 Watch = Callable[[Iterator[Record], Progress], Iterable[Record]]
 """What passes the records of a training on, and shows them on the way."""
 
@@ -392,8 +395,18 @@ def _bar(records: Iterator[Record], progress: Progress) -> Iterator[Record]:
                 bar.total = progress.total
                 bar.update(n)
                 terms = "".join(f" {term} {value:.2f}" for term, value in record["losses"].items())
+            else:
+                terms = {"begin": " before it:", "end": " after it:"}[record["kind"]] + _in_words(record)
             bar.set_postfix_str(f"task {record['task'] + 1}/{progress.stream.n_tasks}{terms}{recall}")
             yield record
+
+
+def _in_words(record: Record) -> str:
+    """Return the numbers and the short texts of what a method says before or after a task."""
+    told = {name: value for name, value in record.items() if name not in ("kind", "task", "seconds")}
+    numbers = {name: f"{value:.3g}" for name, value in told.items() if isinstance(value, int | float)}
+    texts = {name: value for name, value in told.items() if isinstance(value, str) and len(value) <= SHORT}
+    return "".join(f" {name} {value}" for name, value in (numbers | texts).items())
 
 
 def _fresh_network(stream: Stream, config: Config) -> Network:

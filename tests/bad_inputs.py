@@ -1,7 +1,8 @@
 """docs/bad_inputs.md: what the kit says to bad input, as the tests in tests/test_faults_*.py heard it.
 
 A test that takes the fixture `bad_input` gives it one row: what was given, and the answer. The row must stand in the
-page; `pytest tests/test_faults_*.py --write-bad-inputs` (without -n) writes the page anew.
+page; `pytest tests/test_faults_*.py --write-bad-inputs` (without -n) writes the page anew, or the sections of the files
+that are named.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ def bad_input(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, 
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    sections = session.config.stash[_written]
-    if sections:
-        tables = (
-            f"\n## {title}\n\n| given | answer |\n| --- | --- |\n" + "\n".join(dict.fromkeys(rows.values())) + "\n"
-            for title, rows in sorted(sections.items())
-        )
-        PAGE.write_text(HEAD + "".join(tables), encoding="utf-8")
+    heard = session.config.stash[_written]
+    if not heard:
+        return
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    sections = {part.partition("\n")[0]: part.strip() for part in page.split("\n## ")[1:]}
+    for title, rows in heard.items():
+        sections[title] = "\n".join([title, "", "| given | answer |", "| --- | --- |", *dict.fromkeys(rows.values())])
+    PAGE.write_text(HEAD + "".join(f"\n## {text}\n" for _, text in sorted(sections.items())), encoding="utf-8")
 
 
 def _row(given: str, answer: str, folder: Path) -> str:

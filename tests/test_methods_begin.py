@@ -144,6 +144,22 @@ def test_the_bar_counts_the_images_that_a_method_chose(tmp_path, capsys):
     assert "100%" in "".join(capsys.readouterr())
 
 
+def test_beside_the_bar_stands_what_a_method_says_before_and_after_a_task(tmp_path, capsys):
+    class Telling(Plain):
+        def begin_task(self, *_: Any) -> Any:
+            Plain.begin_task(self, *_)
+            yield {"condensed": 0.25, "loss": 1234.5678, "picture": "x" * 1000}
+
+        def end_task(self, *_: Any) -> Any:
+            yield {"kept": 12, "which": "the nearest"}
+
+    csd.train(stream(), Telling(), CONFIG, out=tmp_path / "r")
+    shown = "".join(capsys.readouterr())
+    assert "task 1/3 before it: condensed 0.25 loss 1.23e+03" in shown
+    assert "task 3/3 after it: kept 12 which the nearest" in shown
+    assert "xxx" not in shown
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "found"),
     [

@@ -182,12 +182,28 @@ METHODS: dict[str, Callable[[], Any]] = {
     "averaging": Averaging,
 }
 
+NEIGHBOURS: dict[str, Callable[[], Any]] = {
+    "gdumb": lambda: csd.methods.GDumb(size=20, side=8),
+    "random_images": lambda: csd.methods.RandomImages(per_class=2, per_epoch=16),
+    "herding, the kit's": lambda: csd.methods.Herding(per_class=2, per_epoch=16, epochs=1),
+    "dm": lambda: csd.methods.DM(per_class=2, per_epoch=16, iterations=3, batch=4),
+    "xder": lambda: csd.methods.XDER(size=20),
+    "labels_only": lambda: csd.methods.LabelsOnly(size=8),
+    "csl": lambda: csd.methods.CSL(size=8),
+    "nncsl": lambda: csd.methods.NNCSL(size=8),
+    "genifer": lambda: csd.methods.Genifer(gan_steps=6, gan_batch=8, width=6, record_every=2),
+    "pixel_gan": lambda: csd.methods.PixelGAN(gan_steps=6, gan_batch=8, width=6, record_every=2),
+}
+"""Those of the course's second part; that each can be stopped after every record is tested beside its losses."""
+
+FEW_LABELS = ("labels_only", "csl", "nncsl")
+
 
 # ---------------------------------------------------------------------- trained whole, and in pieces
 
 
-def stream_of_stripes(validation: float = 0.0) -> csd.Stream:
-    return csd.split(striped(train=16), n_tasks=3, seed=0, validation=validation)
+def stream_of_stripes(validation: float = 0.0, labelled: int | None = None) -> csd.Stream:
+    return csd.split(striped(train=16), n_tasks=3, seed=0, validation=validation, labelled=labelled)
 
 
 def train_quietly(name: str, out: Path, limit_bytes: int | None = None) -> None:
@@ -196,7 +212,8 @@ def train_quietly(name: str, out: Path, limit_bytes: int | None = None) -> None:
     if limit_bytes is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then write() fails with EFBIG, as ENOSPC would
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-    csd.train(stream_of_stripes(), METHODS[name](), CONFIG, out=out, progress=False)
+    stream = stream_of_stripes(labelled=4 if name in FEW_LABELS else None)
+    csd.train(stream, (METHODS | NEIGHBOURS)[name](), CONFIG, out=out, progress=False)
 
 
 @pytest.fixture(autouse=True)
@@ -269,9 +286,9 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_bits(processes, whol
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", METHODS)
-def test_killed_a_hundred_times_it_ends_with_the_same_bits(processes, whole, tmp_path, name):
-    killed_often(processes, name, whole, tmp_path, 100)
+@pytest.mark.parametrize(("name", "n"), [*((name, 100) for name in METHODS), *((name, 20) for name in NEIGHBOURS)])
+def test_killed_so_often_it_ends_with_the_same_bits(processes, whole, tmp_path, name, n):
+    killed_often(processes, name, whole, tmp_path, n)
 
 
 def go_on(method: Any, out: Path, n_records: int, stream: csd.Stream | None = None, config: csd.Config = CONFIG) -> int:

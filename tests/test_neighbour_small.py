@@ -17,13 +17,14 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import csd_edu as csd
-from csd_edu import metrics, pictures, plots
+from csd_edu import metrics, pictures, plots, results
 from csd_edu.comparison import against_bytes, of_methods
 from csd_edu.identity import describe_method, differences
 from csd_edu.learner import Learner
 from csd_edu.methods import ER, CSDMemory, GDumb, Setting, Step
 from csd_edu.plots.bytes import HEIGHT, LETTER, LINE, WIDTH
 from csd_edu.report import write_report
+from csd_edu.results import Results
 from csd_edu.runtime import derive_seed
 from csd_edu.small import check_side, enlarge, image_bytes, shrink, small_dataset
 from tests.conftest import TINY, striped
@@ -719,6 +720,26 @@ def test_an_unfinished_run_is_said_to_be_one(tmp_path):
         against_bytes([csd.Run.load(tmp_path / "new")])
     with pytest.raises(ValueError, match=r"runs\[0\] is 3; expected a list of runs"):
         against_bytes([3])
+
+
+def test_what_an_experiment_measured_is_drawn_as_its_runs_would_be(tmp_path, several):
+    runs = {name: [run for (kind, _), run in several.items() if kind == name] for name in ("finetune", "er")}
+    values = {
+        name: {
+            "bytes": [sum(run.kept_bytes.values()) for run in of],
+            **{m: [run.metrics["summary"][m] for run in of] for m in ("recall_at_1", "head_accuracy")},
+        }
+        for name, of in runs.items()
+    }
+    seeds = tuple(range(len(runs["er"])))
+    Results("stripes in tasks", "python benchmarks/none.py", seeds, values).write(tmp_path / "r.json")
+    for metric in ("recall_at_1", "head_accuracy"):
+        drawn = pictures.recall_against_bytes(results.read(tmp_path / "r.json"), metric=metric)
+        for mark, of_runs in zip(drawn.data, pictures.recall_against_bytes(runs, metric=metric).data, strict=True):
+            assert mark.to_plotly_json() == of_runs.to_plotly_json()
+        assert "stripes in tasks" in drawn.layout.title.subtitle.text
+    with pytest.raises(ValueError, match="has no measure 'bytes'"):
+        pictures.recall_against_bytes(results.read("quantity"))
 
 
 def test_the_report_shows_it_where_several_runs_keep_something(tmp_path, several):
