@@ -620,11 +620,14 @@ head_differences([("X-DER", other) for other in same.values()], "With the weight
 #
 # - **X-DER against DER++.** The head of X-DER names more images rightly. The figure of shares says how: DER++ says of
 #   too many images that they are of the newest task; X-DER spreads its answers.
-# - **The past hinge.** Without it hardly an image is said to be of the newest task, in any seed, and X-DER is not ahead
-#   of DER++ any more. Who takes the published code as it stands would conclude here that X-DER does not help.
-# - **Preparing heads** shows most, with either weights.
-# - **Rewriting** shows, too. So one may rewrite one's memories, and it is worth it, for the head. But see how much of
-#   the row "each as tuned" was the weights: at equal weights the difference is less than half as large.
+# - **The past hinge.** Without it no test image is said to be of the newest task, in any seed, and X-DER falls behind
+#   DER++. Who takes the published code as it stands would conclude here that X-DER does harm.
+# - **Rewriting** shows. So one may rewrite one's memories, and it is worth it, for the head. But see how much of the
+#   row "each as tuned" was the weights: at equal weights the difference is less than half as large.
+# - **Preparing heads** shows most, at equal weights. Here it is the other way round: as tuned the difference is
+#   smaller, because the control could make up for a part of what it lacks by other weights.
+#
+# Without rewriting, or without prepared heads, the head leans to the newest task, as that of DER++ does.
 #
 # **What it does not show.** Why rewriting helps, which these numbers don't tell. Nor other streams, other networks or
 # longer training; nor other weights: a grid of four points, chosen by two seeds, leaves much to chance, as you have
@@ -632,13 +635,16 @@ head_differences([("X-DER", other) for other in same.values()], "With the weight
 
 # %% tags=["claim"]
 newest = SHARES[-1]
-assert max(found.of("X-DER, no past hinge", newest)) < 0.01
+assert max(found.of("X-DER, no past hinge", newest)) == 0
 assert min(found.of("DER++", newest)) > 2 / N_TASKS
 assert max(found.of("X-DER", newest)) < 1.5 / N_TASKS
+for name in same.values():
+    assert min(found.of(name, newest)) > 1.5 / N_TASKS
 assert [heads[name].verdict for name in heads] == 4 * ["above 0"]
-assert found.difference("X-DER, no past hinge", "DER++", "head_accuracy").verdict != "above 0"
+assert found.difference("X-DER, no past hinge", "DER++", "head_accuracy").verdict == "below 0"
 assert [of.verdict for of in at_same.values()] == ["above 0", "above 0"]
 assert at_same["X-DER, no rewriting"].mean < heads["X-DER, no rewriting"].mean / 2
+assert at_same["X-DER, no future"].mean > heads["X-DER, no future"].mean
 assert at_same["X-DER, no future"].mean > max(at_same["X-DER, no rewriting"].mean, heads["X-DER, no past hinge"].mean)
 
 # %% [markdown] minutes=10
@@ -691,7 +697,8 @@ print(f"\nYou predicted: {guess}. Recall@1: {answer}.")
 # search does not notice.
 #
 # So "X-DER is better than DER++" is a sentence about heads. The same holds for rewriting: it shows in the head, and not
-# in the search. Who builds a search engine should ask for the right-hand panel first.
+# in the search. The past hinge and the prepared heads do help the search as well, by less. Who builds a search engine
+# should look at the right-hand panel first.
 #
 # **Would CSD's losses on top help?** See the last row: X-DER with CSD's contrast, on the batch and on what was drawn
 # from the memory, at a weight that was tuned. With these seeds head and search both gain a little. It costs bytes: a
@@ -705,6 +712,10 @@ assert found.difference("X-DER", "DER++", "head_accuracy").verdict == "above 0"
 assert ahead.verdict == "not told apart"
 assert ahead.mean < 0
 assert found.difference("X-DER", "X-DER, no rewriting" + AS_XDER, "recall_at_1").verdict == "not told apart"
+for name in ("X-DER, no past hinge", "X-DER, no future" + AS_XDER):
+    of_head, of_search = (found.difference("X-DER", name, measure) for measure in both.values())
+    assert of_search.verdict == "above 0"
+    assert of_search.mean < of_head.mean
 assert found.difference("X-DER and CSD", "X-DER", "head_accuracy").verdict == "above 0"
 assert found.difference("X-DER and CSD", "X-DER", "recall_at_1").verdict == "above 0"
 
@@ -727,8 +738,12 @@ pictures.recall_against_bytes(results.read("neighbours"))
 # **What it means.** An answer costs few bytes beside its image: what counts is how many images are kept. X-DER keeps
 # what DER++ keeps, and a count for each place; with CSD on top a teacher has to be kept as well.
 #
-# **What it does not show.** The time. X-DER looks at several views of each image, and so a step takes longer: see the
-# seconds in `found.table(["seconds"])`.
+# **What it does not show.** The time. X-DER looks at several views of each image, and at each batch of the memory
+# twice: its training took about one and a half times as long as that of DER++ (`found.table(["seconds"])`; the last two
+# rows were measured on a busier computer).
+
+# %% tags=["claim"]
+assert 1.4 < np.mean(found.of("X-DER", "seconds")) / np.mean(found.of("DER++", "seconds")) < 1.8
 
 # %% [markdown] minutes=5
 # ## 8. At the paper's scale
