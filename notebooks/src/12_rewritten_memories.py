@@ -72,9 +72,9 @@ def said_shares(run):
 def shares_figure(by_name, title, about):
     """Return bars: for each name the shares of the tasks, and what the truth would be."""
     places = [f"task {task}" for task in range(len(next(iter(by_name.values()))))]
-    below = [about, "dotted: as many test images are of each task"]
+    below = [about, "dotted: about as many test images are of each task"]
     figure = plots.bars(by_name, places, title=title, subtitle=below, y_title="share of the test images", top=1.08)
-    return figure.add_hline(1 / len(places), line={"color": plots.GREY, "dash": "dot"})
+    return figure.add_hline(1 / len(places), line={"color": plots.GREY, "dash": "dot"}, layer="below")
 
 
 def versus(one, other):
@@ -621,7 +621,7 @@ head_differences([("X-DER", other) for other in same.values()], "With the weight
 # - **X-DER against DER++.** The head of X-DER names more images rightly. The figure of shares says how: DER++ says of
 #   too many images that they are of the newest task; X-DER spreads its answers.
 # - **The past hinge.** Without it no test image is said to be of the newest task, in any seed, and X-DER falls behind
-#   DER++. Who takes the published code as it stands would conclude here that X-DER does harm.
+#   DER++. Who takes the published code as it stands would conclude here that X-DER does harm to the head.
 # - **Rewriting** shows. So one may rewrite one's memories, and it is worth it, for the head. But see how much of the
 #   row "each as tuned" was the weights: at equal weights the difference is less than half as large.
 # - **Preparing heads** shows most, at equal weights. Here it is the other way round: as tuned the difference is
