@@ -28,6 +28,7 @@ from csd_edu.methods.dm import distribution_matching
 from csd_edu.methods.genifer import dreamt_distillation, map_distance
 from csd_edu.methods.paws import snn_predict
 from csd_edu.methods.random_images import herd as library_herd
+from csd_edu.methods.xder import rewrite_logits
 
 Function = Callable[..., Any]
 Edits = str | Sequence[str]  # a source of its own, or what is replaced in the right answer: old, new, old, new, …
@@ -610,6 +611,49 @@ def even(p):
         if m > 0:
             total = total + m * torch.log(m)
     return total
+""",
+    "reservoir": """
+def keep(draws, size):
+    memory = []
+    n = 0
+    while n < len(draws):
+        if n < size:
+            memory = memory + [n]
+        else:
+            r = math.floor(draws[n] * (n + 1))
+            if r < size:
+                memory[r] = n
+        n += 1
+    return memory
+""",
+    "rewrite_logits": """
+def revised(stored, current, labels, lo, hi, gamma):
+    rows = []
+    for i in range(len(stored)):
+        row = [float(z) for z in stored[i]]
+        new = [float(z) for z in current[i]]
+        top = max(new[lo:hi])
+        limit = max(gamma * row[labels[i]], 0)
+        factor = 1
+        if top > limit:
+            factor = limit / top
+        for k in range(lo, hi):
+            row[k] = new[k] * factor
+        rows.append(row)
+    return torch.tensor(rows)
+""",
+    "past_hinge": """
+def below(logits, labels, n_past, margin):
+    losses = []
+    for i in range(len(logits)):
+        true = logits[i, labels[i]]
+        old = max([logits[i, k] for k in range(n_past)])
+        gap = old + margin - true
+        if gap > 0:
+            losses.append(gap)
+    if not losses:
+        return 0 * logits.sum()
+    return sum(losses) / len(losses)
 """,
 }
 
@@ -1565,6 +1609,63 @@ def vote(queries, supports, onehot, temperature):
     counts of the likeliest classes | sum(p[i, c] for i in range(n)) => sum(p[i].argmax() == c for i in range(n))
     log of 0 | if m > 0: => if True:
     """),
+    "reservoir": edits("""
+    always replaced | math.floor(draws[n] * (n + 1)) => math.floor(draws[n] * size)
+    the new image not counted | (n + 1) => n
+    two images too many counted | (n + 1) => (n + 2)
+    the first ones kept for ever | memory[r] = n => pass
+    the last ones kept | r = math.floor(draws[n] * (n + 1)) => r = n % size
+    the draw used twice | memory[r] = n => memory[math.floor(draws[n] * size)] = n
+    rounded instead of cut off | math.floor( => round(
+    one place too many | n < size => n <= size
+    one place too few | if n < size => if n < size - 1 | if r < size => if r < len(memory)
+    the last place is never given away | if r < size => if r < size - 1
+    let in by the others | if r < size => if r >= size | memory[r] => memory[r % size]
+    added instead of replaced | memory[r] = n => memory.append(n)
+    in the order of the numbers | return memory => return sorted(memory)
+    the draw decides while there is room | memory = memory + [n] => memory.insert(math.floor(draws[n] * (n + 1)), n)
+    """),
+    "rewrite_logits": edits("""
+    nothing rewritten | row[k] = new[k] * factor => pass
+    all heads overwritten | row[k] = new[k] * factor => new[k] = new[k] * factor | rows.append(row) => rows.append(new)
+    the old part overwritten | factor = 1 => factor, row[:lo] = 1, new[:lo]
+    heads from hi on overwritten | range(lo, hi) => range(lo, len(row))
+    not made smaller | new[k] * factor => new[k]
+    always scaled | if top > limit => if True
+    no γ | gamma * row[labels[i]] => row[labels[i]]
+    smaller only above the true logit | if top > limit => if top > max(row[labels[i]], 0)
+    the current true logit | row[labels[i]] => new[labels[i]]
+    the largest stored logit | row[labels[i]] => max(row)
+    the largest of all heads | max(new[lo:hi]) => max(new)
+    the largest of the batch | max(new[lo:hi]) => float(current[:, lo:hi].max())
+    cut off instead of scaled | new[k] * factor => min(new[k], limit)
+    shifted instead of scaled | new[k] * factor => new[k] - max(top - limit, 0)
+    the factor squared | new[k] * factor => new[k] * factor * factor
+    the factor upside down | limit / top => top / limit
+    scaled by γ alone | factor = limit / top => factor = gamma
+    the stored block scaled | new = [float(z) for z in current[i]] => new = list(row)
+    mixed with what was stored | row[k] = new[k] * factor => row[k] = gamma * new[k] * factor + (1 - gamma) * row[k]
+    a negative limit | max(gamma * row[labels[i]], 0) => gamma * row[labels[i]]
+    """),
+    "past_hinge": edits("""
+    no margin for the hinge | + margin =>
+    the margin subtracted | + margin => - margin
+    heads of the own task counted | range(n_past) => range(logits.shape[1]) if k != labels[i]
+    new heads instead of the old | range(n_past) => range(n_past, logits.shape[1])
+    the mean of the old heads | max([logits[i, k] for k in range(n_past)]) => logits[i, :n_past].mean()
+    the least of the old heads | max([ => min([
+    the sum over the old heads
+        | gap = old + margin - true => gap = (logits[i, :n_past] + margin - true).clamp(min=0).sum()
+    the largest own head instead of the true one | true = logits[i, labels[i]] => true = logits[i, n_past:].max()
+    the wrong way round | old + margin - true => true + margin - old
+    no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))
+    mean over all images | / len(losses) => / len(logits)
+    a sum over the images | / len(losses) =>
+    the largest loss instead of the mean | sum(losses) / len(losses) => max(losses)
+    probabilities instead of logits | losses = [] => losses, logits = [], logits.softmax(dim=1)
+    squared hinge | losses.append(gap) => losses.append(gap * gap)
+    mean of no losses | return 0 * logits.sum() => return torch.stack([0 * logits.sum() / 0])
+    """),
 }
 
 
@@ -1992,6 +2093,32 @@ def numpy_kept(labels, size):
     return kept
 
 
+def reservoir_by_slots(draws, size):
+    """A dictionary of who sits where, read out at the end."""
+    seats = {}
+    for n, draw in enumerate(draws):
+        seat = n if n < size else int(np.floor(draw * (n + 1)))
+        seats |= {seat: n} if seat < size else {}
+    return np.array([seats[seat] for seat in sorted(seats)])
+
+
+def rewritten_by_where(stored, current, labels, lo, hi, gamma):
+    """On all heads at once, with a mask for those that are rewritten."""
+    heads = torch.arange(stored.shape[1])
+    chosen = (heads >= lo) & (heads < hi)
+    top = current.masked_fill(~chosen, -torch.inf).max(dim=1, keepdim=True).values
+    limit = F.relu(gamma * (stored * F.one_hot(labels, stored.shape[1])).sum(dim=1, keepdim=True))
+    factor = torch.ones_like(top)
+    factor[top > limit] = (limit / top)[top > limit]
+    return torch.where(chosen, factor * current, stored)
+
+
+def hinge_by_masked_mean(logits, labels, n_past, margin):
+    gaps = [row[:n_past].max() - row[label] + margin for row, label in zip(logits, labels, strict=True)]
+    gaps = torch.stack(gaps)
+    return gaps[gaps > 0].mean() if (gaps > 0).any() else gaps.sum() * 0
+
+
 OTHERS = [
     ("search", numpy_search),
     ("search", lambda q, g, k: torch.cosine_similarity(q[:, None], g[None], dim=2).argsort(1, descending=True)[:, :k]),
@@ -2117,4 +2244,30 @@ OTHERS = [
     ("sharpen", lambda p, t: p.pow(1 / t) / p.pow(1 / t).sum(1)[:, None]),
     ("spread", lambda p: torch.special.xlogy(p.mean(0), p.mean(0)).sum()),
     ("spread", lambda p: -torch.special.entr(p.mean(0)).sum()),
+    ("reservoir", reservoir_by_slots),
+    (
+        "reservoir",
+        lambda draws, size: torch.tensor(
+            [
+                max([at, *(n for n in range(size, len(draws)) if int(draws[n] * (n + 1)) == at)])
+                for at in range(min(size, len(draws)))
+            ]
+        ),
+    ),
+    ("rewrite_logits", rewrite_logits),
+    ("rewrite_logits", rewritten_by_where),
+    ("past_hinge", hinge_by_masked_mean),
+    (
+        "past_hinge",
+        lambda z, y, n, m: (
+            F.multi_margin_loss(
+                torch.stack([z[range(len(y)), y], z[:, :n].amax(dim=1)], dim=1),
+                torch.zeros_like(y),
+                margin=m,
+                reduction="sum",
+            )
+            * 2
+            / max(1, int((z[:, :n].amax(dim=1) + m > z[range(len(y)), y]).sum()))
+        ),
+    ),
 ]

@@ -212,6 +212,24 @@ def _answers(rng: Rng) -> torch.Tensor:
     return p / p.sum(dim=1, keepdim=True)
 
 
+def _draws(rng: Rng) -> tuple[Any, ...]:
+    size = int(rng.integers(1, 5))
+    return rng.random(size + int(rng.integers(-1, 12))).tolist(), size
+
+
+def _of_tasks(rng: Rng) -> tuple[Any, ...]:
+    """Stored and current logits, labels of the first two classes, heads of later ones, and γ."""
+    n, c = int(rng.integers(1, 6)), int(rng.integers(4, 7))
+    lo = int(rng.integers(2, c - 1))
+    hi = int(rng.integers(lo + 1, c + 1))
+    return _normal(rng, n, c, scale=2), _normal(rng, n, c, scale=2), _labels(rng, n, 2), lo, hi, float(rng.random())
+
+
+def _past(rng: Rng) -> tuple[Any, ...]:
+    n, past = int(rng.integers(1, 7)), int(rng.integers(1, 5))
+    return _normal(rng, n, past + 2), past + _labels(rng, n, 2), past, float(rng.choice([0.1, 0.3, 1]))
+
+
 def _step(rng: Rng) -> tuple[Any, ...]:
     task = int(rng.integers(0, 3))
     labels = [3 * task, 3 * task + 1] * 3
@@ -264,6 +282,9 @@ _INPUTS: dict[str, Callable[[Rng], tuple[Any, ...]]] = {
     "snn_predict": _votes,
     "sharpen": lambda rng: (_answers(rng), float(rng.choice([0.25, 0.5, 3]))),
     "spread": lambda rng: (_answers(rng),),
+    "reservoir": _draws,
+    "rewrite_logits": _of_tasks,
+    "past_hinge": _past,
 }
 EXERCISES_WITH_MUTANTS = list(_INPUTS)
 """All but those whose cases are runs or rules: there are no random inputs of these kinds."""

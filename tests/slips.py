@@ -418,4 +418,35 @@ SLIPS = {
     a part too many | return total => return total / n
     sign swapped | return total => return total.abs()
     """),
+    "reservoir": entries("""
+    a part too many | memory = memory + [n] => memory = memory + [n + 1]
+    the last place is never given away | r < size => r <= size - 2
+    ? | memory[r] = n => memory[n % size] = n
+    in the order of the numbers | return memory => memory.sort(); return memory
+    wrong shape | return memory => return len(memory)
+    the first ones kept for ever | memory[r] = n => memory[r] = r
+    wrong shape | memory = memory + [n] => memory = [n]
+    last one first | return memory => return memory[::-1]
+    """),
+    "rewrite_logits": entries("""
+    conditions | if top > limit => if top < limit
+    off by one | range(lo, hi) => range(lo + 1, hi)
+    off by one | range(lo, hi) => range(lo, hi - 1)
+    largest and smallest confused | max(new[lo:hi]) => min(new[lo:hi])
+    ? | row[labels[i]] => row[lo]
+    added and multiplied confused | gamma * row[labels[i]] => gamma + row[labels[i]]
+    a negative limit | max(gamma * row[labels[i]], 0) => abs(gamma * row[labels[i]])
+    another reduction | max(new[lo:hi]) => sum(new[lo:hi])
+    a part too many | gamma * row[labels[i]] => (1 - gamma) * row[labels[i]]
+    a part too many | rows.append(row) => rows.append(row[lo:hi])
+    """),
+    "past_hinge": entries("""
+    too many | range(n_past) => range(n_past + 1)
+    no margin for the hinge | old + margin - true => old - true
+    ? | / len(losses) => / n_past
+    added and multiplied confused | old + margin - true => margin * (old - true)
+    a part too many | old + margin - true => 2 * old + margin - true
+    a part too many | logits[i, k] => logits[i, k].exp()
+    ? | logits[i, labels[i]] => logits[i].max()
+    """),
 }

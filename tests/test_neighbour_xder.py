@@ -16,6 +16,7 @@ from torch import Tensor
 import csd_edu as csd
 from benchmarks import rewritten
 from csd_edu import losses
+from csd_edu.files import write_json
 from csd_edu.methods import XDER, Method, Setting, Step
 from csd_edu.methods.xder import (
     Drawn,
@@ -703,7 +704,17 @@ def test_the_experiment_is_tuned_measured_and_not_done_twice(tmp_path, monkeypat
     table = rewritten.table(measured)
     assert "| X-DER − DER++ | " in table
     assert "| X-DER − X-DER, no past hinge | " in table
-    assert table.count(" ± ") == 1 + (2 + 1 + 3) * 3 + 2 * 3  # once in the title
+    n, extra = len(found["runs"]), [name for name in found["runs"] if name not in names]
+    assert table.count(" ± ") == 1 + (2 + 1 + 3) * n + 2 * (3 + len(extra))  # once in the title
+
+    # a control that was tuned to other weights than X-DER is there with those of X-DER, too
+    for best in ("X-DER-0", "X-DER-no-past-hinge-3"):
+        write_json(tmp_path / "tuning" / "seed7" / best / "found.json", {"score": 2.0})
+    found = call()
+    assert list(found["runs"]) == [*names, "X-DER, no past hinge, weights of X-DER"]
+    run = csd.Run.load(tmp_path / "seed1" / "X-DER-no-past-hinge-weights-of-X-DER")
+    assert "past_hinge=False" in run.method
+    assert "alpha=0.1" in run.method  # of X-DER's first point; its own is at 0.3
     monkeypatch.setattr(csd, "training", None)
     assert call() == found
 

@@ -33,6 +33,7 @@ from csd_edu.check import (
     progress,
     reading,
     remembering,
+    rewriting,
     searching,
     teaching,
     training,
@@ -59,6 +60,7 @@ relation_distance, my_method = methods.RELATION_DISTANCE, methods.MY_METHOD
 my_memory = remembering.MY_MEMORY
 images_that_fit, shrink, kept_per_class = keeping.IMAGES_THAT_FIT, keeping.SHRINK, keeping.KEPT_PER_CLASS
 herd, dm_loss, as_bytes = condensing.HERD, condensing.DM_LOSS, condensing.AS_BYTES
+reservoir, rewrite_logits, past_hinge = rewriting.RESERVOIR, rewriting.REWRITE_LOGITS, rewriting.PAST_HINGE
 snn_predict, sharpen, spread = voting.SNN_PREDICT, voting.SHARPEN, voting.SPREAD
 worth_in_images, discriminator_loss = dreaming.WORTH_IN_IMAGES, dreaming.DISCRIMINATOR_LOSS
 replay_terms = dreaming.REPLAY_TERMS
