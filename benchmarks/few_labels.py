@@ -186,13 +186,21 @@ def train(
     """Train what is not there yet with n labels a class and a seed, and keep the figures."""
     stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
     missing = {name: one for name, one in tries.items() if not found.get("digits", n, name, seed)}
+    # What was tuned to settings that are there already is trained once.
+    first = {name: next(other for other, same in tries.items() if same == one) for name, one in missing.items()}
     started = time.perf_counter()
     jobs = {
-        name: Job(stream, one.method, one.config(seed), out / f"{n}-labels" / f"seed{seed}" / name.replace(" ", "-"))
-        for name, one in missing.items()
+        name: Job(
+            stream,
+            tries[name].method,
+            tries[name].config(seed),
+            out / f"{n}-labels" / f"seed{seed}" / name.replace(" ", "-"),
+        )
+        for name in dict.fromkeys(first.values())
     }
-    for name, run in sweep(jobs, n_jobs=n_jobs).items():
-        found.put(figures(run, stream), "digits", n, name, seed)
+    runs = sweep(jobs, n_jobs=n_jobs) if jobs else {}
+    for name in missing:
+        found.put(figures(runs[first[name]], stream), "digits", n, name, seed)
     if missing:
         print(f"{n} labels a class, seed {seed}: {time.perf_counter() - started:.0f} s")
 
