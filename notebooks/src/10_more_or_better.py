@@ -332,8 +332,8 @@ strips(rows, "A balanced memory of 12 images", about, cell=54)
 # ## 5. More or better? Five seeds
 #
 # GDumb, on 20 classes of CIFAR-100 in two tasks. Its memory has the bytes of *two* full images a class: 40 images of
-# 32×32, or 160 of 16×16, and so on; of 2×2 all 10,000 training images take less. A small ResNet is trained for equally
-# many steps each time. And **all test images are shrunk in the same way** before they are asked about. Each setting was
+# 32×32, or 160 of 16×16, and so on (labels are not counted here; they come on top); of 2×2 all 10,000 training images take
+# less. A small ResNet is trained for equally many steps each time. And **all test images are shrunk in the same way** before they are asked about. Each setting was
 # trained with five seeds, which also decide which classes are taken.
 #
 # **Predict.** Which size is best? And is it the same one for naming images (**head accuracy**) and for finding images of
@@ -536,7 +536,10 @@ for (name, measure), said in guess.items():
     large, small = f"{name} {LARGE}×{LARGE}", f"{name} {SMALL}×{SMALL}"
     if {large, small} <= small_found.values.keys():
         d = small_found.difference(small, large, measure)
-        print(f"{small} − {large:<12} {MEASURES[measure]:<14} {d.signed():<16} {d.verdict:<16} you said: {said}")
+        print(f"{f'{small} − {large}':<24} {MEASURES[measure]:<14} {d.signed():<16} {d.verdict:<16} you said: {said}")
+for name, measure in guess:
+    d = small_found.difference(f"{name} 8×8", f"{name} 16×16", measure)
+    print(f"{f'{name} 8×8 − {name} 16×16':<24} {MEASURES[measure]:<14} {d.signed():<16} {d.verdict}")
 
 # %%
 of_sides = {name: [f"{name} {side}×{side}" for side in (16, 8, 4, 2)] for name in ("gdumb", "er")}
@@ -557,13 +560,13 @@ plots.choose(
 
 # %% [markdown]
 # **What it means.** From ten images of 16×16 to images of 4×4 in the same bytes, the head gets better with both methods.
-# The search does not: with GDumb no difference shows in Recall@1, with replay it *falls*. One can see why. Replay has one
-# network that has learnt from *all* images as they came by; only they are at 4×4 now, and that costs more than the
-# memory gives. The head, which names the newest classes if nobody stops it, needs the memory more than the features do.
+# The search does not: with GDumb no difference shows in Recall@1, with replay it *falls*. A guess at the reason: replay has one
+# network that has learnt from *all* images as they came by; only they are at 4×4 now, and that may cost more than the
+# memory gives. (To know, one would shrink the memory alone.) The head, which names the newest classes if nobody stops it, needs the memory more than the features do.
 # So the answer to "more or better?" depends on what is asked of the network.
 #
-# At 8×8 both methods win in both measures. But that is a gift: these digits were scanned at 8×8, and the kit enlarged them
-# to 16×16. The first halving costs little here; photographs have no such reserve.
+# At 8×8 both methods are ahead in both measures, as the last lines of the table say. But that is a gift: these digits come as
+# images of 8×8, and the kit enlarged them to 16×16. The first halving costs little here; photographs have no such reserve.
 #
 # **What it does not show.** Your run is one seed: where it differs from the five, believe the five. The training is short,
 # and nothing was tuned. And the two methods are not compared here: replay goes on learning from all new images, and
@@ -636,10 +639,11 @@ assert dict(jobs)["gdumb 4×4"].method.size == small_found.notes["images"]["gdum
 # %% [markdown] minutes=8
 # ## 9. What does a byte buy?
 #
-# A memory is one way to carry the past along. An old network, as LwF and CSD keep it, is another. All of them have their
-# price in bytes, so they can be put into one picture: all methods of this kit, on the digits in five tasks.
+# A memory is one way to carry the past along. An old network is another: LwF and CSD (notebooks 03 and 04) hold the new
+# one to its answers or its features. All of them have their price in bytes, so they can be put into one picture: all
+# methods of this kit, on the digits in five tasks, with the bytes that are kept from left to right.
 #
-# **Predict.** Which is further to the right: a memory of 200 digits of 16×16, or the old network of CSD?
+# **Predict.** Which takes more bytes: a memory of 200 digits of 16×16, or the old network of CSD?
 
 # %% tags=["predict"]
 guess = "no prediction yet"  # "the memory" or "the old network"
