@@ -92,7 +92,7 @@ def test_values_that_differ_late_are_tried_apart_and_read_back(monkeypatch, tmp_
     ]
     assert search == tuning.Search("weight", {float(value): (float(value),) for value in sorted(values)}, 1234568.0)
     for chosen in values:
-        grid = {value: (0.5,) for value in search.grid}
+        grid = dict.fromkeys(search.grid, (0.5,))
         made = replace(tuning.shipped(), seeds=(3,), methods={"lwf": replace(search, grid=grid, chosen=float(chosen))})
         made.write(tmp_path)
         assert tuning.load(tmp_path) == made
