@@ -134,7 +134,7 @@ def test_what_are_no_results(changed, said, tmp_path):
 
 
 def test_notes_that_are_no_json_are_not_written(tmp_path):
-    with pytest.raises(ValueError, match="notes can't be written as JSON .*; expected plain, finite values"):
+    with pytest.raises(ValueError, match=r"notes can't be written as JSON .*; expected plain, finite values"):
         replace(FOUND, notes={"loss": math.nan}).write(tmp_path / "new" / "r.json")
     assert list(tmp_path.iterdir()) == []
 
