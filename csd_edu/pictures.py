@@ -11,8 +11,9 @@ from csd_edu.comparison import METRICS, Comparison, against_bytes, cards_of, of_
 from csd_edu.maps import Map, Plane
 from csd_edu.metrics import PROTOCOLS
 from csd_edu.plots import Shown
+from csd_edu.plots.bytes import METRICS as REACHED
 from csd_edu.results import Results
-from csd_edu.runs import Run
+from csd_edu.runs import Run, check_runs
 
 
 def matrices(comparison: Comparison, metric: str = "Recall@1", protocol: str = "seen") -> go.Figure:
@@ -43,8 +44,11 @@ def recall_against_bytes(
         labels: name each mark beside it as well as in the legend.
 
     Raises:
-        ValueError: if there is no run, one has not finished its first task, or bytes were counted in none.
+        ValueError: if there is no run, one has not finished its first task, or bytes were counted in none; if it is
+            a single run, or there is no such metric.
     """
+    if metric not in REACHED:
+        raise ValueError(f"metric is {metric!r}; expected one of {', '.join(map(repr, REACHED))}")
     below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
     if isinstance(runs, Results):
         measured = {
@@ -54,6 +58,8 @@ def recall_against_bytes(
         return plots.recall_against_bytes(
             measured, metric=metric, title=title, subtitle=[runs.about, *below], labels=labels
         )
+    for several in runs.values() if isinstance(runs, Mapping) else [runs]:
+        check_runs(several)
     by_name = runs if isinstance(runs, Mapping) else of_methods(runs)
     every = [run for several in by_name.values() for run in several]
     begun = [name for name, several in by_name.items() if not all(run.finished for run in several)]

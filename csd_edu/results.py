@@ -12,11 +12,12 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from csd_edu import arguments
 from csd_edu.files import make_folder, read_json, write_json
 from csd_edu.metrics import mean_interval
 from csd_edu.paths import given_path
@@ -79,19 +80,22 @@ class Results:
     date: str = field(default_factory=_today)
 
     def __post_init__(self) -> None:
-        values = {
-            setting: {measure: tuple(map(float, of_seeds)) for measure, of_seeds in measures.items()}
-            for setting, measures in self.values.items()
-        }
-        for setting, measures in values.items():
-            for measure, of_seeds in measures.items():
-                if len(of_seeds) != len(self.seeds):
-                    raise ValueError(
-                        f"{setting!r} has {len(of_seeds)} values of {measure!r}; expected {len(self.seeds)}, one for "
-                        "each seed"
-                    )
+        for name in ("about", "command", "date"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a text")
+        for name in ("notes", "environment", "values"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a dictionary")
+        seeds = arguments.whole_numbers("seeds", self.seeds)
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds are {seeds}; expected each once")
+        values: dict[str, dict[str, tuple[float, ...]]] = {}
+        for setting, measures in self.values.items():
+            if not isinstance(measures, Mapping):
+                raise ValueError(f"the values of {setting!r} are {measures!r}; expected a dictionary, by measure")
+            values[setting] = {m: _of_seeds(setting, m, given, len(seeds)) for m, given in measures.items()}
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "seeds", tuple(map(int, self.seeds)))
+        object.__setattr__(self, "seeds", tuple(seeds))
 
     def of(self, setting: str, measure: str) -> tuple[float, ...]:
         """Return the values of a setting, one for each seed.
@@ -138,9 +142,28 @@ class Results:
         return "\n".join(lines)
 
     def write(self, path: str | Path) -> None:
-        """Write the results as JSON, with the folders on the way."""
+        """Write the results as JSON, with the folders on the way.
+
+        Raises:
+            ValueError: if the notes or the environment hold what JSON does not know, such as NaN; nothing is written.
+        """
+        plain = {}
+        for name, part in asdict(self).items():
+            try:
+                plain[name] = json.loads(json.dumps(part, allow_nan=False))
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{name} can't be written as JSON ({error}); expected plain, finite values") from None
         make_folder(given_path(path).parent)
-        write_json(given_path(path), json.loads(json.dumps(asdict(self), allow_nan=False)))
+        write_json(given_path(path), plain)
+
+
+def _of_seeds(setting: str, measure: str, values: Any, n_seeds: int) -> tuple[float, ...]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise ValueError(f"{setting!r} has {values!r} as {measure!r}; expected a list of numbers, one for each seed")
+    found = tuple(arguments.number(f"{measure!r} of {setting!r}, [{k}],", value) for k, value in enumerate(values))
+    if len(found) != n_seeds:
+        raise ValueError(f"{setting!r} has {len(found)} values of {measure!r}; expected {n_seeds}, one for each seed")
+    return found
 
 
 def read(path: str | Path) -> Results:

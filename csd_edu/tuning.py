@@ -65,7 +65,7 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON."""
-        grid = {f"{value:g}": list(scores) for value, scores in self.grid.items()}
+        grid = {_in_digits(value): list(scores) for value, scores in self.grid.items()}
         return {"setting": self.setting, "grid": grid, "chosen": self.chosen}
 
 
@@ -149,9 +149,7 @@ def tune(
     Raises:
         ValueError: if there is no seed or one twice, or the data can't be split so.
     """
-    seeds = arguments.whole_numbers("seeds", seeds, least=0)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds are {list(seeds)}; expected at least one, and each once, such as [101, 102, 103]")
+    seeds = _checked_seeds(seeds)
     out = given_path(out, what="out")
     check_writable(out)
     streams = {seed: first_two(split(data, **preset.in_tasks(), seed=seed, validation=validation)) for seed in seeds}
@@ -191,9 +189,15 @@ def choose(
 
     Returns:
         The scores, and for each method the value with the best mean over the seeds; of equals the smallest.
+
+    Raises:
+        ValueError: before any training if there is no value or seed, a seed twice, or a value that is no finite number;
+            after it if a score is none, such as NaN; then nothing is chosen, and the runs are kept.
     """
+    seeds = _checked_seeds(seeds)
+    _check_grids(grids)
     tries = {
-        f"seed{seed}/{method}-{setting}-{value:g}": (method, setting, value, seed)
+        f"seed{seed}/{method}-{setting}-{_in_digits(value)}": (method, setting, value, seed)
         for seed in seeds
         for method, (setting, values) in grids.items()
         for value in sorted(values)
@@ -201,13 +205,38 @@ def choose(
     runs = sweep({name: job(*tried, out / name) for name, tried in tries.items()}, n_jobs=n_jobs, progress=progress)
     scores: dict[str, dict[float, list[float]]] = {method: {} for method in grids}
     for name, (method, _, value, _) in tries.items():
-        scores[method].setdefault(float(value), []).append(score(runs[name]))
+        expected = "a finite number; mend the score, or leave the value out of the grid (the runs are kept)"
+        found = arguments.number(f"the score of {name}", score(runs[name]), expected)
+        scores[method].setdefault(float(value), []).append(found)
     return {
         method: Search(
             grids[method][0], {v: tuple(s) for v, s in of.items()}, max(of, key=lambda value: sum(of[value]))
         )
         for method, of in scores.items()
     }
+
+
+def _checked_seeds(seeds: Any) -> list[int]:
+    found = arguments.whole_numbers("seeds", seeds, least=0)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds are {found}; expected at least one, and each once, such as [101, 102, 103]")
+    return found
+
+
+def _check_grids(grids: Mapping[str, tuple[str, Sequence[float]]]) -> None:
+    if not grids:
+        raise ValueError(f"grids are {grids!r}; expected such as {{'lwf': ('weight', [1, 5])}}")
+    for method, (setting, values) in grids.items():
+        if isinstance(values, str) or len(values) == 0:
+            raise ValueError(f"the grid of {method}, {setting}, is {values!r}; expected at least one value, as [1, 5]")
+        for k, value in enumerate(values):
+            arguments.number(f"the grid of {method}, {setting}[{k}],", value)
+
+
+def _in_digits(value: float) -> str:
+    """Return a number as text from which it can be read back: 5.0 as "5"."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value)).removesuffix(".0")
 
 
 def first_two(stream: Stream) -> Stream:
@@ -231,7 +260,7 @@ def with_setting(name: str, setting: str, value: float) -> AnyMethod:
     """Return a method with one of its settings; a whole number is written as one.
 
     Raises:
-        ValueError: if there is no such method, or it has no such setting.
+        ValueError: if there is no such method, it has no such setting, or the value is no finite number.
     """
     method = NAMED.get(name)
     if method is not None and dataclasses.is_dataclass(method):
@@ -240,7 +269,8 @@ def with_setting(name: str, setting: str, value: float) -> AnyMethod:
         there = set(inspect.signature(method).parameters) if method else set()
     if method is None or setting not in there:
         raise ValueError(f"there is no method {name!r} with a setting {setting!r}; expected such as csd, distillation")
-    changed = {setting: int(value) if value == int(value) else value}
+    number = arguments.number(f"{setting} of {name}", value)
+    changed = {setting: int(number) if number.is_integer() else number}
     if dataclasses.is_dataclass(method) and not isinstance(method, type):
         return dataclasses.replace(method, **changed)
     return partial(method, **changed)
@@ -310,7 +340,7 @@ def _search(name: str, about: Mapping[str, Any], n_seeds: int) -> Search:
     grid = {_number(float(value)): tuple(map(_share, scores)) for value, scores in about["grid"].items()}
     chosen = _number(about["chosen"])
     if chosen not in grid or not all(grid.values()):
-        raise ValueError(f"the grid of {name} has no scores for the chosen value {chosen:g}, or for another")
+        raise ValueError(f"the grid of {name} has no scores for the chosen value {_in_digits(chosen)}, or for another")
     if any(len(scores) != n_seeds for scores in grid.values()):
         raise ValueError(f"the grid of {name} has other than {n_seeds} scores for a value, one for each seed")
     return Search(_text(about["setting"]), dict(sorted(grid.items())), chosen)

@@ -2242,8 +2242,8 @@ OTHERS = [
     ("snn_predict", snn_predict),
     ("sharpen", lambda p, t: (p.log() / t).softmax(dim=1)),
     ("sharpen", lambda p, t: p.pow(1 / t) / p.pow(1 / t).sum(1)[:, None]),
-    ("spread", lambda p: torch.special.xlogy(p.mean(0), p.mean(0)).sum()),
-    ("spread", lambda p: -torch.special.entr(p.mean(0)).sum()),
+    ("spread", lambda p: torch.special.xlogy(p.mean(0), p.mean(0).clamp_min(1e-30)).sum()),
+    ("spread", lambda p: -torch.special.entr(p.mean(0).clamp_min(1e-30)).sum()),
     ("reservoir", reservoir_by_slots),
     (
         "reservoir",

@@ -431,6 +431,23 @@ def test_shapes():
     assert checked("linear_cka", lambda x, y: torch.tensor([csd.drift.linear_cka(x, y)])).passed
 
 
+@pytest.mark.parametrize("name", ["as_bytes", "shrink"])
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        (torch.float32, r"numbers with a decimal point \(float32\); expected uint8, .* one byte and not 4"),
+        (torch.int64, "returned int64; expected uint8, .* one byte and not 8"),
+        (torch.int16, "returned int16; expected uint8, .* one byte and not 2"),
+    ],
+)
+def test_bytes_are_uint8(name, dtype, words):
+    right = check.EXERCISES[name].solution
+    assert checked(name, right).passed
+    verdict = checked(name, lambda *given: right(*given).to(dtype))
+    assert verdict.mistake == "wrong type"
+    assert re.search(words, verdict.message), verdict.message
+
+
 def test_a_loss_that_is_no_tensor():
     verdict = checked("csd", lambda *a: csd.losses.csd(*a[:3], temperature=a[3]).item())
     assert verdict.mistake == "not a tensor"
@@ -500,6 +517,22 @@ def test_a_gradient_that_is_not_finite():
 
     verdict = checked("triplet", f)
     assert verdict.mistake == "gradient not finite"
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda m: torch.special.xlogy(m, m).sum(),
+        lambda m: -torch.special.entr(m).sum(),
+        lambda m: torch.where(m > 0, m * m.log(), 0.0).sum(),
+        lambda m: torch.nan_to_num(m * m.log()).sum(),
+    ],
+)
+def test_a_gradient_that_is_not_finite_on_a_corner_case(f):
+    verdict = checked("spread", lambda p: f(p.mean(dim=0)))
+    assert verdict.mistake == "gradient not finite"
+    assert "Here it does so: a class that never comes" in verdict.message
+    assert checked("spread", lambda p: f(p.mean(dim=0).clamp_min(1e-30))).passed
 
 
 def test_a_gradient_that_cannot_be_computed():

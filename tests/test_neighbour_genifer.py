@@ -827,6 +827,17 @@ def test_the_log_has_pictures_after_each_task_also_where_nothing_else_is_left(wh
         logged_dreams(csd.train(stream(), csd.methods.finetune, TINY, progress=False))
 
 
+@pytest.mark.parametrize(
+    "damage", [{"dreams": "?"}, {"dreams": 3}, {"shape": [9, 9]}, {"shape": None}, {"shape": "abc"}]
+)
+def test_damaged_pictures_are_told(damage):
+    class Damaged:
+        records = ({"task": 1, "dreams": "eJwDAAAAAAE=", "shape": [0]} | damage,)
+
+    with pytest.raises(ValueError, match="has damaged pictures of dreams after task 1"):
+        logged_dreams(Damaged())
+
+
 def test_the_method_given_to_learn_is_the_one_that_draws():
     """`csd.train` trains a copy; `csd.learn` the object itself."""
     method, network = RUNS["genifer"](), csd.models.build("resnet8", 3)

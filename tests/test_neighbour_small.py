@@ -643,6 +643,10 @@ def test_nothing_kept_by_any_is_a_figure_as_well():
         ({"csd": []}, {}, "'csd' has no run; expected values from 0 to 1"),
         ({"csd": [(1, 1.5)]}, {}, "'csd' has 1.5; expected values from 0 to 1"),
         ({"csd": [(1, math.nan)]}, {}, "'csd' has nan; expected values from 0 to 1"),
+        ({"csd": [(1, None)]}, {}, "'csd' has a run without a value; expected"),
+        ({"csd": [(-1, 0.5)]}, {}, "'csd' carries -1 bytes; expected a finite number"),
+        ({"csd": [(math.nan, 0.5)]}, {}, "'csd' carries nan bytes; expected a finite number"),
+        ({"csd": [(math.inf, 0.5)]}, {}, "'csd' carries inf bytes; expected a finite number"),
         ({"csd": [(None, 0.5)]}, {}, "the bytes of no run were counted"),
         ({"csd": [(1, 0.5)]}, {"metric": "map"}, "metric is 'map'; expected one of 'recall_at_1', 'head_accuracy'"),
     ],
@@ -740,6 +744,13 @@ def test_what_an_experiment_measured_is_drawn_as_its_runs_would_be(tmp_path, sev
         assert "stripes in tasks" in drawn.layout.title.subtitle.text
     with pytest.raises(ValueError, match="has no measure 'bytes'"):
         pictures.recall_against_bytes(results.read("quantity"))
+
+
+def test_a_single_run_and_another_metric_are_refused(several):
+    with pytest.raises(ValueError, match="expected a list of runs"):
+        pictures.recall_against_bytes(several["er", 0])
+    with pytest.raises(ValueError, match="metric is 'x'; expected one of 'recall_at_1', 'head_accuracy'"):
+        pictures.recall_against_bytes([several["er", 0]], metric="x")
 
 
 def test_the_report_shows_it_where_several_runs_keep_something(tmp_path, several):

@@ -228,6 +228,11 @@ def test_a_slider_chooses_too():
     assert slider.steps[1].args == plots.choose(several()).layout.updatemenus[0].buttons[1].args
 
 
+def test_figures_without_a_height_have_no_place_for_a_list():
+    with pytest.raises(ValueError, match=r"the figure 'a' has no height, .* expected such as figure\.update_layout"):
+        plots.choose({"a": go.Figure()})
+
+
 def test_images_change_with_the_figure():
     strips = {
         str(grey): plots.retrieval_strips(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +104,39 @@ def test_one_seed_has_no_interval():
 def test_a_value_for_each_seed():
     with pytest.raises(ValueError, match="'one' has 1 values of 'recall'; expected 2"):
         Results("", "", (0, 1), {"one": {"recall": (0.5,)}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"values": {"one": {"recall": "12"}}}, "'one' has '12' as 'recall'; expected a list of numbers"),
+        ({"values": {"one": {"recall": {"1": 0.5, "2": 0.6}}}}, "as 'recall'; expected a list of numbers"),
+        ({"values": {"one": {"recall": [True, 0.5]}}}, r"'recall' of 'one', \[0\], is True; expected a finite number"),
+        ({"values": {"one": {"recall": [0.5, 10**400]}}}, r"'recall' of 'one', \[1\], is .*; expected a finite number"),
+        ({"values": {"one": {"recall": [0.5, math.nan]}}}, r"'recall' of 'one', \[1\], is nan; expected a finite"),
+        ({"values": {"one": [0.5, 0.6]}}, r"values of 'one' are \[0.5, 0.6\]; expected a dictionary, by measure"),
+        ({"values": [1]}, r"values is \[1\]; expected a dictionary"),
+        ({"seeds": [0.5, 1.7]}, r"seeds\[0\] is 0.5; expected a whole number"),
+        ({"seeds": [0, math.inf]}, r"seeds\[1\] is inf; expected a whole number"),
+        ({"seeds": [1, 1]}, r"seeds are \[1, 1\]; expected each once"),
+        ({"about": 5}, "about is 5; expected a text"),
+        ({"notes": None}, "notes is None; expected a dictionary"),
+    ],
+)
+def test_what_are_no_results(changed, said, tmp_path):
+    given = {"about": "", "command": "", "seeds": [0, 1], "values": {"one": {"recall": [0.5, 0.6]}}} | changed
+    with pytest.raises(ValueError, match=said):
+        Results(**given)
+    text = json.dumps(given).replace("Infinity", "1e999")
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ValueError, match=r"r\.json"):
+        results.read(tmp_path / "r.json")
+
+
+def test_notes_that_are_no_json_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"notes can't be written as JSON .*; expected plain, finite values"):
+        replace(FOUND, notes={"loss": math.nan}).write(tmp_path / "new" / "r.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"about": 3', json.dumps({"seeds": 3})])

@@ -71,6 +71,59 @@ def test_what_can_not_be_tuned_is_refused_before_any_training(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def scored(monkeypatch, grids, seeds=(3,), score=float):
+    """Choose as if each run were the value that was tried; return the search of the only method, and the folders."""
+    folders = []
+
+    def sweep(jobs, **_):
+        folders.extend(jobs)
+        return jobs
+
+    monkeypatch.setattr(tuning, "sweep", sweep)
+    found = tuning.choose(grids, lambda _method, _setting, value, _seed, _out: value, score, seeds, lesson.Path("none"))
+    return found["lwf"], folders
+
+
+def test_values_that_differ_late_are_tried_apart_and_read_back(monkeypatch, tmp_path):
+    values = (5, 0.5, 0.00123456789, 0.001234568, 1234567, 1234568)
+    search, folders = scored(monkeypatch, {"lwf": ("weight", values)})
+    assert folders == [
+        f"seed3/lwf-weight-{text}" for text in ("0.00123456789", "0.001234568", "0.5", "5", "1234567", "1234568")
+    ]
+    assert search == tuning.Search("weight", {float(value): (float(value),) for value in sorted(values)}, 1234568.0)
+    for chosen in values:
+        grid = dict.fromkeys(search.grid, (0.5,))
+        made = replace(tuning.shipped(), seeds=(3,), methods={"lwf": replace(search, grid=grid, chosen=float(chosen))})
+        made.write(tmp_path)
+        assert tuning.load(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("grids", "seeds", "said"),
+    [
+        ({}, [3], r"grids are \{\}; expected such as"),
+        ({"lwf": ("weight", [])}, [3], r"the grid of lwf, weight, is \[\]; expected at least one value"),
+        ({"lwf": ("weight", [1, float("nan")])}, [3], r"grid of lwf, weight\[1\], is nan; expected a finite number"),
+        ({"lwf": ("weight", [1])}, [], r"seeds are \[\]; expected at least one"),
+        ({"lwf": ("weight", [1])}, [3, 3], r"seeds are \[3, 3\]; expected at least one, and each once"),
+    ],
+)
+def test_nothing_to_choose_from(monkeypatch, grids, seeds, said):
+    with pytest.raises(ValueError, match=said):
+        scored(monkeypatch, grids, seeds)
+
+
+def test_a_score_that_is_no_number_is_not_chosen(monkeypatch):
+    with pytest.raises(ValueError, match=r"the score of seed3/lwf-weight-1 is nan; expected a finite number; mend"):
+        scored(monkeypatch, {"lwf": ("weight", [1, 5])}, score=lambda value: float("nan") if value == 1 else 0.5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "5", True])
+def test_a_setting_is_a_finite_number(value):
+    with pytest.raises(ValueError, match=f"weight of lwf is {value!r}; expected a finite number"):
+        tuning.with_setting("lwf", "weight", value)
+
+
 def test_what_comes_with_the_kit():
     shipped = tuning.shipped()
     assert shipped.metric == tuning.METRIC

@@ -322,7 +322,7 @@ VARIANTS = [
         "dm_loss",
         lambda r, ry, s, sy: sum((r[ry == c].mean(0) - s[sy == c].mean(0)).pow(2).sum() for c in sy.unique()),
     ),
-    ("as_bytes", lambda pixels: torch.round(255 * pixels).clip(0, 255)),
+    ("as_bytes", lambda pixels: torch.round(255 * pixels).clip(0, 255).byte()),
     ("worth_in_images", lambda n, shape: np.int64(n * np.dtype("f4").itemsize) // (int(np.prod(shape)) + 8)),
     ("worth_in_images", lambda n, shape: divmod(4 * n, shape[0] * shape[1] * shape[2] + 8)[0]),
     (

@@ -156,6 +156,24 @@ class Indices(Rows):
         return Problem("wrong type", message) if read.is_floating_point() else None
 
 
+class Bytes(Rows):
+    """Pixels as uint8."""
+
+    def _other_kind(self, read: Tensor, _expected: Tensor) -> Problem | None:
+        if read.dtype == torch.uint8:
+            return None
+        what = str(read.dtype).removeprefix("torch.")
+        if read.is_floating_point():
+            what = f"numbers with a decimal point ({what})"
+        message = (
+            f"Your function returned {what}; expected uint8, in which each number takes one byte and not "
+            f"{read.element_size()}: end with .to(torch.uint8), after rounding and cutting off."
+        )
+        if read.element_size() == 1:
+            message = f"Your function returned {what}; expected uint8, a byte from 0 to 255: end with .to(torch.uint8)."
+        return Problem("wrong type", message)
+
+
 class Masks(Rows):
     """One tensor of booleans, or several."""
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from csd_edu import few
-from csd_edu.check.answers import Indices, Loss, Rows
+from csd_edu.check.answers import Bytes, Indices, Loss
 from csd_edu.check.inputs import random
 from csd_edu.check.running import Case, Exercise, table
 from csd_edu.methods.dm import distribution_matching
@@ -227,9 +227,9 @@ def _greys(*greys: float) -> Tensor:
 AS_BYTES = Exercise(
     as_bytes,
     title="Pixels as bytes",
-    doc="Check f(pixels (M, C, H, W) floats, 0 to 1 and somewhat beyond) -> (M, C, H, W) whole numbers from 0 to 255.",
+    doc="Check f(pixels (M, C, H, W) floats, 0 to 1 and somewhat beyond) -> (M, C, H, W) uint8, from 0 to 255.",
     truth=few.as_uint8,
-    answer=Rows(),
+    answer=Bytes(),
     cases=(
         Case("one row of four greys", _greys(0.0, 0.25, 0.61, 1.0)),
         Case("four greys that lie between two bytes", _greys(0.05, 0.333, 0.775, 0.999)),
@@ -278,5 +278,5 @@ AS_BYTES = Exercise(
         ".round() gives the nearest whole number; .to(torch.uint8) alone cuts off.",
         ".clamp(0, 255) cuts off what lies outside, and has to come before .to(torch.uint8).",
     ),
-    tested="the scale, rounding to the nearest, and pixels outside of black and white",
+    tested="the scale, rounding to the nearest, pixels outside of black and white, and one byte for each",
 )

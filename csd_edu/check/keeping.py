@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import small
-from csd_edu.check.answers import Number, Problem, Rows
+from csd_edu.check.answers import Bytes, Number, Rows
 from csd_edu.check.running import Case, Exercise, table
 
 
@@ -100,17 +100,6 @@ IMAGES_THAT_FIT = Exercise(
 )
 
 
-class Pixels(Rows):
-    """Images as uint8."""
-
-    def _other_kind(self, read: Tensor, _expected: Tensor) -> Problem | None:
-        message = (
-            "Your function returned numbers with a decimal point. Stored like that each takes four bytes instead of "
-            "one: end with .round().to(torch.uint8)."
-        )
-        return Problem("wrong type", message) if read.is_floating_point() else None
-
-
 def _no_halves(n: int, channels: int, height: int, side: int, seed: int) -> tuple[Tensor, int]:
     """Random images whose blocks have no mean of just a half: however that is rounded, it is right."""
     generator = torch.Generator().manual_seed(seed)
@@ -131,7 +120,7 @@ SHRINK = Exercise(
     Each pixel is the mean of a block of pixels, rounded.
     """,
     truth=small.shrink,
-    answer=Pixels(),
+    answer=Bytes(),
     cases=(
         Case("a grey image of 4×4, to 2×2", _BY_HAND, 2),
         Case("a colour image of 6×6, to 2×2", *_no_halves(1, 3, 6, 2, 0)),

@@ -488,7 +488,7 @@ def _gradient_verdict(exercise: Exercise, f: Function) -> Verdict:
     """Return the verdict on what has the right values: of losses, does a gradient flow, and only where it should?"""
     answer = exercise.answer
     for learns, frozen in [(answer.learns, answer.frozen), *answer.also] if answer.learns else ():
-        verdict = _wrong_gradient(exercise, f, str(learns), frozen)
+        verdict = _wrong_gradient(exercise, f, str(learns), frozen) or _infinite_gradient(exercise, f, str(learns))
         if verdict is not None:
             return verdict
     return _passed(exercise)
@@ -528,17 +528,41 @@ def _wrong_gradient(exercise: Exercise, f: Function, learns: str, frozen: str | 
         )
         return _failed(exercise, message, "detached")
     if not bool(torch.isfinite(found).all()):
-        message = (
-            "The loss has the right value, but its gradient is NaN or infinite. A square root or a log of exactly 0 "
-            "does that, even where torch.where or a product with 0 hides its value."
-        )
-        return _failed(exercise, message, "gradient not finite")
+        return _failed(exercise, _NOT_FINITE, "gradient not finite")
     if not _close(found, wanted):
         message = (
             f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. Detach "
             "nothing but what the teacher gives; and are student and teacher handed over in the right order?"
         )
         return _failed(exercise, message, "gradient cut")
+    return None
+
+
+_NOT_FINITE = (
+    "The loss has the right value, but its gradient is NaN or infinite. A square root or a log of exactly 0 "
+    "does that, even where torch.where or a product with 0 hides its value. Keep what is inside of it above 0, as with "
+    ".clamp_min(1e-30)."
+)
+
+
+def _infinite_gradient(exercise: Exercise, f: Function, learns: str) -> Verdict | None:
+    """Return the verdict on a gradient that is NaN or infinite on a corner case, where the truth's is finite."""
+    for case in exercise.cases:
+        if case.shows is None:
+            continue
+        expected = _gradients(exercise, exercise.truth, case, [learns])[learns]
+        if expected is None or not bool(torch.isfinite(expected).all()):
+            continue
+        try:
+            found = _gradients(exercise, f, case, [learns])[learns]
+        except (Exception, SystemExit) as error:
+            message = (
+                f"The loss has the right value, but for this input ({case.about}) its gradient cannot be computed. "
+                + raised(error, exercise.hints[0]).message
+            )
+            return _failed(exercise, message, "gradient fails")
+        if found is not None and not bool(torch.isfinite(found).all()):
+            return _failed(exercise, f"{_NOT_FINITE}\nHere it does so: {case.about}.", "gradient not finite")
     return None
 
 

@@ -207,13 +207,13 @@ SPREAD = Exercise(
         You count how often each class is the likeliest. A count has no gradient; the mean of the answers themselves
         does.
     log of 0 | .clamp_min(1e-30) =>
-        A class that never comes has the mean 0, and 0 · log 0 is NaN. It adds nothing: torch.special.xlogy(m, m) knows
-        that, or keep the logarithm's argument above 0 with .clamp_min(1e-30).
+        A class that never comes has the mean 0, and 0 · log 0 is NaN. It adds nothing: keep the logarithm's argument
+        above 0, m.clamp_min(1e-30).log(). To mend the NaN afterwards would leave one in the gradient.
     """),
     hints=(
         "First how often each class comes: the mean of p over the images, C numbers that sum to 1.",
         "Its entropy is −Σ m log m, largest (log C) if all classes come equally often. The loss term is minus that.",
         "m = p.mean(dim=0), then Σ m log m. Keep the logarithm's argument above 0: m.clamp_min(1e-30).log().",
     ),
-    tested="the sign, the mean before the entropy, a class that never comes, and that a gradient reaches the answers",
+    tested="the sign, the mean before the entropy, a class that never comes, and a finite gradient in the answers",
 )

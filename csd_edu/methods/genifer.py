@@ -305,12 +305,21 @@ def logged_dreams(run: "Run") -> list[Tensor]:
         For each task learnt (classes so far, shown, C, H, W) uint8; of the same noise after each task.
 
     Raises:
-        ValueError: if the log has none.
+        ValueError: if the log has none, or damaged ones.
     """
     kept = [record for record in run.records if "dreams" in record]
     if not kept:
         raise ValueError(f"{run!r} has no pictures of dreams; expected a run by genifer or pixel_gan with shown > 0")
-    return [_as_images(record["dreams"], record["shape"]) for record in kept]
+    found = []
+    for record in kept:
+        try:
+            found.append(_as_images(record["dreams"], record["shape"]))
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, zlib.error) as error:
+            raise ValueError(
+                f"{run!r} has damaged pictures of dreams after task {record.get('task')} ({error}); expected such as "
+                "training wrote them: train it anew"
+            ) from None
+    return found
 
 
 def _as_text(images: Tensor) -> str:

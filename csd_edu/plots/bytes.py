@@ -138,6 +138,13 @@ def recall_against_bytes(
 
 def _mark(name: str, runs: Reached) -> _Mark | None:
     """Return a method's mark, or None if the bytes of none of its runs were counted."""
+    for carried, value in runs:
+        if value is None or (carried is not None and not 0 <= carried < math.inf):
+            what = f"carries {carried} bytes" if value is not None else "a run without a value"
+            raise ValueError(
+                f"{name!r} {'has ' * (value is None)}{what}; expected a finite number of bytes, not below 0, or None, "
+                "and a value for each run (Recall@1 needs two test images of a class)"
+            )
     wrong = [value for _, value in runs if not 0 <= value <= 1]
     if wrong or not runs:
         raise ValueError(f"{name!r} has {wrong[0] if wrong else 'no run'}; expected values from 0 to 1, one for a run")

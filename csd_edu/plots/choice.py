@@ -20,9 +20,15 @@ def choose(figures: Mapping[str, go.Figure], *, slider: str | None = None) -> go
         slider: what a slider below the figure chooses, such as "s = "; default a list above it.
 
     Raises:
-        ValueError: if there is no figure.
+        ValueError: if there is no figure, or the first one has no height or margins, beside which the list is placed.
     """
-    drawn = [figure.to_plotly_json() for figure in some("figure", figures).values()]
+    first_layout = next(iter(some("figure", figures).values())).layout
+    if None in (first_layout.height, first_layout.margin.t, first_layout.margin.b):
+        raise ValueError(
+            f"the figure {next(iter(figures))!r} has no height, or no margin at top or bottom; expected such as "
+            "figure.update_layout(height=400, margin_t=60, margin_b=60)"
+        )
+    drawn = [figure.to_plotly_json() for figure in figures.values()]
     owners = [k for k, each in enumerate(drawn) for _ in each["data"]]
     seen = [trace.get("visible", True) for each in drawn for trace in each["data"]]
     traces = [trace for each in drawn for trace in each["data"]]
