@@ -416,3 +416,37 @@ def test_what_is_carried_over_is_counted_to_the_byte(tmp_path, name):
     method, expected = KEPT[name]
     run = csd.train(csd.split(striped(), n_tasks=3), method, TINY, out=tmp_path / "r", progress=False)
     assert run.kept_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (csd.methods.CSDMemory(4, weight=None), "weight is None; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight="8"), "weight is '8'; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight=math.nan), "weight is nan; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight=-1), "weight is -1; expected a weight of at least 0"),
+        (csd.methods.CSDMemory(4, kd_weight=-1), "kd_weight is -1; expected a weight of at least 0"),
+        (csd.methods.CSDMemory(4, temperature=0), "temperature is 0; expected a number above 0, such as 0.07"),
+        (csd.methods.CSDMemory(4, temperature="8"), "temperature is '8'; expected a finite number"),
+        (csd.methods.CSDMemory(4, kd_temperature=-2.0), r"kd_temperature is -2\.0; expected a number above 0"),
+        (csd.methods.DER(4, alpha=-1), "alpha is -1; expected a weight of at least 0"),
+        (csd.methods.DERPP(4, alpha=math.inf), "alpha is inf; expected a finite number"),
+        (csd.methods.DERPP(4, beta=-0.5), r"beta is -0\.5; expected a weight of at least 0"),
+        (csd.methods.KD(weight=1.5), r"weight is 1\.5; expected a share of the loss from 0 to 1"),
+        (csd.methods.KD(temperature=0), "temperature is 0; expected a number above 0"),
+        (csd.methods.FE(weight=-1), "weight is -1; expected a weight of at least 0"),
+        (csd.methods.FE(temperature=0), "temperature is 0; expected a number above 0"),
+    ],
+)
+def test_weights_and_temperatures_that_cannot_be_are_refused_before_any_work(tmp_path, method, told):
+    stream = csd.split(striped(n_classes=4), n_tasks=2)
+    with pytest.raises(ValueError, match=f"^{told}"):
+        csd.train(stream, method, TINY, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_weights_of_zero_are_weights():
+    begun(csd.methods.CSDMemory(4, weight=0, kd_weight=0))
+    begun(csd.methods.DERPP(4, alpha=0, beta=0))
+    begun(csd.methods.FE(weight=0))
+    begun(csd.methods.KD(weight=0), Setting(**{**vars(SETTING), "has_teacher": True}))

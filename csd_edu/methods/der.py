@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import weight
 from csd_edu.memory import Memory
 from csd_edu.methods.finetune import finetune
 from csd_edu.methods.method import Card, Look, Method, Setting, Term
@@ -34,6 +35,7 @@ class DER(Method):
     alpha: float = 0.3
 
     def begin(self, setting: Setting) -> None:
+        weight("alpha", self.alpha)
         self.memory = Memory(self.size)
 
     def __call__(self, step: Step) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from csd_edu import losses
+from csd_edu.arguments import positive, weight
 from csd_edu.features import normalize
 from csd_edu.methods.finetune import finetune
 from csd_edu.methods.method import Card, Look, Method, Setting, Term
@@ -47,6 +48,8 @@ class FE(Method):
     temperature: float = 4.0
 
     def begin(self, setting: Setting) -> None:
+        weight("weight", self.weight)
+        positive("temperature", self.temperature, 4.0)
         if setting.has_teacher:
             raise ValueError(
                 "fe estimates the networks of earlier tasks, and takes no teacher= from outside; leave it out"

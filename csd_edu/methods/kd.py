@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import number, positive
 from csd_edu.methods.method import Card, Look, Method, Setting
 from csd_edu.methods.step import Step, Tensor
 
@@ -30,6 +31,9 @@ class KD(Method):
     temperature: float = 4.0
 
     def begin(self, setting: Setting) -> None:
+        if not 0 <= number("weight", self.weight) <= 1:
+            raise ValueError(f"weight is {self.weight}; expected a share of the loss from 0 to 1, such as 0.9")
+        positive("temperature", self.temperature, 4.0)
         if not setting.has_teacher:
             raise ValueError("kd has no teacher; expected csd.train(..., teacher=run), or --teacher RUN")
 

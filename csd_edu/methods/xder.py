@@ -192,12 +192,10 @@ class XDER(Method):
                 f"such as size={10 * setting.n_classes}"
             )
         for name in ("alpha", "beta", "lam", "eta", "margin", "csd"):
-            if arguments.number(name, getattr(self, name)) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a number of at least 0")
+            arguments.weight(name, getattr(self, name), "number")
         if not 0 <= arguments.number("gamma", self.gamma) <= 1:
             raise ValueError(f"gamma is {self.gamma}; expected a share of the true class's logit from 0 to 1")
-        if not arguments.number("temperature", self.temperature) > 0:
-            raise ValueError(f"temperature is {self.temperature}; expected a number above 0, such as 5.0")
+        arguments.positive("temperature", self.temperature, 5.0)
         arguments.whole("views", self.views, least=2)
         for name in ("rewrite", "future", "past_hinge"):
             arguments.flag(name, getattr(self, name))
