@@ -112,6 +112,8 @@ class Learner:
             seed=derive_seed(config.seed, "method"),
             has_teacher=has_teacher,
             n_unlabelled=tuple(stream.n_unlabelled(*several) for several in tasks),
+            n_of_class=stream.n_of_class,
+            classes=stream.classes,
         )
         self.begin_optimizer()
 

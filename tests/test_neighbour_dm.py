@@ -737,6 +737,27 @@ def test_settings_that_cannot_be_are_refused_before_work(tmp_path, method, messa
         csd.train(stream(), method, CONFIG, out=tmp_path / "r", progress=False)
 
 
+def test_a_rare_class_of_a_later_task_is_told_before_work(tmp_path):
+    data = striped(n_classes=4, train=12)
+    rare = torch.nonzero(data.y_train == 1).squeeze(1)[:3]
+    keep = torch.ones(len(data.y_train), dtype=torch.bool)
+    keep[rare] = False
+    uneven = dataclasses.replace(data, x_train=data.x_train[keep], y_train=data.y_train[keep])
+    tasks = csd.split(uneven, classes=[[2, 3], [0, 1]])
+    assert tasks.n_of_class == (12, 12, 12, 9)
+    for make in (RandomImages, Herding, DM):
+        with pytest.raises(ValueError, match=r"per_class is 10, but class 3 \('stripe 1'\) has 9 training images; exp"):
+            csd.train(tasks, make(per_class=10), CONFIG, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+    csd.train(tasks, RandomImages(per_class=9), CONFIG, out=tmp_path / "r", progress=False)
+
+
+def test_labelled_images_of_each_class_are_counted():
+    tasks = csd.split(striped(n_classes=4, train=12), n_tasks=2, labelled=5, validation=0.25)
+    assert tasks.n_of_class == (5, 5, 5, 5)
+    assert csd.split(striped(n_classes=4, train=12), n_tasks=2, validation=0.25).n_of_class == (9, 9, 9, 9)
+
+
 # ---------------------------------------------------------------------- what a few images teach
 
 

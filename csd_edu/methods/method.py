@@ -105,6 +105,8 @@ class Setting:
         seed: for whatever `begin` draws.
         has_teacher: whether a teacher was given to `csd.train`, for the first task already.
         n_unlabelled: the number of images without a label in each task; empty where nobody has counted them.
+        n_of_class: the number of images with a label of each class, in the stream's order; empty likewise.
+        classes: the names of the classes, in the same order; empty likewise.
     """
 
     sizes: tuple[int, ...]
@@ -115,6 +117,8 @@ class Setting:
     seed: int
     has_teacher: bool = False
     n_unlabelled: tuple[int, ...] = ()
+    n_of_class: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:

@@ -155,6 +155,14 @@ class RandomImages(Method):
                     f"per_class is {self.per_class}, but task {task} has {n_images} training images of {n_classes} "
                     f"classes; expected at most {n_images // n_classes}"
                 )
+        least = min(setting.n_of_class, default=self.per_class)
+        if least < self.per_class:
+            rare = setting.n_of_class.index(least)
+            name = f" ({setting.classes[rare]!r})" if setting.classes else ""
+            raise ValueError(
+                f"per_class is {self.per_class}, but class {rare}{name} has {least or 'no'} training images; expected "
+                f"at most {least}, or more images of it"
+            )
         self.memory = Memory(self.per_class * setting.n_classes)  # never more are offered: it keeps all
 
     def choose(self, images: Tensor, labels: Tensor) -> Chosen:
