@@ -6,12 +6,12 @@ from csd_edu import losses
 from csd_edu.arguments import positive, weight
 from csd_edu.features import normalize
 from csd_edu.methods.finetune import finetune
-from csd_edu.methods.method import Card, Look, Method, Setting, Term
+from csd_edu.methods.method import Card, KitMethod, Look, Setting, Term
 from csd_edu.methods.step import Step, Tensor, Viewer
 
 
 @dataclass
-class FE(Method):
+class FE(KitMethod):
     """Feature estimation: keep how the images of a batch lie to each other, under the teacher and estimates of others.
 
         fine-tuning + w · corr(f, t) + Σ_e w · corr(f, t · (1 + u_e))        u_e ~ U(low_e, high_e) anew for each

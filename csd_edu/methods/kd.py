@@ -2,12 +2,12 @@ from dataclasses import dataclass
 
 from csd_edu import losses
 from csd_edu.arguments import number, positive
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
 from csd_edu.methods.step import Step, Tensor
 
 
 @dataclass
-class KD(Method):
+class KD(KitMethod):
     """Learn from the labels and from the answers of another network: `csd.train(stream, kd, teacher=run)`.
 
         (1 − w) · cross-entropy + w · T² · 1/B Σ_i KL( softmax(teacher_i / T) ‖ softmax(student_i / T) )

@@ -62,7 +62,7 @@ class NNCSL(CSL):
         super().begin(setting)
 
     def beside(self, step: Step, images: Tensor, view: View, labels: Tensor) -> dict[str, Tensor]:
-        if step.teacher_view is None:
+        if step.teacher_view is None or not bool((labels < self.n_old).any()):  # none is old if no task came before
             return {}
         before = step.teacher_view(images).features  # (M + 2U, D)
         p, q = (self.old_neighbours(features, labels) for features in (view.features, before))
