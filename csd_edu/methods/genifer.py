@@ -254,8 +254,8 @@ class Genifer(KitMethod):
                 drawable = all(bool(part.isfinite().all()) for part in average.parameters())
                 if not (math.isfinite(d) and math.isfinite(g) and drawable):
                     raise ValueError(
-                        f"the generator's training diverged: its losses or weights became NaN or infinite by step {k + 1} "
-                        f"after task {task}; gan_lr is {self.gan_lr}, take a smaller one, in a new folder"
+                        f"the generator's training diverged: its losses or weights became NaN or infinite by step "
+                        f"{k + 1} after task {task}; gan_lr is {self.gan_lr}, take a smaller one, in a new folder"
                     )
                 yield {"step": k + 1, "d": d, "g": g}
         if self.shown:
