@@ -69,6 +69,22 @@ def number(name: str, value: Any, expected: str = "a finite number") -> float:
     return found
 
 
+def weight(name: str, value: Any, what: str = "weight") -> float:
+    """Return a weight as a float, or raise a ValueError if it is no finite number of at least 0; `what` names it."""
+    found = number(name, value)
+    if found < 0:
+        raise ValueError(f"{name} is {_shown(value)}; expected a {what} of at least 0")
+    return found
+
+
+def positive(name: str, value: Any, such_as: float) -> float:
+    """Return a number as a float, or raise a ValueError if it is no finite one above 0, `such_as` this one."""
+    found = number(name, value)
+    if not found > 0:
+        raise ValueError(f"{name} is {_shown(value)}; expected a number above 0, such as {such_as}")
+    return found
+
+
 def flag(name: str, value: Any) -> bool:
     """Return True or False of Python, NumPy or torch as a bool, or raise a ValueError for everything else."""
     if not _is_flag(value):

@@ -57,6 +57,7 @@ def train_on(
     """
     check_images(images, labels)
     check_width(width)
+    flip = arguments.flag("flip", flip)
     epochs, batch_size = arguments.whole("epochs", epochs, least=1), arguments.whole("batch_size", batch_size, least=1)
     check_rate(lr)
     mean, std = models.pixel_statistics(as_uint8(images))
@@ -164,6 +165,8 @@ def check_images(images: Tensor, labels: Tensor) -> None:
             f"images are {images.dtype} of shape {tuple(images.shape)}; expected uint8, or float in units of 0..1, of "
             "shape (N, 1 or 3, H, W)"
         )
+    if images.is_floating_point() and not bool(images.isfinite().all()):
+        raise ValueError("images hold NaN or infinite numbers; expected floats in units of 0..1")
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected integers ({len(images)},), one for "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import random
@@ -112,6 +113,8 @@ class Learner:
             seed=derive_seed(config.seed, "method"),
             has_teacher=has_teacher,
             n_unlabelled=tuple(stream.n_unlabelled(*several) for several in tasks),
+            n_of_class=stream.n_of_class,
+            classes=stream.classes,
         )
         self.begin_optimizer()
 
@@ -131,7 +134,7 @@ class Learner:
                 those = " with a label" if any(self.setting.n_unlabelled) else ""
                 raise ValueError(
                     f"method.{name} is a memory for {value.size:,} images, but the stream has {total:,}{those} to "
-                    f"train on; expected a size of at most {total:,}"
+                    f"train on; expected a size of at most {total:,}{self._how_smaller(total, bool(those))}"
                 )
             if isinstance(value, Bank) and len(value) < most:
                 raise ValueError(
@@ -140,6 +143,18 @@ class Learner:
                 )
         self.note_begun()
         self.begin_optimizer()
+
+    def _how_smaller(self, size: int, few_labels: bool) -> str:
+        """Return how to get a memory of that size with a method of the kit's, also on the command line."""
+        owner = keeper(self.method)
+        settings = {f.name for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else set()
+        if "size" not in settings:
+            return ""
+        more = "a larger --labelled, or " if few_labels else ""
+        return (
+            f", such as {type(owner).__name__}(size={size}); on the command line {more}--method path/to/file.py:name, "
+            f"where a file has name = {type(owner).__name__}(size={size})"
+        )
 
     def note_begun(self) -> None:
         """Remember what the method has made so far, and see whether it can be saved."""

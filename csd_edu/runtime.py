@@ -128,6 +128,16 @@ def keep_freed_memory() -> None:
             libc.mallopt(m_trim_threshold, 2**30)
 
 
+def memory_bytes(device: torch.device) -> int:
+    """Return how many bytes of memory a device has; of a CPU where that can't be asked, more than any."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # as on Windows
+        return 2**63
+
+
 @contextlib.contextmanager
 def memory_worded(batch_size: int, saved: Path) -> Iterator[None]:
     """Say what to do if memory gets full while training in a block.

@@ -144,6 +144,12 @@ class Stream:
         """Return how many training images with a label these tasks have."""
         return int((self._rows(tasks) & ~self._held_out & self._has_label).sum())
 
+    @property
+    def n_of_class(self) -> tuple[int, ...]:
+        """How many training images with a label each class has, by the stream's labels."""
+        counted = self._labels[~self._held_out & self._has_label]
+        return tuple(torch.bincount(counted, minlength=len(self.classes)).tolist())
+
     def n_unlabelled(self, *tasks: int) -> int:
         """Return how many training images without a label these tasks have."""
         return int((self._rows(tasks) & ~self._held_out & ~self._has_label).sum())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -416,3 +417,107 @@ def test_what_is_carried_over_is_counted_to_the_byte(tmp_path, name):
     method, expected = KEPT[name]
     run = csd.train(csd.split(striped(), n_tasks=3), method, TINY, out=tmp_path / "r", progress=False)
     assert run.kept_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (csd.methods.CSDMemory(4, weight=None), "weight is None; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight="8"), "weight is '8'; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight=math.nan), "weight is nan; expected a finite number"),
+        (csd.methods.CSDMemory(4, weight=-1), "weight is -1; expected a weight of at least 0"),
+        (csd.methods.CSDMemory(4, kd_weight=-1), "kd_weight is -1; expected a weight of at least 0"),
+        (csd.methods.CSDMemory(4, temperature=0), "temperature is 0; expected a number above 0, such as 0.07"),
+        (csd.methods.CSDMemory(4, temperature="8"), "temperature is '8'; expected a finite number"),
+        (csd.methods.CSDMemory(4, kd_temperature=-2.0), r"kd_temperature is -2\.0; expected a number above 0"),
+        (csd.methods.DER(4, alpha=-1), "alpha is -1; expected a weight of at least 0"),
+        (csd.methods.DERPP(4, alpha=math.inf), "alpha is inf; expected a finite number"),
+        (csd.methods.DERPP(4, beta=-0.5), r"beta is -0\.5; expected a weight of at least 0"),
+        (csd.methods.KD(weight=1.5), r"weight is 1\.5; expected a share of the loss from 0 to 1"),
+        (csd.methods.KD(temperature=0), "temperature is 0; expected a number above 0"),
+        (csd.methods.FE(weight=-1), "weight is -1; expected a weight of at least 0"),
+        (csd.methods.FE(temperature=0), "temperature is 0; expected a number above 0"),
+    ],
+)
+def test_weights_and_temperatures_that_cannot_be_are_refused_before_any_work(tmp_path, method, told):
+    stream = csd.split(striped(n_classes=4), n_tasks=2)
+    with pytest.raises(ValueError, match=f"^{told}"):
+        csd.train(stream, method, TINY, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_weights_of_zero_are_weights():
+    begun(csd.methods.CSDMemory(4, weight=0, kd_weight=0))
+    begun(csd.methods.DERPP(4, alpha=0, beta=0))
+    begun(csd.methods.FE(weight=0))
+    begun(csd.methods.KD(weight=0), Setting(**{**vars(SETTING), "has_teacher": True}))
+
+
+AGAIN = ("labels_only", "paws", "csl", "nncsl", "xder", "er", "random_images")
+
+
+def learnt(name: str, tasks: list[int]) -> list[int]:
+    """Return the classes in the memory of a method that learns these tasks, one object with `csd.learn`."""
+    few = name in ("paws", "csl", "nncsl")
+    stream = csd.split(striped(n_classes=4), n_tasks=2, labelled=4 if few else None)
+    method = {"random_images": csd.methods.RandomImages(2)}.get(name) or type(NAMED[name])(16)
+    learner_config, net = TINY.replace(epochs=1, later_epochs=1), csd.models.build("resnet8", 3)
+    for task in tasks:
+        for record in csd.learn(net, stream, task, method, learner_config):
+            assert all(map(math.isfinite, record.get("losses", {}).values()))
+    return sorted(set(method.memory.rows["labels"].tolist()))
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_notebook_may_learn_a_task_again_with_the_same_object(name):
+    assert learnt(name, [0, 1, 1]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_later_task_may_be_learnt_without_the_first(name):
+    assert learnt(name, [1, 1]) == [2, 3]
+
+
+def test_what_x_der_learns_again_it_remembers_once():
+    stream, method, net = (
+        csd.split(striped(n_classes=4), n_tasks=2),
+        csd.methods.XDER(8),
+        csd.models.build("resnet8", 3),
+    )
+    for task in (0, 1, 1):
+        list(csd.learn(net, stream, task, method, TINY))
+    assert method.memory.rows["labels"].bincount().tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("two", [np.int64(2), np.array(2), torch.tensor(2)])
+def test_numbers_of_numpy_and_torch_are_pythons_own_in_settings(two):
+    methods: list[Any] = [
+        csd.methods.XDER(8, alpha=two),
+        csd.methods.Genifer(r1_every=two, feature=two),
+        csd.methods.NNCSL(distillation=two, temperature=two),
+        csd.methods.DM(per_class=two, iterations=two),
+        csd.methods.ER(two),
+        csd.methods.DERPP(two, beta=two),
+        csd.methods.GDumb(size=two),
+        csd.methods.KD(weight=two),
+        csd.methods.FE(weight=two),
+    ]
+    for method in methods:
+        given = [value for value in vars(method).values() if value == 2 and type(value) is not float]
+        assert given
+        assert {type(value) for value in given} == {int}
+
+
+def test_a_weight_of_numpy_computes_as_pythons():
+    one, other = (csd.methods.XDER(8, alpha=alpha) for alpha in (np.array(0.25), 0.25))
+    assert one == other
+
+
+@pytest.mark.parametrize("labelled", [None, 3])
+def test_a_memory_that_is_too_large_is_told_with_what_to_do_also_on_the_command_line(labelled):
+    stream = csd.split(striped(n_classes=4), n_tasks=2, labelled=labelled)
+    n, more = (32, "") if labelled is None else (12, "a larger --labelled, or ")
+    told = f"expected a size of at most {n}, such as ER(size={n}); on the command line {more}--method path/to/file.py:"
+    with pytest.raises(ValueError, match="is a memory for 200 images") as error:
+        csd.train(stream, csd.methods.er, TINY, progress=False)
+    assert told in str(error.value)

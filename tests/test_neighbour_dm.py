@@ -10,6 +10,7 @@ import dataclasses
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -735,6 +736,55 @@ def test_each_task_begins_with_a_new_network(tmp_path):
 def test_settings_that_cannot_be_are_refused_before_work(tmp_path, method, message):
     with pytest.raises(ValueError, match=message):
         csd.train(stream(), method, CONFIG, out=tmp_path / "r", progress=False)
+
+
+def test_a_rare_class_of_a_later_task_is_told_before_work(tmp_path):
+    data = striped(n_classes=4, train=12)
+    rare = torch.nonzero(data.y_train == 1).squeeze(1)[:3]
+    keep = torch.ones(len(data.y_train), dtype=torch.bool)
+    keep[rare] = False
+    uneven = dataclasses.replace(data, x_train=data.x_train[keep], y_train=data.y_train[keep])
+    tasks = csd.split(uneven, classes=[[2, 3], [0, 1]])
+    assert tasks.n_of_class == (12, 12, 12, 9)
+    for make in (RandomImages, Herding, DM):
+        with pytest.raises(ValueError, match=r"per_class is 10, but class 3 \('stripe 1'\) has 9 training images; exp"):
+            csd.train(tasks, make(per_class=10), CONFIG, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+    csd.train(tasks, RandomImages(per_class=9), CONFIG, out=tmp_path / "r", progress=False)
+
+
+def test_labelled_images_of_each_class_are_counted():
+    tasks = csd.split(striped(n_classes=4, train=12), n_tasks=2, labelled=5, validation=0.25)
+    assert tasks.n_of_class == (5, 5, 5, 5)
+    assert csd.split(striped(n_classes=4, train=12), n_tasks=2, validation=0.25).n_of_class == (9, 9, 9, 9)
+
+
+@pytest.mark.parametrize("method", [RandomImages(per_epoch=10**12), csd.methods.GDumb(20, per_epoch=10**12)])
+def test_an_epoch_that_no_memory_holds_is_told_before_work(tmp_path, method):
+    with pytest.raises(ValueError, match="per_epoch is 1,000,000,000,000, and so many images of 768 bytes don't fit"):
+        csd.train(stream(), method, CONFIG, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_numbers_of_numpy_and_torch_condense_to_the_same_images():
+    images, labels = pictures()
+    learnt = []
+    for number in (int, np.int64, torch.tensor, np.array):
+        *_, last = condense(
+            images, labels, number(2), iterations=number(2), lr=number(1), batch=number(4), generator=_seeded(0)
+        )
+        learnt.append(last.images)
+    assert all(torch.equal(learnt[0], other) for other in learnt[1:])
+
+
+def test_features_and_images_that_are_nan_are_refused():
+    with pytest.raises(ValueError, match="features hold NaN or infinite numbers; expected finite ones"):
+        herd(torch.full((5, 3), math.nan), 3)
+    images, labels = torch.full((4, 3, 16, 16), math.nan), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="images hold NaN or infinite numbers; expected floats"):
+        few.train_on(images, labels, width=32, epochs=1)
+    with pytest.raises(ValueError, match="flip is 'no'; expected True or False"):
+        few.train_on(torch.zeros(4, 3, 16, 16), labels, width=32, epochs=1, flip="no")
 
 
 # ---------------------------------------------------------------------- what a few images teach

@@ -714,6 +714,12 @@ def test_impossible_settings_are_told_before_any_work(kind, settings, told):
         begun(kind(**settings))
 
 
+def test_a_generator_whose_training_diverges_names_its_rate():
+    told = r"the generator's training diverged: .* by step \d after task 0; gan_lr is 1e\+30, take a smaller one"
+    with pytest.raises(ValueError, match=told):
+        ended(begun(Genifer(**(SMALL | {"gan_lr": 1e30}))))
+
+
 def test_a_layer_that_the_network_does_not_show_is_told_in_the_first_step(tmp_path):
     records = csd.training(csd.split(striped(), n_tasks=3), Genifer(layer="stage9"), TINY, out=tmp_path / "r")
     with pytest.raises(ValueError, match="no 'stage9'; expected some of stage1, stage2, stage"):

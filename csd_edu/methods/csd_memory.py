@@ -1,8 +1,9 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import positive, weight
 from csd_edu.methods.er import ER
-from csd_edu.methods.method import Card, Look
+from csd_edu.methods.method import Card, Look, Setting
 from csd_edu.methods.step import Step, Tensor
 
 
@@ -33,6 +34,13 @@ class CSDMemory(ER):
     temperature: float = 0.07
     kd_weight: float = 1.0
     kd_temperature: float = 2.0
+
+    def begin(self, setting: Setting) -> None:
+        weight("weight", self.weight)
+        positive("temperature", self.temperature, 0.07)
+        weight("kd_weight", self.kd_weight)
+        positive("kd_temperature", self.kd_temperature, 2.0)
+        super().begin(setting)
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
         images, labels = self.joined(step)

@@ -1,14 +1,15 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import weight
 from csd_edu.memory import Memory
 from csd_edu.methods.finetune import finetune
-from csd_edu.methods.method import Card, Look, Method, Setting, Term
+from csd_edu.methods.method import Card, KitMethod, Look, Setting, Term
 from csd_edu.methods.step import Step, Tensor
 
 
 @dataclass
-class DER(Method):
+class DER(KitMethod):
     """Dark experience replay: a memory of images and of the answers they got when they came, which are held on to.
 
         fine-tuning + α · mean (z(x') − z')²        for images x' of the memory and their stored logits z'
@@ -34,6 +35,7 @@ class DER(Method):
     alpha: float = 0.3
 
     def begin(self, setting: Setting) -> None:
+        weight("alpha", self.alpha)
         self.memory = Memory(self.size)
 
     def __call__(self, step: Step) -> dict[str, Tensor]:

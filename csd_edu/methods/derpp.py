@@ -1,8 +1,9 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import weight
 from csd_edu.methods.der import DER
-from csd_edu.methods.method import Card, Look, Term
+from csd_edu.methods.method import Card, Look, Setting, Term
 from csd_edu.methods.step import Step, Tensor
 
 
@@ -30,6 +31,10 @@ class DERPP(DER):
     )
 
     beta: float = 0.5
+
+    def begin(self, setting: Setting) -> None:
+        weight("beta", self.beta)
+        super().begin(setting)
 
     def beside(self, step: Step) -> dict[str, Tensor]:
         return {"labels": step.labels}

@@ -147,8 +147,10 @@ def condense(
     Source: Zhao & Bilen, WACV 2023, algorithm 1, and the code released with it.
     """
     rows = rows_of_classes(images, labels, per_class, classes)
-    augment, flip = arguments.flag("augment", augment), arguments.flag("flip", flip)
     _check_settings(iterations, width, lr, batch)
+    augment, flip = arguments.flag("augment", augment), arguments.flag("flip", flip)
+    per_class, lr = arguments.whole("per_class", per_class), float(lr)
+    iterations, batch = arguments.whole("iterations", iterations), arguments.whole("batch", batch)
     every = max(1, iterations // 10) if every is None else arguments.whole("every", every, least=1)
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     return _condense(images, rows, per_class, iterations, width, lr, batch, augment, flip, every, seed)

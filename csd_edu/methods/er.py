@@ -4,13 +4,13 @@ import torch
 
 from csd_edu import losses
 from csd_edu.memory import Memory
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
 from csd_edu.methods.step import Step, Tensor
 from csd_edu.small import check_side, enlarge, shrink
 
 
 @dataclass
-class ER(Method):
+class ER(KitMethod):
     """Experience replay: each step learns from its batch together with as many images of a memory.
 
     Attributes:

@@ -3,14 +3,15 @@ from dataclasses import dataclass
 import torch
 
 from csd_edu import losses
+from csd_edu.arguments import positive, weight
 from csd_edu.features import normalize
 from csd_edu.methods.finetune import finetune
-from csd_edu.methods.method import Card, Look, Method, Setting, Term
+from csd_edu.methods.method import Card, KitMethod, Look, Setting, Term
 from csd_edu.methods.step import Step, Tensor, Viewer
 
 
 @dataclass
-class FE(Method):
+class FE(KitMethod):
     """Feature estimation: keep how the images of a batch lie to each other, under the teacher and estimates of others.
 
         fine-tuning + w · corr(f, t) + Σ_e w · corr(f, t · (1 + u_e))        u_e ~ U(low_e, high_e) anew for each
@@ -47,6 +48,8 @@ class FE(Method):
     temperature: float = 4.0
 
     def begin(self, setting: Setting) -> None:
+        weight("weight", self.weight)
+        positive("temperature", self.temperature, 4.0)
         if setting.has_teacher:
             raise ValueError(
                 "fe estimates the networks of earlier tasks, and takes no teacher= from outside; leave it out"

@@ -5,7 +5,8 @@ import torch
 from csd_edu.arguments import flag, whole
 from csd_edu.memory import Memory
 from csd_edu.methods.finetune import finetune
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
+from csd_edu.methods.random_images import check_epoch
 from csd_edu.methods.step import Step, Tensor, Viewer
 from csd_edu.small import check_side, enlarge, image_bytes, shrink
 
@@ -14,7 +15,7 @@ SIZE = 200
 
 
 @dataclass
-class GDumb(Method):
+class GDumb(KitMethod):
     """Keep a balanced memory of what has come, and train a new network on the memory alone in each task.
 
     Nothing of an old network is carried over, so that what is reached is what the stored images are worth. The memory
@@ -65,6 +66,8 @@ class GDumb(Method):
                 f"per_epoch is {self.per_epoch:,}, but the memory holds {size:,} images, some of which would never be "
                 f"trained on; expected at least {size:,}"
             )
+        if self.per_epoch is not None:
+            check_epoch(self.per_epoch, setting)
         self.memory = Memory(size, balanced=True)
         self.one_byte = setting.n_classes <= 256  # whether a label fits into one
 

@@ -1,5 +1,6 @@
 import base64
 import copy
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from csd_edu.generator import (
     generator_loss,
     r1_penalty,
 )
-from csd_edu.methods.method import Card, Look, Method, Setting, Term
+from csd_edu.methods.method import Card, KitMethod, Look, Setting, Term
 from csd_edu.methods.step import Step, Tensor, Viewer
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def map_distance(maps: Tensor, old_maps: Tensor) -> Tensor:
 
 
 @dataclass
-class Genifer(Method):
+class Genifer(KitMethod):
     """Generative feature-driven image replay: dream of old classes, and answer for the dreams as the old network does.
 
         n_new/n · fine-tuning on the new images + n_old/n · distillation on dreams + w · mean ‖f(x̂) − f_old(x̂)‖₂
@@ -250,6 +251,12 @@ class Genifer(Method):
             if (k + 1) % self.record_every == 0 or k + 1 == self.gan_steps:
                 d, g = (sums / (k % self.record_every + 1)).tolist()
                 sums.zero_()
+                drawable = all(bool(part.isfinite().all()) for part in average.parameters())
+                if not (math.isfinite(d) and math.isfinite(g) and drawable):
+                    raise ValueError(
+                        f"the generator's training diverged: its losses or weights became NaN or infinite by step "
+                        f"{k + 1} after task {task}; gan_lr is {self.gan_lr}, take a smaller one, in a new folder"
+                    )
                 yield {"step": k + 1, "d": d, "g": g}
         if self.shown:
             pictures = draw(average, range(n_all), self.shown, seed=SHOWN_SEED)

@@ -1,12 +1,13 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.arguments import number, positive
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
 from csd_edu.methods.step import Step, Tensor
 
 
 @dataclass
-class KD(Method):
+class KD(KitMethod):
     """Learn from the labels and from the answers of another network: `csd.train(stream, kd, teacher=run)`.
 
         (1 − w) · cross-entropy + w · T² · 1/B Σ_i KL( softmax(teacher_i / T) ‖ softmax(student_i / T) )
@@ -30,6 +31,9 @@ class KD(Method):
     temperature: float = 4.0
 
     def begin(self, setting: Setting) -> None:
+        if not 0 <= number("weight", self.weight) <= 1:
+            raise ValueError(f"weight is {self.weight}; expected a share of the loss from 0 to 1, such as 0.9")
+        positive("temperature", self.temperature, 4.0)
         if not setting.has_teacher:
             raise ValueError("kd has no teacher; expected csd.train(..., teacher=run), or --teacher RUN")
 

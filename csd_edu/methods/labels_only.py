@@ -5,12 +5,12 @@ import torch
 from csd_edu import losses
 from csd_edu.arguments import whole
 from csd_edu.memory import Memory
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
 from csd_edu.methods.step import Step, Tensor, View, Viewer
 
 
 @dataclass
-class LabelsOnly(Method):
+class LabelsOnly(KitMethod):
     """Replay where few images have a label: fine-tuning on those of the batch and of a memory, and not on the others.
 
     It is the control for the methods that use the others, too: it has their memory, and in each step their labelled
@@ -43,7 +43,9 @@ class LabelsOnly(Method):
         self.n_old = self.n_seen = 0  # classes of earlier tasks, and with those of this one
 
     def begin_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> None:
-        self.n_old, self.n_seen = self.n_seen, int(labels.max()) + 1
+        top = int(labels.max()) + 1
+        self.n_old = self.n_seen if top > self.n_seen else int(labels.min())  # a notebook may learn a task again
+        self.n_seen = max(top, self.n_seen)
 
     def end_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> None:
         self.memory.add(images=images, labels=labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -105,6 +107,8 @@ class Setting:
         seed: for whatever `begin` draws.
         has_teacher: whether a teacher was given to `csd.train`, for the first task already.
         n_unlabelled: the number of images without a label in each task; empty where nobody has counted them.
+        n_of_class: the number of images with a label of each class, in the stream's order; empty likewise.
+        classes: the names of the classes, in the same order; empty likewise.
     """
 
     sizes: tuple[int, ...]
@@ -115,6 +119,8 @@ class Setting:
     seed: int
     has_teacher: bool = False
     n_unlabelled: tuple[int, ...] = ()
+    n_of_class: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -187,6 +193,24 @@ class Method:
     def training_tasks(self, task: int, n_tasks: int) -> Iterable[int]:
         """Return which tasks' images are trained on when the stream reaches `task`."""
         return (task,)
+
+
+class KitMethod(Method):
+    """A method of the kit's own: settings that are numbers become Python's, whatever type they were given in."""
+
+    def __post_init__(self) -> None:
+        """Take over NumPy's and torch's single numbers as what they hold; `begin` checks them."""
+        assert dataclasses.is_dataclass(self)  # which calls this
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            single = isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0
+            if single and f.type in NUMBERS and not isinstance(value, float):
+                with contextlib.suppress(RuntimeError):  # a tensor without a value
+                    setattr(self, f.name, value.item())
+
+
+NUMBERS = (bool, int, float, int | None, float | None)
+"""How a setting that is a number is annotated."""
 
 
 def check_method(method: Any) -> None:

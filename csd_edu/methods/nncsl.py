@@ -1,12 +1,11 @@
 from dataclasses import dataclass
 
 from csd_edu import losses
+from csd_edu.arguments import positive, weight
 from csd_edu.methods.csl import CSL
 from csd_edu.methods.method import Card, Look, Setting, Term
 from csd_edu.methods.paws import (
     agreement as agreement,
-    check_temperature,
-    check_weight,
     mean_entropy as mean_entropy,
     sharpen as sharpen,
     smoothed_onehot as smoothed_onehot,
@@ -53,9 +52,9 @@ class NNCSL(CSL):
     csd_temperature: float = 0.07
 
     def begin(self, setting: Setting) -> None:
-        check_weight("distillation", self.distillation)
-        check_weight("csd", self.csd)
-        check_temperature(self.csd_temperature, "csd_temperature")
+        weight("distillation", self.distillation)
+        weight("csd", self.csd)
+        positive("csd_temperature", self.csd_temperature, 0.07)
         if setting.has_teacher:
             raise ValueError(
                 "NNCSL distils from the network of the task before, and takes no teacher= from outside; leave it out"
@@ -63,7 +62,7 @@ class NNCSL(CSL):
         super().begin(setting)
 
     def beside(self, step: Step, images: Tensor, view: View, labels: Tensor) -> dict[str, Tensor]:
-        if step.teacher_view is None:
+        if step.teacher_view is None or not bool((labels < self.n_old).any()):  # none is old if no task came before
             return {}
         before = step.teacher_view(images).features  # (M + 2U, D)
         p, q = (self.old_neighbours(features, labels) for features in (view.features, before))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from csd_edu.arguments import check_tensors, number
+from csd_edu.arguments import check_tensors, number, positive, weight
 from csd_edu.features import UNLABELLED, at_least_float32, normalize
 from csd_edu.losses import cross_entropy
 from csd_edu.methods.labels_only import LabelsOnly
@@ -60,9 +60,9 @@ class PAWS(LabelsOnly):
     smoothing: float = 0.1
 
     def begin(self, setting: Setting) -> None:
-        check_weight("label_weight", self.label_weight)
-        check_temperature(self.temperature)
-        check_temperature(self.sharpening, "sharpening")
+        weight("label_weight", self.label_weight)
+        positive("temperature", self.temperature, 0.1)
+        positive("sharpening", self.sharpening, 0.25)
         _check_smoothing(self.smoothing)
         if 0 in setting.n_unlabelled:
             raise ValueError(
@@ -127,7 +127,7 @@ def snn_predict(queries: Tensor, supports: Tensor, onehot: Tensor, temperature: 
             f"queries {tuple(queries.shape)}, supports {tuple(supports.shape)} and onehot {tuple(onehot.shape)} don't "
             "fit; expected (B, D), (M, D) and (M, C), at least one of each"
         )
-    check_temperature(temperature)
+    positive("temperature", temperature, 0.1)
     with torch.autocast(queries.device.type, enabled=False):
         queries, supports = normalize(at_least_float32(queries)), normalize(at_least_float32(supports))
         similarity = queries @ supports.to(queries.dtype).T  # (B, M)
@@ -179,7 +179,7 @@ def sharpen(p: Tensor, temperature: float = 0.25) -> Tensor:
     Source: Assran et al., ICCV 2021, section 3.
     """
     _check_probabilities(p=p)
-    check_temperature(temperature)
+    positive("temperature", temperature, 0.1)
     with torch.autocast(p.device.type, enabled=False):
         return (_log(p) / temperature).softmax(dim=1)
 
@@ -277,21 +277,9 @@ def _check_probabilities(**several: Tensor) -> None:
         raise ValueError(f"{' and '.join(several)} have shapes {shapes}; expected the same (B, C), B > 0 and C > 0")
 
 
-def check_temperature(temperature: float, name: str = "temperature") -> None:
-    """Raise a ValueError if a temperature is no number above 0."""
-    if not number(name, temperature) > 0:
-        raise ValueError(f"{name} is {temperature!r}; expected a number above 0, such as 0.1")
-
-
 def _check_smoothing(smoothing: float) -> None:
     if not 0 <= number("smoothing", smoothing) < 1:
         raise ValueError(f"smoothing is {smoothing}; expected a number from 0 to below 1, such as 0.1")
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Raise a ValueError if a weight is no number of at least 0."""
-    if number(name, weight) < 0:
-        raise ValueError(f"{name} is {weight}; expected a weight of at least 0")
 
 
 paws = PAWS()

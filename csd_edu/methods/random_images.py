@@ -1,3 +1,4 @@
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,9 @@ import torch
 from csd_edu import arguments, losses
 from csd_edu.few import check_images
 from csd_edu.memory import Memory
-from csd_edu.methods.method import Card, Look, Method, Setting
+from csd_edu.methods.method import Card, KitMethod, Look, Setting
 from csd_edu.methods.step import Step, Tensor, Viewer
+from csd_edu.runtime import memory_bytes
 
 Chosen = Generator[dict[str, Any], None, tuple[Tensor, Tensor]]
 """Yields records for the run's log, and returns images and labels."""
@@ -67,6 +69,10 @@ def herd(features: Tensor, n: int) -> Tensor:
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(f"features are {features.dtype} of shape {tuple(features.shape)}; expected floats (N, D)")
     n = arguments.whole("n", n, least=1, most=len(features))
+    if not bool(features.isfinite().all()):
+        raise ValueError(
+            "features hold NaN or infinite numbers; expected finite ones, of a network that did not diverge"
+        )
     unit = torch.nn.functional.normalize(features.double(), dim=1)  # (N, D)
     mean, total = unit.mean(dim=0), torch.zeros_like(unit[0])  # (D,)
     chosen: list[int] = []
@@ -118,8 +124,18 @@ def selected(
     return images[rows], labels.to(rows.device)[rows]
 
 
+def check_epoch(per_epoch: int, setting: Setting) -> None:
+    """Raise a ValueError if the images of an epoch take more bytes than the device has memory."""
+    each, room = math.prod(setting.image_shape), memory_bytes(setting.device)
+    if per_epoch * each > room:
+        raise ValueError(
+            f"per_epoch is {per_epoch:,}, and so many images of {each:,} bytes don't fit into memory; expected at most "
+            f"{room // each:,}, such as 500"
+        )
+
+
 @dataclass
-class RandomImages(Method):
+class RandomImages(KitMethod):
     """Keep a few random images of each class, and train a new network on those alone whenever a task has come.
 
     Nothing else is carried over: what such a network knows, it knows from those images. The methods that choose or make
@@ -148,13 +164,21 @@ class RandomImages(Method):
 
     def begin(self, setting: Setting) -> None:
         arguments.whole("per_class", self.per_class, least=1)
-        arguments.whole("per_epoch", self.per_epoch, least=1)
+        check_epoch(arguments.whole("per_epoch", self.per_epoch, least=1), setting)
         for task, (n_classes, n_images) in enumerate(zip(setting.sizes, setting.n_images, strict=True)):
             if n_classes * self.per_class > n_images:
                 raise ValueError(
                     f"per_class is {self.per_class}, but task {task} has {n_images} training images of {n_classes} "
                     f"classes; expected at most {n_images // n_classes}"
                 )
+        least = min(setting.n_of_class, default=self.per_class)
+        if least < self.per_class:
+            rare = setting.n_of_class.index(least)
+            name = f" ({setting.classes[rare]!r})" if setting.classes else ""
+            raise ValueError(
+                f"per_class is {self.per_class}, but class {rare}{name} has {least or 'no'} training images; expected "
+                f"at most {least}, or more images of it"
+            )
         self.memory = Memory(self.per_class * setting.n_classes)  # never more are offered: it keeps all
 
     def choose(self, images: Tensor, labels: Tensor) -> Chosen:

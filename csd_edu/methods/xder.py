@@ -9,7 +9,7 @@ from torch import Tensor
 from csd_edu import arguments, losses
 from csd_edu.features import at_least_float32
 from csd_edu.memory import Memory
-from csd_edu.methods.method import Card, Look, Method, Setting, Term
+from csd_edu.methods.method import Card, KitMethod, Look, Setting, Term
 from csd_edu.methods.step import Step, View, Viewer
 
 
@@ -25,7 +25,7 @@ class Drawn:
 
 
 @dataclass
-class XDER(Method):
+class XDER(KitMethod):
     """X-DER: dark experience replay whose memories are rewritten, with heads that wait for the classes to come.
 
     The network answers for all classes from the start; the logits z fall into those of past, current and future heads.
@@ -158,17 +158,24 @@ class XDER(Method):
         blocks = [logits[:, lo:hi] for lo, hi in pairwise(self.ends[step.task + 1 :])]
         return supcon(blocks, labels.repeat_interleave(self.views), temperature=self.temperature)
 
+    def begin_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> None:
+        """Forget the images of this task and of later ones, which are there if a notebook learns it again."""
+        if len(self.memory) and int(self.memory.rows["labels"].max()) >= self.ends[task]:
+            older = torch.nonzero(self.memory.rows["labels"] < self.ends[task]).squeeze(1)
+            self.memory.replace(**vars(self.memory.read(older)))
+            self.n_drawn.zero_()
+
     def end_task(self, task: int, images: Tensor, labels: Tensor, view: Viewer) -> Iterator[dict[str, Any]]:
         """Fill the memory anew, and rewrite its answers; say how many images it holds, and how many are old."""
         lo, hi = self.ends[task], self.ends[task + 1]
         kept = torch.arange(0, device="cpu")  # rows of the memory
-        if lo:
+        if len(self.memory):
             kept = share_out(self.memory.rows["labels"], range(lo), self.size // hi * lo)
         came = share_out(labels, range(lo, hi), self.size - len(kept), shuffle=True).to(labels.device)
         new = {"images": images[came], "labels": labels[came], "logits": _answers(view, images[came])}
         if self.rewrite:
             new["logits"] = rewrite_logits(new["logits"], new["logits"], new["labels"], 0, lo, self.gamma)
-        if lo:
+        if len(self.memory):
             old = self.memory.read(kept)
             logits = old.logits
             if self.rewrite:
@@ -192,12 +199,10 @@ class XDER(Method):
                 f"such as size={10 * setting.n_classes}"
             )
         for name in ("alpha", "beta", "lam", "eta", "margin", "csd"):
-            if arguments.number(name, getattr(self, name)) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a number of at least 0")
+            arguments.weight(name, getattr(self, name), "number")
         if not 0 <= arguments.number("gamma", self.gamma) <= 1:
             raise ValueError(f"gamma is {self.gamma}; expected a share of the true class's logit from 0 to 1")
-        if not arguments.number("temperature", self.temperature) > 0:
-            raise ValueError(f"temperature is {self.temperature}; expected a number above 0, such as 5.0")
+        arguments.positive("temperature", self.temperature, 5.0)
         arguments.whole("views", self.views, least=2)
         for name in ("rewrite", "future", "past_hinge"):
             arguments.flag(name, getattr(self, name))
