@@ -1541,6 +1541,8 @@ def distance(student, teacher):
     a new class gets one place only | numbers[label] == most => numbers[label] > 0
     two behind the largest | numbers[label] == most => numbers[label] >= most - 1
     up to an equal share only | numbers[label] == most => numbers[label] >= size / len(set(memory))
+    first in, then one out | numbers[label] == most => False | memory.remove(numbers.index(most))
+        => memory.append(label); numbers[label] += 1; memory.remove(numbers.index(max(numbers))); continue
     shares worked out at the end | return [memory.count(c) for
         => return [min(labels.count(c), size // len(set(labels))) for
     equal shares, whatever came | return [memory.count(c) for => return [size // (max(labels) + 1) for

@@ -208,6 +208,15 @@ def _same_for_all(labels: Sequence[int], size: int) -> list[int]:
     return [size // (max(labels) + 1)] * (max(labels) + 1)
 
 
+def _in_and_out(labels: Sequence[int], size: int) -> list[int]:
+    kept = [0] * (max(labels) + 1)
+    for label in labels:
+        kept[label] += 1
+        if sum(kept) > size:
+            kept[kept.index(max(kept))] -= 1
+    return kept
+
+
 KEPT_PER_CLASS = Exercise(
     kept_per_class,
     title="A balanced memory",
@@ -228,6 +237,8 @@ KEPT_PER_CLASS = Exercise(
         Case("a class that had only one image", [0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2], 8),
         Case("an odd number of places for two classes", [0, 0, 0, 0, 1, 1, 1, 1], 5),
         Case("the class of the highest number comes first", [1, 1, 1, 1, 0, 0, 0], 4),
+        Case("the memory is full of class 1 when class 0 comes", [1, 1, 1, 0, 0, 0], 3),
+        Case("no image of class 1", [0, 0, 2, 2], 3),
         Case("classes in no order", [2, 0, 2, 2, 1, 2, 0, 0, 1, 1, 0, 3], 5),
     ),
     mistakes=table("""
@@ -260,6 +271,9 @@ KEPT_PER_CLASS = Exercise(
     up to an equal share only | kept[label] < max(kept) => kept[label] < size / len(set(memory))
         You stop at the equal share, size divided by the classes so far (as in the paper's algorithm). Where a class had
         few images, its places are free for the others: ask whether a class is smaller than the largest.
+    first in, then one out | _in_and_out
+        You let each image in, and then take one of the largest class out, which may be the class of the new one. Ask
+        before it comes in: does its class have fewer images than the largest?
     shares worked out at the end | _shares
         You give each class size // (number of classes), or what it had. Places are left empty like that, and a stream
         does not say beforehand how many classes will come: go through it image by image.
