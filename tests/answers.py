@@ -472,79 +472,6 @@ def distance(student, teacher):
         total = total + (gap ** 2 / 2 if gap <= 1 else gap - 0.5)
     return total / len(pairs)
 """,
-    "herd": """
-def herd(features, n):
-    N, D = features.shape
-    mean = [sum(float(features[i, d]) for i in range(N)) / N for d in range(D)]
-    chosen = []
-    for k in range(1, n + 1):
-        best, least = None, math.inf
-        for i in range(N):
-            if i in chosen:
-                continue
-            group = chosen + [i]
-            gap = [mean[d] - sum(float(features[j, d]) for j in group) / k for d in range(D)]
-            far = sum(x ** 2 for x in gap)
-            if far < least:
-                best, least = i, far
-        chosen.append(best)
-    return chosen
-""",
-    "dm_loss": """
-def loss(real, real_labels, synthetic, synthetic_labels):
-    total = 0
-    for c in sorted(set(synthetic_labels.tolist())):
-        a = [x for x, y in zip(real, real_labels) if y == c]
-        b = [x for x, y in zip(synthetic, synthetic_labels) if y == c]
-        gap = sum(a) / len(a) - sum(b) / len(b)
-        here = sum(x ** 2 for x in gap)
-        total = total + here
-    return total
-""",
-    "as_bytes": """
-def stored(pixels):
-    found = []
-    for x in pixels.flatten().tolist():
-        value = round(x * 255)
-        value = min(max(value, 0), 255)
-        found.append(value % 256)
-    return torch.tensor(found, dtype=torch.uint8).reshape(pixels.shape)
-""",
-    "worth_in_images": """
-def worth(n_parameters, image_shape):
-    c, h, w = image_shape
-    budget = n_parameters * 4
-    one = c * h * w * 1 + 8
-    count = 0
-    while (count + 1) * one <= budget:
-        count += 1
-    return count
-""",
-    "discriminator_loss": """
-def loss(real, fake):
-    def surprise(x):
-        return torch.relu(-x) + torch.log1p(torch.exp(-x.abs()))
-
-    up = sum(surprise(s) for s in real) / len(real)
-    down = sum(surprise(-s) for s in fake) / len(fake)
-    return up + down
-""",
-    "replay_terms": """
-def terms(logits, old_logits, maps, old_maps, drawn, labels, feature):
-    n, known, all = len(drawn), old_logits.shape[1], logits.shape[1]
-    w_old, w_new = known / all, (all - known) / all
-    kd, moved, ce = 0, 0, 0
-    for i in range(n):
-        t = torch.softmax(old_logits[i].detach(), dim=0)
-        p = torch.log_softmax(logits[i], dim=0)
-        kd = kd - sum(t[k] * p[k] for k in range(known))
-        gap = maps[i] - old_maps[i].detach()
-        moved = moved + (gap ** 2).sum().sqrt()
-    for i in range(n):
-        p = torch.log_softmax(logits[n + i], dim=0)
-        ce = ce - p[labels[i]]
-    return {"ce": w_new * ce / n, "dreamt kd": w_old * kd / n, "dreamt maps": feature * moved / n}
-""",
     "images_that_fit": """
 def fit(n_bytes, side, channels, label_bytes):
     one = label_bytes
@@ -583,34 +510,43 @@ def counts(labels, size):
         memory.append(label)
     return [memory.count(c) for c in range(max(labels) + 1)]
 """,
-    "snn_predict": """
-def vote(queries, supports, onehot, temperature):
-    rows = []
-    for q in queries:
-        cosines = torch.stack([q @ s / (q.norm() * s.norm()) for s in supports])
-        z = cosines / temperature
-        e = torch.exp(z - z.max())
-        w = e / e.sum()
-        rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
-    return torch.stack(rows)
+    "herd": """
+def herd(features, n):
+    N, D = features.shape
+    mean = [sum(float(features[i, d]) for i in range(N)) / N for d in range(D)]
+    chosen = []
+    for k in range(1, n + 1):
+        best, least = None, math.inf
+        for i in range(N):
+            if i in chosen:
+                continue
+            group = chosen + [i]
+            gap = [mean[d] - sum(float(features[j, d]) for j in group) / k for d in range(D)]
+            far = sum(x ** 2 for x in gap)
+            if far < least:
+                best, least = i, far
+        chosen.append(best)
+    return chosen
 """,
-    "sharpen": """
-def sharper(p, temperature):
-    rows = []
-    for row in p:
-        powers = [float(x) ** (1 / temperature) for x in row]
-        rows.append([x / sum(powers) for x in powers])
-    return torch.tensor(rows)
-""",
-    "spread": """
-def even(p):
-    n, n_classes = p.shape
-    total = 0 * p.sum()
-    for c in range(n_classes):
-        m = sum(p[i, c] for i in range(n)) / n
-        if m > 0:
-            total = total + m * torch.log(m)
+    "dm_loss": """
+def loss(real, real_labels, synthetic, synthetic_labels):
+    total = 0
+    for c in sorted(set(synthetic_labels.tolist())):
+        a = [x for x, y in zip(real, real_labels) if y == c]
+        b = [x for x, y in zip(synthetic, synthetic_labels) if y == c]
+        gap = sum(a) / len(a) - sum(b) / len(b)
+        here = sum(x ** 2 for x in gap)
+        total = total + here
     return total
+""",
+    "as_bytes": """
+def stored(pixels):
+    found = []
+    for x in pixels.flatten().tolist():
+        value = round(x * 255)
+        value = min(max(value, 0), 255)
+        found.append(value % 256)
+    return torch.tensor(found, dtype=torch.uint8).reshape(pixels.shape)
 """,
     "reservoir": """
 def keep(draws, size):
@@ -654,6 +590,70 @@ def below(logits, labels, n_past, margin):
     if not losses:
         return 0 * logits.sum()
     return sum(losses) / len(losses)
+""",
+    "snn_predict": """
+def vote(queries, supports, onehot, temperature):
+    rows = []
+    for q in queries:
+        cosines = torch.stack([q @ s / (q.norm() * s.norm()) for s in supports])
+        z = cosines / temperature
+        e = torch.exp(z - z.max())
+        w = e / e.sum()
+        rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
+    return torch.stack(rows)
+""",
+    "sharpen": """
+def sharper(p, temperature):
+    rows = []
+    for row in p:
+        powers = [float(x) ** (1 / temperature) for x in row]
+        rows.append([x / sum(powers) for x in powers])
+    return torch.tensor(rows)
+""",
+    "spread": """
+def even(p):
+    n, n_classes = p.shape
+    total = 0 * p.sum()
+    for c in range(n_classes):
+        m = sum(p[i, c] for i in range(n)) / n
+        if m > 0:
+            total = total + m * torch.log(m)
+    return total
+""",
+    "worth_in_images": """
+def worth(n_parameters, image_shape):
+    c, h, w = image_shape
+    budget = n_parameters * 4
+    one = c * h * w * 1 + 8
+    count = 0
+    while (count + 1) * one <= budget:
+        count += 1
+    return count
+""",
+    "discriminator_loss": """
+def loss(real, fake):
+    def surprise(x):
+        return torch.relu(-x) + torch.log1p(torch.exp(-x.abs()))
+
+    up = sum(surprise(s) for s in real) / len(real)
+    down = sum(surprise(-s) for s in fake) / len(fake)
+    return up + down
+""",
+    "replay_terms": """
+def terms(logits, old_logits, maps, old_maps, drawn, labels, feature):
+    n, known, all = len(drawn), old_logits.shape[1], logits.shape[1]
+    w_old, w_new = known / all, (all - known) / all
+    kd, moved, ce = 0, 0, 0
+    for i in range(n):
+        t = torch.softmax(old_logits[i].detach(), dim=0)
+        p = torch.log_softmax(logits[i], dim=0)
+        kd = kd - sum(t[k] * p[k] for k in range(known))
+        gap = maps[i] - old_maps[i].detach()
+        moved = moved + (gap ** 2).sum().sqrt()
+    for i in range(n):
+        p = torch.log_softmax(logits[n + i], dim=0)
+        ce = ce - p[labels[i]]
+    return {"ce": w_new * ce / n, "dreamt kd": w_old * kd / n, "dreamt maps": feature * moved / n}
 """,
 }
 
@@ -1364,6 +1364,56 @@ def distance(student, teacher):
     return ((student / student.norm(dim=1)[:, None] - teacher / teacher.norm(dim=1)[:, None]) ** 2).sum() / len(student)
 """,
     },
+    "images_that_fit": edits("""
+    channels forgotten | side * channels => side
+    side not squared | for row in range(side): => for row in range(1):
+    four bytes a number, as of float32 | side * channels => 4 * side * channels
+    bits instead of bytes | side * channels => 8 * side * channels
+    labels forgotten | one = label_bytes => one = 0
+    a label for each pixel | one = label_bytes => one = side * side * label_bytes
+    a single label | one = label_bytes => one = 0; n_bytes -= label_bytes
+    rounded up | n_bytes >= one => n_bytes > 0
+    rounded to the nearest | n_bytes >= one => 2 * n_bytes > one
+    a part of an image | return n => return n + n_bytes / one
+    channels squared | side * channels => side * channels * channels
+    what is left over | return n => return n_bytes
+    """),
+    "shrink": edits("""
+    every k-th pixel | [n for row in block for n in row] => [block[0][0]]
+    the pixel in the middle | [n for row in block for n in row] => [block[k // 2][k // 2]]
+    a corner cut out | round(sum(numbers) / len(numbers)) => images[b, c, i, j]
+    the middle cut out | round(sum(numbers) / len(numbers)) => images[b, c, (H - side) // 2 + i, (H - side) // 2 + j]
+    the brightest pixel | round(sum(numbers) / len(numbers)) => max(numbers)
+    cut off, not rounded | round( => int(
+    rounded up | round( => math.ceil(
+    added up as uint8 | sum(numbers) / => sum(numbers) % 256 /
+    added up as uint8, and cut off | round(sum(numbers) / => int(sum(numbers) % 256 /
+    pixels that lie apart | k * i : k * (i + 1), k * j : k * (j + 1)] => i::side, j::side]
+    only along the rows | [n for row in block for n in row] => block[0]
+    only along the columns | [n for row in block for n in row] => [row[0] for row in block]
+    without colour | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
+        => images[b, :, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
+    the mean of all images | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
+        => images[:, c, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
+    """),
+    "kept_per_class": edits("""
+    first come, first served | if numbers[label] == most: => if True:
+    the oldest goes | numbers[label] == most => False | memory.remove(numbers.index(most)) => memory.pop(0)
+    grows for ever | len(memory) >= size => False
+    one comes, but none goes | memory.remove(numbers.index(most)) => pass
+    one goes in any case | numbers[label] == most => False
+    one of the smallest class goes | numbers.index(most) => numbers.index(min(n for n in numbers if n))
+    the largest with the highest number gives
+        | numbers.index(most) => max(c for c, n in enumerate(numbers) if n == most)
+    a new class gets one place only | numbers[label] == most => numbers[label] > 0
+    two behind the largest | numbers[label] == most => numbers[label] >= most - 1
+    up to an equal share only | numbers[label] == most => numbers[label] >= size / len(set(memory))
+    first in, then one out | numbers[label] == most => False | memory.remove(numbers.index(most))
+        => memory.append(label); numbers[label] += 1; memory.remove(numbers.index(max(numbers))); continue
+    shares worked out at the end | return [memory.count(c) for
+        => return [min(labels.count(c), size // len(set(labels))) for
+    equal shares, whatever came | return [memory.count(c) for => return [size // (max(labels) + 1) for
+    """),
     "herd": edits("""
     those nearest to the mean | group = chosen + [i] => group = [i] | / k for => / 1 for
     chosen twice | if i in chosen: => if False:
@@ -1418,6 +1468,127 @@ def distance(student, teacher):
     cut below only | min(max(value, 0), 255) => max(value, 0)
     cut above only | min(max(value, 0), 255) => min(value, 255)
     what is outside wraps around | value = min(max(value, 0), 255) => pass
+    """),
+    "reservoir": edits("""
+    always replaced | math.floor(draws[n] * (n + 1)) => math.floor(draws[n] * size)
+    the new image not counted | (n + 1) => n
+    two images too many counted | (n + 1) => (n + 2)
+    the first ones kept for ever | memory[r] = n => pass
+    the last ones kept | r = math.floor(draws[n] * (n + 1)) => r = n % size
+    the draw used twice | memory[r] = n => memory[math.floor(draws[n] * size)] = n
+    rounded instead of cut off | math.floor( => round(
+    one place too many | n < size => n <= size
+    one place too few | if n < size => if n < size - 1 | if r < size => if r < len(memory)
+    the last place is never given away | if r < size => if r < size - 1
+    let in by the others | if r < size => if r >= size | memory[r] => memory[r % size]
+    added instead of replaced | memory[r] = n => memory.append(n)
+    in the order of the numbers | return memory => return sorted(memory)
+    the draw decides while there is room | memory = memory + [n] => memory.insert(math.floor(draws[n] * (n + 1)), n)
+    """),
+    "rewrite_logits": edits("""
+    nothing rewritten | row[k] = new[k] * factor => pass
+    all heads overwritten | row[k] = new[k] * factor => new[k] = new[k] * factor | rows.append(row) => rows.append(new)
+    the old part overwritten | factor = 1 => factor, row[:lo] = 1, new[:lo]
+    heads from hi on overwritten | range(lo, hi) => range(lo, len(row))
+    not made smaller | new[k] * factor => new[k]
+    always scaled | if top > limit => if True
+    no γ | gamma * row[labels[i]] => row[labels[i]]
+    smaller only above the true logit | if top > limit => if top > max(row[labels[i]], 0)
+    the current true logit | row[labels[i]] => new[labels[i]]
+    the largest stored logit | row[labels[i]] => max(row)
+    the largest of all heads | max(new[lo:hi]) => max(new)
+    the largest of the batch | max(new[lo:hi]) => float(current[:, lo:hi].max())
+    cut off instead of scaled | new[k] * factor => min(new[k], limit)
+    shifted instead of scaled | new[k] * factor => new[k] - max(top - limit, 0)
+    the factor squared | new[k] * factor => new[k] * factor * factor
+    the factor upside down | limit / top => top / limit
+    scaled by γ alone | factor = limit / top => factor = gamma
+    the stored block scaled | new = [float(z) for z in current[i]] => new = list(row)
+    mixed with what was stored | row[k] = new[k] * factor => row[k] = gamma * new[k] * factor + (1 - gamma) * row[k]
+    a negative limit | max(gamma * row[labels[i]], 0) => gamma * row[labels[i]]
+    """),
+    "past_hinge": edits("""
+    no margin for the hinge | + margin =>
+    the margin subtracted | + margin => - margin
+    heads of the own task counted | range(n_past) => range(logits.shape[1]) if k != labels[i]
+    new heads instead of the old | range(n_past) => range(n_past, logits.shape[1])
+    the mean of the old heads | max([logits[i, k] for k in range(n_past)]) => logits[i, :n_past].mean()
+    the least of the old heads | max([ => min([
+    the sum over the old heads
+        | gap = old + margin - true => gap = (logits[i, :n_past] + margin - true).clamp(min=0).sum()
+    the largest own head instead of the true one | true = logits[i, labels[i]] => true = logits[i, n_past:].max()
+    the wrong way round | old + margin - true => true + margin - old
+    no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))
+    mean over all images | / len(losses) => / len(logits)
+    a sum over the images | / len(losses) =>
+    the largest loss instead of the mean | sum(losses) / len(losses) => max(losses)
+    probabilities instead of logits | losses = [] => losses, logits = [], logits.softmax(dim=1)
+    squared hinge | losses.append(gap) => losses.append(gap * gap)
+    mean of no losses | return 0 * logits.sum() => return torch.stack([0 * logits.sum() / 0])
+    """),
+    "snn_predict": {
+        **edits("""
+    no temperature | / temperature =>
+    multiplied by the temperature | / temperature => * temperature
+    temperature outside of the softmax | z = cosines / temperature => z = cosines
+        | w = e / e.sum() => w = e / e.sum() / temperature
+    no softmax | w = e / e.sum() => w = z
+    weights that do not sum to 1 | w = e / e.sum() => w = torch.exp(z)
+    log-weights | w = e / e.sum() => w = (e / e.sum()).log()
+    the nearest neighbour alone | w[j] * onehot[j] for j in range(len(w)) => onehot[j] for j in [int(w.argmax())]
+    classes of equal say | rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
+        => votes = sum(w[j] * onehot[j] for j in range(len(w))) / onehot.sum(0); rows.append(votes / votes.sum())
+    class means instead of neighbours | rows = []
+        => rows = []; unit = supports / supports.norm(dim=1, keepdim=True); n = onehot.shape[1];
+        supports = [sum(unit[j] * onehot[j, c] for j in range(len(unit))) for c in range(n)]; onehot = torch.eye(n)
+    distances instead of cosines | q @ s / (q.norm() * s.norm()) => -(q / q.norm() - s / s.norm()).norm()
+    normalised along the wrong axis | rows = [] => rows = []; q2, supports = queries, supports / supports.norm(dim=0)
+        | for q in queries => for q in q2 / q2.norm(dim=0) | q @ s / (q.norm() * s.norm()) => q @ s
+    queries not normalised | (q.norm() * s.norm()) => s.norm()
+    supports not normalised | (q.norm() * s.norm()) => q.norm()
+    not normalised | / (q.norm() * s.norm()) =>
+    exp overflows | z - z.max() => z
+    """),
+        "softmax over the queries": """
+def vote(queries, supports, onehot, temperature):
+    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
+    e = torch.exp(cosines / temperature)
+    return e / e.sum(dim=0) @ onehot
+""",
+        "softmax after the votes": """
+def vote(queries, supports, onehot, temperature):
+    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
+    e = torch.exp(cosines @ onehot / temperature)
+    return e / e.sum(dim=1, keepdim=True)
+""",
+    },
+    "sharpen": edits("""
+    p to the power T | (1 / temperature) => temperature
+    not divided by the sum | x / sum(powers) => x
+    divided by the sum of the column | return torch.tensor(rows)
+        => q = p ** (1 / temperature); return q / q.sum(dim=0, keepdim=True)
+    divided by one sum for all | return torch.tensor(rows) => q = p ** (1 / temperature); return q / q.sum()
+    divided by the largest | sum(powers) => max(powers)
+    scaled to length 1 | x / sum(powers) => x / sum(y**2 for y in powers) ** 0.5
+    softmax of the probabilities | float(x) ** (1 / temperature) => math.exp(float(x) / temperature)
+    divided by the temperature | float(x) ** (1 / temperature) => float(x) / temperature
+    the likeliest class alone | x / sum(powers) for x => float(x == max(powers)) for x
+    always squared | ** (1 / temperature) => ** 2
+    """),
+    "spread": edits("""
+    sign swapped | total + m => total - m
+    the entropy of each image | m * torch.log(m) => sum(p[i, c] * torch.log(p[i, c]) for i in range(n)) / n
+    the mean over the classes | n, n_classes = p.shape => p = p.T; n, n_classes = p.shape
+    sum instead of mean over the images | for i in range(n)) / n => for i in range(n))
+    mean instead of sum over the classes | return total => return total / n_classes
+    not weighed | m * torch.log(m) => torch.log(m)
+    no logarithm | m * torch.log(m) => m * m
+    another logarithm | torch.log(m) => torch.log2(m)
+    a share of the largest entropy | return total => return total / math.log(n_classes)
+    distance from equal shares | return total => return total + math.log(n_classes)
+    the mean of the logarithms | m * torch.log(m) => m * sum(torch.log(p[i, c]) for i in range(n)) / n
+    counts of the likeliest classes | sum(p[i, c] for i in range(n)) => sum(p[i].argmax() == c for i in range(n))
+    log of 0 | if m > 0: => if True:
     """),
     "worth_in_images": edits("""
     a byte for each parameter | n_parameters * 4 => n_parameters
@@ -1496,177 +1667,6 @@ def distance(student, teacher):
     no cross-entropy | "ce": w_new * ce / n, =>
     no distillation | "dreamt kd": w_old * kd / n, =>
     no maps | , "dreamt maps": feature * moved / n =>
-    """),
-    "images_that_fit": edits("""
-    channels forgotten | side * channels => side
-    side not squared | for row in range(side): => for row in range(1):
-    four bytes a number, as of float32 | side * channels => 4 * side * channels
-    bits instead of bytes | side * channels => 8 * side * channels
-    labels forgotten | one = label_bytes => one = 0
-    a label for each pixel | one = label_bytes => one = side * side * label_bytes
-    a single label | one = label_bytes => one = 0; n_bytes -= label_bytes
-    rounded up | n_bytes >= one => n_bytes > 0
-    rounded to the nearest | n_bytes >= one => 2 * n_bytes > one
-    a part of an image | return n => return n + n_bytes / one
-    channels squared | side * channels => side * channels * channels
-    what is left over | return n => return n_bytes
-    """),
-    "shrink": edits("""
-    every k-th pixel | [n for row in block for n in row] => [block[0][0]]
-    the pixel in the middle | [n for row in block for n in row] => [block[k // 2][k // 2]]
-    a corner cut out | round(sum(numbers) / len(numbers)) => images[b, c, i, j]
-    the middle cut out | round(sum(numbers) / len(numbers)) => images[b, c, (H - side) // 2 + i, (H - side) // 2 + j]
-    the brightest pixel | round(sum(numbers) / len(numbers)) => max(numbers)
-    cut off, not rounded | round( => int(
-    rounded up | round( => math.ceil(
-    added up as uint8 | sum(numbers) / => sum(numbers) % 256 /
-    added up as uint8, and cut off | round(sum(numbers) / => int(sum(numbers) % 256 /
-    pixels that lie apart | k * i : k * (i + 1), k * j : k * (j + 1)] => i::side, j::side]
-    only along the rows | [n for row in block for n in row] => block[0]
-    only along the columns | [n for row in block for n in row] => [row[0] for row in block]
-    without colour | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
-        => images[b, :, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
-    the mean of all images | images[b, c, k * i : k * (i + 1), k * j : k * (j + 1)]
-        => images[:, c, k * i : k * (i + 1), k * j : k * (j + 1)].flatten(0, 1)
-    """),
-    "kept_per_class": edits("""
-    first come, first served | if numbers[label] == most: => if True:
-    the oldest goes | numbers[label] == most => False | memory.remove(numbers.index(most)) => memory.pop(0)
-    grows for ever | len(memory) >= size => False
-    one comes, but none goes | memory.remove(numbers.index(most)) => pass
-    one goes in any case | numbers[label] == most => False
-    one of the smallest class goes | numbers.index(most) => numbers.index(min(n for n in numbers if n))
-    the largest with the highest number gives
-        | numbers.index(most) => max(c for c, n in enumerate(numbers) if n == most)
-    a new class gets one place only | numbers[label] == most => numbers[label] > 0
-    two behind the largest | numbers[label] == most => numbers[label] >= most - 1
-    up to an equal share only | numbers[label] == most => numbers[label] >= size / len(set(memory))
-    first in, then one out | numbers[label] == most => False | memory.remove(numbers.index(most))
-        => memory.append(label); numbers[label] += 1; memory.remove(numbers.index(max(numbers))); continue
-    shares worked out at the end | return [memory.count(c) for
-        => return [min(labels.count(c), size // len(set(labels))) for
-    equal shares, whatever came | return [memory.count(c) for => return [size // (max(labels) + 1) for
-    """),
-    "snn_predict": {
-        **edits("""
-    no temperature | / temperature =>
-    multiplied by the temperature | / temperature => * temperature
-    temperature outside of the softmax | z = cosines / temperature => z = cosines
-        | w = e / e.sum() => w = e / e.sum() / temperature
-    no softmax | w = e / e.sum() => w = z
-    weights that do not sum to 1 | w = e / e.sum() => w = torch.exp(z)
-    log-weights | w = e / e.sum() => w = (e / e.sum()).log()
-    the nearest neighbour alone | w[j] * onehot[j] for j in range(len(w)) => onehot[j] for j in [int(w.argmax())]
-    classes of equal say | rows.append(sum(w[j] * onehot[j] for j in range(len(w))))
-        => votes = sum(w[j] * onehot[j] for j in range(len(w))) / onehot.sum(0); rows.append(votes / votes.sum())
-    class means instead of neighbours | rows = []
-        => rows = []; unit = supports / supports.norm(dim=1, keepdim=True); n = onehot.shape[1];
-        supports = [sum(unit[j] * onehot[j, c] for j in range(len(unit))) for c in range(n)]; onehot = torch.eye(n)
-    distances instead of cosines | q @ s / (q.norm() * s.norm()) => -(q / q.norm() - s / s.norm()).norm()
-    normalised along the wrong axis | rows = [] => rows = []; q2, supports = queries, supports / supports.norm(dim=0)
-        | for q in queries => for q in q2 / q2.norm(dim=0) | q @ s / (q.norm() * s.norm()) => q @ s
-    queries not normalised | (q.norm() * s.norm()) => s.norm()
-    supports not normalised | (q.norm() * s.norm()) => q.norm()
-    not normalised | / (q.norm() * s.norm()) =>
-    exp overflows | z - z.max() => z
-    """),
-        "softmax over the queries": """
-def vote(queries, supports, onehot, temperature):
-    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
-    e = torch.exp(cosines / temperature)
-    return e / e.sum(dim=0) @ onehot
-""",
-        "softmax after the votes": """
-def vote(queries, supports, onehot, temperature):
-    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
-    e = torch.exp(cosines @ onehot / temperature)
-    return e / e.sum(dim=1, keepdim=True)
-""",
-    },
-    "sharpen": edits("""
-    p to the power T | (1 / temperature) => temperature
-    not divided by the sum | x / sum(powers) => x
-    divided by the sum of the column | return torch.tensor(rows)
-        => q = p ** (1 / temperature); return q / q.sum(dim=0, keepdim=True)
-    divided by one sum for all | return torch.tensor(rows) => q = p ** (1 / temperature); return q / q.sum()
-    divided by the largest | sum(powers) => max(powers)
-    scaled to length 1 | x / sum(powers) => x / sum(y**2 for y in powers) ** 0.5
-    softmax of the probabilities | float(x) ** (1 / temperature) => math.exp(float(x) / temperature)
-    divided by the temperature | float(x) ** (1 / temperature) => float(x) / temperature
-    the likeliest class alone | x / sum(powers) for x => float(x == max(powers)) for x
-    always squared | ** (1 / temperature) => ** 2
-    """),
-    "spread": edits("""
-    sign swapped | total + m => total - m
-    the entropy of each image | m * torch.log(m) => sum(p[i, c] * torch.log(p[i, c]) for i in range(n)) / n
-    the mean over the classes | n, n_classes = p.shape => p = p.T; n, n_classes = p.shape
-    sum instead of mean over the images | for i in range(n)) / n => for i in range(n))
-    mean instead of sum over the classes | return total => return total / n_classes
-    not weighed | m * torch.log(m) => torch.log(m)
-    no logarithm | m * torch.log(m) => m * m
-    another logarithm | torch.log(m) => torch.log2(m)
-    a share of the largest entropy | return total => return total / math.log(n_classes)
-    distance from equal shares | return total => return total + math.log(n_classes)
-    the mean of the logarithms | m * torch.log(m) => m * sum(torch.log(p[i, c]) for i in range(n)) / n
-    counts of the likeliest classes | sum(p[i, c] for i in range(n)) => sum(p[i].argmax() == c for i in range(n))
-    log of 0 | if m > 0: => if True:
-    """),
-    "reservoir": edits("""
-    always replaced | math.floor(draws[n] * (n + 1)) => math.floor(draws[n] * size)
-    the new image not counted | (n + 1) => n
-    two images too many counted | (n + 1) => (n + 2)
-    the first ones kept for ever | memory[r] = n => pass
-    the last ones kept | r = math.floor(draws[n] * (n + 1)) => r = n % size
-    the draw used twice | memory[r] = n => memory[math.floor(draws[n] * size)] = n
-    rounded instead of cut off | math.floor( => round(
-    one place too many | n < size => n <= size
-    one place too few | if n < size => if n < size - 1 | if r < size => if r < len(memory)
-    the last place is never given away | if r < size => if r < size - 1
-    let in by the others | if r < size => if r >= size | memory[r] => memory[r % size]
-    added instead of replaced | memory[r] = n => memory.append(n)
-    in the order of the numbers | return memory => return sorted(memory)
-    the draw decides while there is room | memory = memory + [n] => memory.insert(math.floor(draws[n] * (n + 1)), n)
-    """),
-    "rewrite_logits": edits("""
-    nothing rewritten | row[k] = new[k] * factor => pass
-    all heads overwritten | row[k] = new[k] * factor => new[k] = new[k] * factor | rows.append(row) => rows.append(new)
-    the old part overwritten | factor = 1 => factor, row[:lo] = 1, new[:lo]
-    heads from hi on overwritten | range(lo, hi) => range(lo, len(row))
-    not made smaller | new[k] * factor => new[k]
-    always scaled | if top > limit => if True
-    no γ | gamma * row[labels[i]] => row[labels[i]]
-    smaller only above the true logit | if top > limit => if top > max(row[labels[i]], 0)
-    the current true logit | row[labels[i]] => new[labels[i]]
-    the largest stored logit | row[labels[i]] => max(row)
-    the largest of all heads | max(new[lo:hi]) => max(new)
-    the largest of the batch | max(new[lo:hi]) => float(current[:, lo:hi].max())
-    cut off instead of scaled | new[k] * factor => min(new[k], limit)
-    shifted instead of scaled | new[k] * factor => new[k] - max(top - limit, 0)
-    the factor squared | new[k] * factor => new[k] * factor * factor
-    the factor upside down | limit / top => top / limit
-    scaled by γ alone | factor = limit / top => factor = gamma
-    the stored block scaled | new = [float(z) for z in current[i]] => new = list(row)
-    mixed with what was stored | row[k] = new[k] * factor => row[k] = gamma * new[k] * factor + (1 - gamma) * row[k]
-    a negative limit | max(gamma * row[labels[i]], 0) => gamma * row[labels[i]]
-    """),
-    "past_hinge": edits("""
-    no margin for the hinge | + margin =>
-    the margin subtracted | + margin => - margin
-    heads of the own task counted | range(n_past) => range(logits.shape[1]) if k != labels[i]
-    new heads instead of the old | range(n_past) => range(n_past, logits.shape[1])
-    the mean of the old heads | max([logits[i, k] for k in range(n_past)]) => logits[i, :n_past].mean()
-    the least of the old heads | max([ => min([
-    the sum over the old heads
-        | gap = old + margin - true => gap = (logits[i, :n_past] + margin - true).clamp(min=0).sum()
-    the largest own head instead of the true one | true = logits[i, labels[i]] => true = logits[i, n_past:].max()
-    the wrong way round | old + margin - true => true + margin - old
-    no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))
-    mean over all images | / len(losses) => / len(logits)
-    a sum over the images | / len(losses) =>
-    the largest loss instead of the mean | sum(losses) / len(losses) => max(losses)
-    probabilities instead of logits | losses = [] => losses, logits = [], logits.softmax(dim=1)
-    squared hinge | losses.append(gap) => losses.append(gap * gap)
-    mean of no losses | return 0 * logits.sum() => return torch.stack([0 * logits.sum() / 0])
     """),
 }
 

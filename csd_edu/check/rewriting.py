@@ -70,7 +70,7 @@ RESERVOIR = Exercise(
         place is hit. Draw one of n + 1 numbers, and let the image in only if there is a place of that number.
     the new image not counted | (n + 1) => n
         You draw one of n numbers. With the new image n + 1 have come, and each must have the same chance, size/(n + 1):
-        draw one of n + 1. (As it is, an image that comes right after the memory is full always gets in.)
+        draw one of n + 1. As it is, an image that comes right after the memory is full always gets in.
     two images too many counted | (n + 1) => (n + 2)
         You draw one of n + 2 numbers. Images count from 0: before image n there were n, with it there are n + 1.
     the first ones kept for ever | place < size => False
