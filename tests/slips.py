@@ -361,7 +361,7 @@ SLIPS = {
     "worth_in_images": entries("""
     ? | n_parameters * 4 => n_parameters * 2
     one too much | (count + 1) * one => count * one
-    one too much | return count => return count + 1
+    a part too many | return count => return count + 1
     added and multiplied confused | c * h * w * 1 + 8 => c * h * w * 8
     a part too many | c * h * w * 1 + 8 => c * h * w + h * w + 8
     """),
@@ -378,11 +378,11 @@ SLIPS = {
     `drawn` for `labels` | ce - p[labels[i]] => ce - p[drawn[i]]
     """),
     "images_that_fit": entries("""
-    ? | side * channels => side + channels
-    ? | n_bytes >= one => n_bytes > one
-    one too much | n = 0 => n = 1
+    added and multiplied confused | side * channels => side + channels
+    comparison | n_bytes >= one => n_bytes > one
+    off by one | n = 0 => n = 1
     `channels` for `side` | range(side) => range(channels)
-    a part missing | return n => return one
+    `one` for `n` | return n => return one
     a sign the other way round | one = label_bytes => one = -label_bytes
     """),
     "shrink": entries("""
@@ -423,10 +423,10 @@ SLIPS = {
     the last place is never given away | r < size => r <= size - 2
     ? | memory[r] = n => memory[n % size] = n
     in the order of the numbers | return memory => memory.sort(); return memory
-    wrong shape | return memory => return len(memory)
+    a part too many | return memory => return len(memory)
     the first ones kept for ever | memory[r] = n => memory[r] = r
     wrong shape | memory = memory + [n] => memory = [n]
-    last one first | return memory => return memory[::-1]
+    a part too many | return memory => return memory[::-1]
     """),
     "rewrite_logits": entries("""
     conditions | if top > limit => if top < limit

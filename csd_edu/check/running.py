@@ -15,8 +15,9 @@ import io
 import itertools
 import re
 import textwrap
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,6 +42,9 @@ TIME_LIMIT = 10.0
 
 REPAIR_LIMIT = 3.0
 """Seconds for the search of a single slip in a function."""
+
+LONGER = 0.25, 20
+"""Seconds that a changed function may take, and how many times those of the function itself on top: some never end."""
 
 IMPORTS = {
     "math": "import math",
@@ -332,12 +336,26 @@ def _repair(exercise: Exercise, f: Function, outcomes: Sequence[Outcome]) -> tup
     if isinstance(exercise.answer, Rules) or not inspect.isfunction(f):
         return None
     order = sorted(outcomes, key=lambda outcome: outcome.right)  # the wrong ones first: most changes leave them wrong
-    with contextlib.suppress(TimeUpError), contextlib.redirect_stdout(io.StringIO()), time_limit(REPAIR_LIMIT):
+    end = time.perf_counter() + REPAIR_LIMIT
+
+    def left() -> float:
+        return end - time.perf_counter()
+
+    def rights(function: Function) -> Iterator[bool]:
+        return (_outcome(exercise, function, o.case, o.expected).right for o in order)
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(TimeUpError):
+        before = left()
+        with time_limit(REPAIR_LIMIT):
+            list(rights(f))
+        longest = LONGER[0] + LONGER[1] * (before - left())
         for slip in slips(f, of_all_names=True):
+            if left() <= 0:
+                break
             try:
-                repaired = _compiled(f, slip.source)
-                right = all(_outcome(exercise, repaired, o.case, o.expected).right for o in order)
-            except Exception:  # the slip leaves no function that runs
+                with time_limit(min(longest, left())):
+                    right = all(rights(_compiled(f, slip.source)))
+            except (Exception, TimeUpError):  # the slip leaves no function that runs, or none that ends
                 continue
             if right:
                 name = opposite(slip)
