@@ -261,6 +261,7 @@ def test_live_training_goes_on_where_it_was_interrupted(front_end: FrontEnd, tmp
         assert epoch in (n_records, n_records + 1)
 
 
+@pytest.mark.campaign
 def test_a_reopened_notebook_without_its_kernel_shows_the_twins(front_end: FrontEnd, comparison: Comparison) -> None:
     setup = SETUP.format(paths=[str(run.path) for run in comparison.runs.values()])
     notebook = front_end.open("reopened", [setup, CELLS[0], CELLS[3]])

@@ -63,6 +63,7 @@ def test_the_folders_are_those_of_runs_and_the_answers_are_what_is_trained(name)
                 assert check.EXERCISES[name].solution(folder) == [0] * stopped.n_tasks
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", WITH_FOLDERS)
 def test_the_example_of_a_run_is_a_true_one(name):
     corners = {case.shows for case in check.EXERCISES[name].cases} - {None}

@@ -20,7 +20,7 @@ from tests.variants import VARIANTS
 pytestmark = [pytest.mark.usefixtures("progress_file", "one_thread"), pytest.mark.filterwarnings("ignore")]
 
 OF_SLIPS = [(name, mistake, changes) for name, found in SLIPS.items() for mistake, changes in found]
-EVERY_FOURTH = [pytest.param(*slip, marks=[pytest.mark.slow] * (k % 4 > 0)) for k, slip in enumerate(OF_SLIPS)]
+EVERY_FOURTH = [pytest.param(*slip, marks=[pytest.mark.campaign] * (k % 4 > 0)) for k, slip in enumerate(OF_SLIPS)]
 
 
 @pytest.mark.parametrize(("name", "mistake", "changes"), EVERY_FOURTH)

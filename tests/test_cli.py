@@ -111,7 +111,7 @@ def test_a_report_about_nothing(tmp_path, capsys):
     assert not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_an_interrupted_command_leaves_a_run_that_continues(tmp_path):
     """Ctrl-C in a terminal: SIGINT to the process, once it has saved its first epoch."""
     images = striped(train=64)
