@@ -21,6 +21,15 @@ def test_a_discriminator_learns_from_real_images_and_from_dreams(kind):
     assert f"no gradient reaches '{kind}'" in verdict.message
 
 
+def test_logarithms_of_sigmoids_are_refused_where_they_are_infinite():
+    def written_out(real, fake):
+        return -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())
+
+    verdict = checked("discriminator_loss", written_out)
+    assert verdict.mistake == "exp overflows"
+    assert "whose logarithm is −∞" in verdict.message
+
+
 def test_maps_are_held_by_a_gradient_and_those_of_the_teacher_get_none():
     maps = checked("replay_terms", edited(RIGHT["replay_terms"], "gap = maps[i]", "gap = maps[i].detach()"))
     assert maps.mistake == "detached"

@@ -126,6 +126,7 @@ def test_an_error_of_pytorch_is_no_stub():
         ("csd", lambda s, *_: s.sum() * (1 / 0), "divided by a number that can be 0"),
         ("triplet", lambda *_: torch.stack([]), "of nothing was asked"),
         ("linear_cka", lambda x, y: float(x.T @ y), "take a single number"),
+        ("kept_per_class", lambda labels, _: labels.remove(99), "takes out the first that equals"),
     ],
 )
 def test_errors_in_words_of_the_subject(name, f, words):

@@ -152,8 +152,8 @@ DISCRIMINATOR_LOSS = Exercise(
     sums instead of means | .mean() => .sum() (twice)
         You add up the scores. Take the mean of each kind: a larger batch would weigh more.
     exp overflows | F.softplus(-real) => _naive_softplus(-real) | F.softplus(fake) => _naive_softplus(fake)
-        log(1 + exp(x)) is infinite for a score of 100 in float32, although the loss is only 100. F.softplus and
-        F.logsigmoid are written so that they don't overflow.
+        Your loss is infinite for a score of 100, although it should be 100: in float32 exp(100) overflows, and a
+        sigmoid becomes 0, whose logarithm is −∞. F.softplus and F.logsigmoid are written so that they don't.
     """),
     hints=(
         "A score s is a logit: sigmoid(s) is the probability of a real image, and minus its logarithm is softplus(−s).",

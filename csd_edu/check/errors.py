@@ -63,6 +63,9 @@ _TABLE = r"""
     requires? grad.*in-place|modified by an inplace|leaf Variable that requires grad
         Something that the gradient still needs is overwritten in place. Make a new tensor instead, for instance by
         masked_fill (without _) or torch.where.
+    list\.remove\(x\)|is not in list
+        remove and index want a value that is in the list: remove(v) takes out the first that equals v, wherever it
+        stands. What stands at place i is taken out by pop(i).
     division by zero|Division
         Something is divided by a number that can be 0: the mean of nothing, or an empty list.
     non-empty|empty sequence|zero-size|Expected reduction dim
