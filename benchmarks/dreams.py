@@ -34,15 +34,24 @@ from csd_edu.tuning import first_two
 FOUND = results.SHIPPED / "dreams.json"
 METRICS = ("head_accuracy", "recall_at_1")
 METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two tasks, after the second"
-METHODS = ("finetune", "lwf", "pixel_gan", "genifer", "er")
+WITH_CSD = "genifer and csd"
+METHODS = ("finetune", "lwf", "pixel_gan", "genifer", WITH_CSD, "er")
 PAIRS = (
     ("genifer", "finetune"),
     ("genifer", "lwf"),
     ("pixel_gan", "lwf"),
     ("genifer", "pixel_gan"),
+    (WITH_CSD, "genifer"),
     ("genifer", "er"),
 )
-"""Compared with each other: dreams with none, features with pixels, dreams with real images in as many bytes."""
+"""Compared with each other: dreams with none, features with pixels, CSD with none, dreams with real images in as many
+bytes."""
+
+DREAMING = {
+    "pixel_gan": csd.methods.PixelGAN(),
+    "genifer": csd.methods.Genifer(),
+    WITH_CSD: csd.methods.Genifer(feature=0.1),  # as it was chosen for genifer: CSD alone is between the two
+}
 
 RATES = (1e-3, 3e-3, 1e-2)
 GRID: Mapping[str, tuple[str, tuple[float, ...]]] = {
@@ -50,6 +59,7 @@ GRID: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "lwf": ("weight", (1, 5, 20)),
     "pixel_gan": ("feature", (0.02, 0.1, 0.5)),
     "genifer": ("feature", (0.02, 0.1, 0.5)),
+    WITH_CSD: ("csd", (0.1, 0.3, 1)),
     "er": ("later_lr", RATES),
 }
 """What is tried for each method: as many values for each. Of those with nothing to weigh, the learning rate."""
@@ -65,6 +75,7 @@ class Plan:
         gan: settings of the methods that have a generator.
         seeds, tuning_seeds: those compared, and those that settings are chosen with; without any, nothing is chosen.
         found: where the numbers go.
+        methods: which are trained.
     """
 
     dataset: str
@@ -74,6 +85,7 @@ class Plan:
     tuning_seeds: Sequence[int]
     found: Path
     per_class: int | None = None
+    methods: Sequence[str] = METHODS
 
     def data(self) -> csd.Dataset:
         """Return the dataset."""
@@ -91,7 +103,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if options.gpu:
         config = csd.preset("cifar100", "lab").config
         gan = {"gan_steps": 3000, "width": 96, "ema": 0.999, "record_every": 500, "shown": 1}
-        plan = dataclasses.replace(plan, dataset="cifar100", config=config, gan=gan, tuning_seeds=())
+        methods = tuple(name for name in METHODS if name != WITH_CSD)  # nothing is chosen here, and it needs a weight
+        plan = dataclasses.replace(plan, dataset="cifar100", config=config, gan=gan, tuning_seeds=(), methods=methods)
     if options.quick:
         config = plan.config.replace(epochs=1, later_epochs=1, network="resnet8", batch_size=16, device="cpu")
         gan = {**plan.gan, "gan_steps": 2, "gan_batch": 8, "width": 6, "record_every": 1}
@@ -107,9 +120,8 @@ def job(plan: Plan, name: str, stream: csd.Stream, seed: int, folder: Path, **ch
     method: csd.methods.AnyMethod
     if name == "er":
         method = csd.methods.ER(held(plan, stream))
-    elif name in ("genifer", "pixel_gan"):
-        kind = {"genifer": csd.methods.Genifer, "pixel_gan": csd.methods.PixelGAN}[name]
-        method = kind(**{**plan.gan, **changed})
+    elif name in DREAMING:
+        method = dataclasses.replace(DREAMING[name], **{**plan.gan, **changed})
     elif changed:
         method = tuning.with_setting(name, *next(iter(changed.items())))
     else:
@@ -147,7 +159,7 @@ def train(plan: Plan, out: Path, chosen: Mapping[str, Mapping[str, Any]], n_jobs
         print(f"seed {seed}:", flush=True)
         stream = plan.stream(seed)
         jobs = {}
-        for name in METHODS:
+        for name in plan.methods:
             changed = {chosen[name]["setting"]: chosen[name]["chosen"]} if name in chosen else {}
             jobs[name] = job(plan, name, stream, seed, out / f"seed{seed}" / name, **changed)
         sweep(jobs, n_jobs=n_jobs)
@@ -157,7 +169,7 @@ def finished(plan: Plan, out: Path) -> dict[int, dict[str, csd.Run]]:
     """Return the runs by seed and method, of the seeds of which all are finished."""
     found: dict[int, dict[str, csd.Run]] = {}
     for seed in plan.seeds:
-        folders = {name: out / f"seed{seed}" / name for name in METHODS}
+        folders = {name: out / f"seed{seed}" / name for name in plan.methods}
         if all((folder / "metrics.json").exists() for folder in folders.values()):
             runs = {name: csd.Run.load(folder) for name, folder in folders.items()}
             if all(run.finished for run in runs.values()):
@@ -168,7 +180,7 @@ def finished(plan: Plan, out: Path) -> dict[int, dict[str, csd.Run]]:
 def results_of(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Mapping[str, Any]) -> Results:
     """Return what was found; `runs` are by seed and method."""
     stream = plan.stream(next(iter(runs)))
-    of_methods = {name: [by_name[name] for by_name in runs.values()] for name in METHODS}
+    of_methods = {name: [by_name[name] for by_name in runs.values()] for name in plan.methods}
     return Results(
         about=f"{plan.dataset} in {stream.n_tasks} tasks; {plan.config.network}, {plan.config.epochs} epochs of the "
         f"first task and {plan.config.later_epochs} of each later one",
@@ -207,7 +219,9 @@ def table(found: Results) -> str:
     for name, n in found.notes["bytes"].items():
         chosen = f"{tuned[name]['setting']} {tuned[name]['chosen']:g}" if name in tuned else "–"
         lines.append(f"| {name} | {chosen} | {in_bytes({name: n})} |")
-    return "\n".join([*lines, "", found.differences(PAIRS, METRICS)])
+    return "\n".join(
+        [*lines, "", found.differences([pair for pair in PAIRS if set(pair) <= set(found.values)], METRICS)]
+    )
 
 
 def parser() -> argparse.ArgumentParser:

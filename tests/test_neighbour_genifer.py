@@ -936,6 +936,14 @@ def test_every_method_has_equally_many_values_to_choose_from():
     assert {len(set(values)) for _, values in dreams.GRID.values()} == {3}
 
 
+def test_csd_alone_is_between_genifer_and_genifer_with_csd():
+    """The weight of the maps is the one that was chosen for Genifer in the experiment that is shipped."""
+    chosen = results.read("dreams").notes["tuning"]["methods"]["genifer"]
+    assert dataclasses.asdict(dreams.DREAMING[dreams.WITH_CSD]) == dataclasses.asdict(dreams.DREAMING["genifer"]) | {
+        chosen["setting"]: chosen["chosen"]
+    }
+
+
 def test_real_images_take_no_more_bytes_than_the_generator():
     plan = dreams.plan_of(dreams.parser().parse_args([]))
     tasks = plan.stream(0)
@@ -960,8 +968,10 @@ def test_the_experiment_in_small_goes_on_where_it_stopped(tmp_path, monkeypatch,
     found = results.read(tmp_path / "dreams.json")
     assert found.seeds == tuple(seeds)
     assert found.notes["real images"]["held"] <= found.notes["real images"]["in all"]
-    assert set(found.notes["tuning"]["methods"]) == (set() if gpu else set(dreams.METHODS))
-    for name in dreams.METHODS:
+    methods = set(dreams.METHODS) - ({dreams.WITH_CSD} if gpu else set())
+    assert set(found.values) == methods
+    assert set(found.notes["tuning"]["methods"]) == (set() if gpu else methods)
+    for name in methods:
         assert set(found.values[name]) == {"head_accuracy", "recall_at_1", "seconds"}
         assert found.notes["bytes"][name] > 0 or name == "finetune"
         assert told.count(f"| {name} | ") == 2

@@ -22,7 +22,8 @@ from csd_edu.comparison import against_bytes, of_methods
 from csd_edu.identity import describe_method, differences
 from csd_edu.learner import Learner
 from csd_edu.methods import ER, CSDMemory, GDumb, Setting, Step
-from csd_edu.plots.bytes import HEIGHT, LETTER, LINE, WIDTH
+from csd_edu.plots.beside import LETTER, LINE
+from csd_edu.plots.bytes import HEIGHT, WIDTH
 from csd_edu.report import write_report
 from csd_edu.results import Results
 from csd_edu.runtime import derive_seed
@@ -688,6 +689,21 @@ def test_labels_cover_neither_each_other_nor_the_edge(seed):
             across = min(right, other[2]) - max(left, other[0])
             up = min(top, other[3]) - max(bottom, other[1])
             assert across <= 1 or up <= 1
+
+
+def test_each_name_stands_nearest_to_its_own_mark():
+    """In the figure of all methods, of which many keep the same bytes."""
+    figure = pictures.recall_against_bytes(results.read("neighbours"))
+    (low, high), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    notes = figure.layout.annotations
+    marks = [(WIDTH * (n.x - low) / (high - low), HEIGHT * (n.y - bottom) / (top - bottom)) for n in notes]
+    for k, (note, (x, y)) in enumerate(zip(notes, marks, strict=True)):
+        away = math.hypot(note.ax, note.ay)
+        others = [math.dist((x + note.ax, y - note.ay), mark) for j, mark in enumerate(marks) if j != k]
+        drawn = note.arrowcolor != "rgba(0,0,0,0)"
+        assert away < 90, note.text
+        assert drawn or away < 30, f"{note.text} has neither its place beside the mark nor a line to it"
+        assert drawn or min(others) >= away, f"{note.text} without a line could be of another mark"
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from csd_edu.methods import Card
 from csd_edu.metrics import mean_interval
+from csd_edu.plots.beside import beside
 from csd_edu.plots.curves import some
 from csd_edu.plots.style import GREY, finished, label, looks, method_looks, method_of
 
@@ -22,7 +23,7 @@ METRICS = {
 """What is reached: the name of the axis, and what it means."""
 
 CARRIED = "across: what is kept beside the network between two tasks, where it is most"
-SEEDS = "a mark: the mean over a method’s runs, one for each seed; its bar: the mean’s 95 % interval"
+SEEDS = "a mark: the mean over a method’s seeds; its bar: the 95 % interval of the mean"
 UNCOUNTED = "not shown, as an older version did not count the bytes: "
 NAME = 48
 """Letters of a method's name: its settings are what marks of one method differ by."""
@@ -34,10 +35,8 @@ SIZES = (14, 14, 9, 9)
 """Of marks, in pixels: several settings of one method are told apart by size, and by filled and open ones."""
 WIDTH, HEIGHT = 620, 400
 """Of the panel in pixels: where it is wider, labels only come to stand farther apart."""
-LETTER, LINE = 7.6, 18
-"""How wide a letter and how high a line of a label is, about, in pixels."""
-MARK = 9
-"""From a mark's middle to beside it, in pixels."""
+ROOM = 0.13
+"""How much of the panel's width is free to the right of all marks, for a name."""
 
 Reached = Sequence[tuple[int | None, float]]
 """For each run of a method the bytes that it carries over, None if they were not counted; and what it reaches."""
@@ -91,6 +90,8 @@ def recall_against_bytes(
         ticks = {nothing: "nothing", **ticks}
     places = [math.log10(mark.n_bytes) if mark.n_bytes else nothing for mark in marks]
     span = _widened(min(min(places), min(ticks)), max(max(places), max(ticks)), 0.05)
+    if labels:
+        span = span[0], max(span[1], max(places) + ROOM * (span[1] - span[0]))
     ends = [mark.value + sign * mark.half for mark in marks for sign in (-1, 1)]
     low, top = _widened(min(ends), max(ends), 0.09, least=0.05)
     rise = max(low, -0.02), min(top, 1.02)
@@ -108,8 +109,14 @@ def recall_against_bytes(
         )
         figure.add_trace(point.update(hovertemplate=said))
     if labels:
-        for mark, place, beside in zip(marks, places, _beside(marks, places, span, rise), strict=True):
-            figure.add_annotation(x=place, y=mark.value, text=label(mark.name, NAME), **beside)
+        x, y = (
+            size * (np.array(along) - low) / (high - low)
+            for size, along, (low, high) in ((WIDTH, places, span), (HEIGHT, [mark.value for mark in marks], rise))
+        )
+        bars = HEIGHT * np.array([mark.half for mark in marks]) / (rise[1] - rise[0])
+        names = [label(mark.name, NAME) for mark in marks]
+        for name, mark, place, at in zip(names, marks, places, beside(names, x, y, bars, (WIDTH, HEIGHT)), strict=True):
+            figure.add_annotation(x=place, y=mark.value, text=name, **at)
     if nothing in ticks:  # no logarithm leads there
         middle = (nothing + decades[0]) / 2
         figure.add_vline(middle, line={"color": GREY, "dash": "dot", "width": 1.5}, layer="below")
@@ -166,64 +173,3 @@ def _widened(low: float, high: float, share: float, least: float = 0.0) -> tuple
     """Return the ends of an axis: those of the values, and a share of their distance beyond."""
     room = share * max(high - low, least)
     return low - room, high + room
-
-
-def _beside(
-    marks: Sequence[_Mark], places: Sequence[float], span: tuple[float, float], rise: tuple[float, float]
-) -> list[dict[str, object]]:
-    """Return for each mark where its label stands: where it covers least, and as near as it can.
-
-    One label after the other is placed, and then each twice more among all the others. A box is left, bottom, right and
-    top, in pixels from the panel's lower left corner.
-    """
-    x = WIDTH * (np.array(places) - span[0]) / (span[1] - span[0])
-    y = HEIGHT * (np.array([mark.value for mark in marks]) - rise[0]) / (rise[1] - rise[0])
-    bar = np.maximum(MARK, HEIGHT * np.array([mark.half for mark in marks]) / (rise[1] - rise[0]))
-    dots = np.stack([x - MARK, y - MARK, x + MARK, y + MARK], axis=1)  # (M, 4)
-    bars = np.stack([x - 4, y - bar, x + 4, y + bar], axis=1)  # (M, 4)
-    right, rung = (side.ravel() for side in np.meshgrid([1, -1], 12.0 * np.arange(-16, 17)))  # (P,) places to try
-    found: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}  # the label's box, those along its line, which place
-    for k in [*range(len(marks))] * 3:
-        width = LETTER * len(label(marks[k].name, NAME))
-        start = x[k] + right * (MARK + 5)
-        left, middle = start - np.where(right > 0, 0, width), y[k] + rung
-        boxes = np.stack([left, middle - LINE / 2, left + width, middle + LINE / 2], axis=1)  # (P, 4)
-        leaders = _dotted((x[k], y[k]), start, middle)  # (P, 4, 4)
-        others = [(box, leader) for j, (box, leader, _) in found.items() if j != k]
-        labels = np.array([box for box, _ in others]).reshape(-1, 4)
-        lines = np.array([leader for _, leader in others]).reshape(-1, 4)
-        outside = width * LINE - _common(boxes, np.array([[0, 0, WIDTH, HEIGHT]]))
-        crossed = _common(leaders, labels).sum(axis=1)
-        hidden = _common(leaders, np.delete(dots, k, axis=0)).sum(axis=1)
-        covered = _common(boxes, np.concatenate([dots, bars, labels, lines]))
-        cost = covered + 5 * (outside + crossed) + hidden + abs(rung) + (right < 0)  # to the right, if all else is one
-        best = int(cost.argmin())
-        found[k] = boxes[best], leaders[best], best
-    return [
-        {
-            "ax": int(right[best]) * (MARK + 5),
-            "ay": -float(rung[best]),
-            "xanchor": "left" if right[best] > 0 else "right",
-            "arrowhead": 0,
-            "arrowwidth": 1,
-            "arrowcolor": GREY if abs(rung[best]) > MARK else "rgba(0,0,0,0)",
-            "standoff": 7,
-            "font": {"size": 14},
-        }
-        for _, (_, _, best) in sorted(found.items())
-    ]
-
-
-def _dotted(mark: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return (P, 4, 4) small boxes along the lines from a mark to P labels."""
-    shares = np.array([0.3, 0.5, 0.7, 0.9])
-    across, up = (a + shares * (b[:, None] - a) for a, b in zip(mark, (x, y), strict=True))  # (P, 4)
-    return np.stack([across - 3, up - 3, across + 3, up + 3], axis=-1)
-
-
-def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the area (...) that boxes (..., 4) share with others (M, 4), summed over these."""
-    boxes = boxes[..., None, :]  # (..., 1, 4)
-    sides = np.minimum(boxes[..., 2:], others[:, 2:]) - np.maximum(boxes[..., :2], others[:, :2])  # (..., M, 2)
-    areas: np.ndarray = sides.clip(0).prod(axis=-1).sum(axis=-1)
-    return areas
