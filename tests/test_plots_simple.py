@@ -75,6 +75,13 @@ def test_logarithmic_axes():
         assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == types
 
 
+def test_words_of_a_level_stand_where_no_curve_crosses_it():
+    (words,) = lines({"a": [3.0, 1.0, 1.2, 1.1, 1.15, 1.2]}, range(6), levels={"level": 1.3}).layout.annotations
+    assert words.xanchor == "right"
+    (words,) = lines({"a": [1.0, 1.1, 1.2, 1.25, 3.0, 1.2]}, range(6), levels={"level": 1.3}).layout.annotations
+    assert words.xanchor == "left"
+
+
 def test_levels_have_the_colour_of_their_curve():
     figure = lines(levels={"a, before": 0.2, "b, before": 0.7, "elsewhere": 0.1})
     assert [shape.y0 for shape in figure.layout.shapes] == [0.7, 0.2, 0.1]

@@ -164,10 +164,18 @@ def bars(
 
 
 def _emptier_side(curves: Mapping[str, Sequence[float | None]], level: float) -> str:
-    """Return at which end the curves are farther from a level, whose words should stand there."""
-    ends = ([values[k] for values in curves.values()] for k in (0, -1))
-    left, right = (min((abs(v - level) for v in values if v is not None), default=math.inf) for values in ends)
-    return "left" if left >= right else "right"
+    """Return in which third, at the left or at the right, the curves keep farther from a level: its words go there."""
+    far = {}
+    for side in ("left", "right"):
+        gaps = []
+        for values in curves.values():
+            third = math.ceil(len(values) / 3)
+            ends = values[:third] if side == "left" else values[-third:]
+            above = [value - level for value in ends if value is not None]
+            crosses = min(above, default=1) < 0 < max(above, default=-1)
+            gaps.append(0.0 if crosses else min(map(abs, above), default=math.inf))
+        far[side] = min(gaps, default=math.inf)
+    return "left" if far["left"] >= far["right"] else "right"
 
 
 def _framed(figure: go.Figure, title: str, subtitle: str | Sequence[str], height: int) -> go.Figure:
