@@ -1530,6 +1530,8 @@ def distance(student, teacher):
         **edits("""
     no temperature | / temperature =>
     multiplied by the temperature | / temperature => * temperature
+    0.1 whatever is given | / temperature => / 0.1
+    divided by the sum of the cosines | w = e / e.sum() => w = cosines / cosines.sum()
     temperature outside of the softmax | z = cosines / temperature => z = cosines
         | w = e / e.sum() => w = e / e.sum() / temperature
     no softmax | w = e / e.sum() => w = z
@@ -1544,6 +1546,7 @@ def distance(student, teacher):
     distances instead of cosines | q @ s / (q.norm() * s.norm()) => -(q / q.norm() - s / s.norm()).norm()
     normalised along the wrong axis | rows = [] => rows = []; q2, supports = queries, supports / supports.norm(dim=0)
         | for q in queries => for q in q2 / q2.norm(dim=0) | q @ s / (q.norm() * s.norm()) => q @ s
+    by the length of the whole matrix | (q.norm() * s.norm()) => (queries.norm() * supports.norm())
     queries not normalised | (q.norm() * s.norm()) => s.norm()
     supports not normalised | (q.norm() * s.norm()) => q.norm()
     not normalised | / (q.norm() * s.norm()) =>
@@ -1554,6 +1557,12 @@ def vote(queries, supports, onehot, temperature):
     cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
     e = torch.exp(cosines / temperature)
     return e / e.sum(dim=0) @ onehot
+""",
+        "one sum for all queries": """
+def vote(queries, supports, onehot, temperature):
+    cosines = torch.cosine_similarity(queries[:, None], supports[None], dim=2)
+    e = torch.exp(cosines / temperature)
+    return e / e.sum() @ onehot
 """,
         "softmax after the votes": """
 def vote(queries, supports, onehot, temperature):
@@ -1574,6 +1583,7 @@ def vote(queries, supports, onehot, temperature):
     divided by the temperature | float(x) ** (1 / temperature) => float(x) / temperature
     the likeliest class alone | x / sum(powers) for x => float(x == max(powers)) for x
     always squared | ** (1 / temperature) => ** 2
+    always the fourth power | ** (1 / temperature) => ** 4
     """),
     "spread": edits("""
     sign swapped | total + m => total - m
@@ -1588,6 +1598,7 @@ def vote(queries, supports, onehot, temperature):
     distance from equal shares | return total => return total + math.log(n_classes)
     the mean of the logarithms | m * torch.log(m) => m * sum(torch.log(p[i, c]) for i in range(n)) / n
     counts of the likeliest classes | sum(p[i, c] for i in range(n)) => sum(p[i].argmax() == c for i in range(n))
+    sharpened twice | total = 0 * p.sum() => total = 0 * p.sum(); p = p**4 / (p**4).sum(dim=1, keepdim=True)
     log of 0 | if m > 0: => if True:
     """),
     "worth_in_images": edits("""
@@ -2095,6 +2106,13 @@ def numpy_kept(labels, size):
     return kept
 
 
+def votes_of_each_class(queries, supports, onehot, temperature):
+    """Class by class, of those whose label it is."""
+    weights = torch.softmax(torch.cosine_similarity(queries[:, None], supports[None], dim=2) / temperature, dim=1)
+    labels, n_classes = onehot.argmax(dim=1), onehot.shape[1]
+    return torch.stack([weights[:, labels == c].sum(dim=1) for c in range(n_classes)], dim=1)
+
+
 def reservoir_by_slots(draws, size):
     """A dictionary of who sits where, read out at the end."""
     seats = {}
@@ -2242,9 +2260,11 @@ OTHERS = [
         lambda q, s, y, t: torch.softmax(-(torch.cdist(F.normalize(q), F.normalize(s)) ** 2) / (2 * t), 1) @ y,
     ),
     ("snn_predict", snn_predict),
+    ("snn_predict", votes_of_each_class),
     ("sharpen", lambda p, t: (p.log() / t).softmax(dim=1)),
     ("sharpen", lambda p, t: p.pow(1 / t) / p.pow(1 / t).sum(1)[:, None]),
     ("spread", lambda p: torch.special.xlogy(p.mean(0), p.mean(0).clamp_min(1e-30)).sum()),
+    ("spread", lambda p: -torch.distributions.Categorical(probs=p.mean(0)).entropy()),
     ("spread", lambda p: -torch.special.entr(p.mean(0).clamp_min(1e-30)).sum()),
     ("reservoir", reservoir_by_slots),
     (

@@ -126,11 +126,19 @@ def test_an_error_of_pytorch_is_no_stub():
         ("csd", lambda s, *_: s.sum() * (1 / 0), "divided by a number that can be 0"),
         ("triplet", lambda *_: torch.stack([]), "of nothing was asked"),
         ("linear_cka", lambda x, y: float(x.T @ y), "take a single number"),
+        ("sharpen", lambda p, t: p ^ (1 / t), "A power is written **"),
+        ("snn_predict", lambda q, s, y, t: (q @ s.T / t).softmax(dim=1) @ y.argmax(dim=1), "holds whole numbers"),
         ("kept_per_class", lambda labels, _: labels.remove(99), "takes out the first that equals"),
     ],
 )
 def test_errors_in_words_of_the_subject(name, f, words):
     assert words in checked(name, f).message
+
+
+def test_where_nothing_is_frozen_no_teacher_is_spoken_of():
+    verdict = checked("spread", lambda p: (p.mean(dim=0).detach() * p.mean(dim=0).clamp_min(1e-30).log()).sum())
+    assert verdict.mistake == "gradient cut"
+    assert "teacher" not in verdict.message
 
 
 # What passed before, or was told wrongly.

@@ -29,6 +29,7 @@ class Answer:
         learns: of a loss or several, the parameter, or the part of a step, that gets the gradient.
         frozen: the same of what must not get any.
         also: where several are to learn, pairs of the same two for the others; None where nothing is frozen.
+        shares: whether what learns are rows that sum to 1: then a gradient is right but for a constant in each row.
         dtype: that answers are compared in.
         kinds, booleans: what may hold the numbers, and whether they may be booleans.
         passed: what is said if all is right, with the number of inputs as {n}.
@@ -37,6 +38,7 @@ class Answer:
     learns: str | None = None
     frozen: str | None = None
     also: Sequence[tuple[str, str | None]] = ()
+    shares: bool = False
     dtype: ClassVar[torch.dtype] = torch.float64
     kinds: ClassVar[tuple[type, ...]] = (Tensor, np.ndarray, np.number, int, float)
     booleans: ClassVar[bool] = False
@@ -100,8 +102,15 @@ class Loss(Number):
 
     wanted = "a scalar tensor"
 
-    def __init__(self, learns: str, *, frozen: str | None = None, also: Sequence[tuple[str, str | None]] = ()) -> None:
-        self.learns, self.frozen, self.also = learns, frozen, also
+    def __init__(
+        self,
+        learns: str,
+        *,
+        frozen: str | None = None,
+        also: Sequence[tuple[str, str | None]] = (),
+        shares: bool = False,
+    ) -> None:
+        self.learns, self.frozen, self.also, self.shares = learns, frozen, also, shares
 
     def _read(self, answer: Any, expected: Tensor) -> Tensor | Problem:
         if isinstance(answer, Tensor):

@@ -23,6 +23,8 @@ _TABLE = r"""
         is |, not is ~, with each comparison in brackets: (a == 1) & (b != 1). Only .any() and .all() make one of many.
     `-` operator,.* bool|boolean subtract
         For masks there is no minus: "not" is ~mask, and "this, but not that" is this & ~that.
+    bitwise_xor|ufunc 'bitwise_xor|type\(s\) for \^
+        ^ is no power in Python, but an "exclusive or" of bits. A power is written **.
     "(bitwise_\w+|\w+and\w*|\w+or\w*)_cpu" not implemented for 'Float'|ufunc 'bitwise_
         & and | bind tighter than a comparison: put each comparison in brackets, (a == 1) & (b != 1).
     'NoneType' and '(float|int)'|'(float|int|Tensor)' and 'NoneType'|dtype of NoneType|must be real number, not NoneType
@@ -84,6 +86,9 @@ _TABLE = r"""
         More answers are asked for than there are items.
     only supports boolean masks
         masked_fill and torch.where want a mask of booleans, such as a == b, and not numbers: mask.bool().
+    got Long|!= long|!= (long )?int|got .*int64|and Long
+        One side holds whole numbers, the other one numbers with a decimal point. x.float() makes the latter; or are
+        these the numbers of classes, where a matrix with a row for each is wanted?
     same dtype|expected .* dtype|Float.*Double|Double.*Float
         One side is float32 and the other one float64: bring both to the same with .float() or .double().
     'Tensor' object is not callable

@@ -547,11 +547,14 @@ def _wrong_gradient(exercise: Exercise, f: Function, learns: str, frozen: str | 
         return _failed(exercise, message, "detached")
     if not bool(torch.isfinite(found).all()):
         return _failed(exercise, _NOT_FINITE, "gradient not finite")
+    if exercise.answer.shares:  # a change of a row along (1, …, 1) would leave the shares
+        found, wanted = (x - x.mean(dim=-1, keepdim=True) for x in (found, wanted))
     if not _close(found, wanted):
-        message = (
-            f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. Detach "
-            "nothing but what the teacher gives; and are student and teacher handed over in the right order?"
-        )
+        message = f"The loss has the right value, but not the right gradient in {learns!r}: a part of it is cut off. "
+        if frozen is None:
+            message += "Nothing is to be detached here: do .detach(), .item() or a new torch.tensor(…) occur?"
+        else:
+            message += "Detach only what the teacher gives; and are student and teacher handed over in the right order?"
         return _failed(exercise, message, "gradient cut")
     return None
 

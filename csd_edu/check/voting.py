@@ -9,7 +9,7 @@ from torch import Tensor
 from csd_edu.check.answers import Loss, Rows
 from csd_edu.check.inputs import random
 from csd_edu.check.running import Case, Exercise, table
-from csd_edu.methods.paws import mean_entropy, sharpen as sharpened, smoothed_onehot, snn_predict as voted
+from csd_edu.methods.paws import mean_entropy, sharpen as sharpened, snn_predict as voted
 
 
 def snn_predict(queries: Tensor, supports: Tensor, onehot: Tensor, temperature: float) -> Tensor:
@@ -20,7 +20,7 @@ def snn_predict(queries: Tensor, supports: Tensor, onehot: Tensor, temperature: 
 
 
 _TWO = torch.eye(2)[[0, 1, 0]]  # three supports, two of the first class
-_SMOOTHED = smoothed_onehot(torch.tensor([0, 2, 1, 2, 0]), 3)
+_THREE = torch.eye(3)[[0, 2, 1, 2, 0]]  # five supports of three classes
 
 SNN_PREDICT = Exercise(
     snn_predict,
@@ -34,18 +34,18 @@ SNN_PREDICT = Exercise(
     answer=Rows(),
     cases=(
         Case(
-            "one query, two neighbours, T = 0.5",
-            *(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 1.0], [0.0, 3.0]]), torch.eye(2), 0.5),
+            "one query; three neighbours of two classes, T = 0.5",
+            *(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 1.0], [0.0, 3.0], [2.0, 1.0]]), _TWO, 0.5),
         ),
         Case(
             "two queries; three neighbours, two of one class",
             *(torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([[2.0, 0.5], [-1.0, 1.0], [0.0, 4.0]]), _TWO, 1.0),
         ),
-        Case("four queries, five neighbours of three classes", random(4, 4, 0, 2), random(5, 4, 1, 2), _SMOOTHED, 0.2),
+        Case("four queries, five neighbours of three classes", random(4, 4, 0, 2), random(5, 4, 1, 2), _THREE, 0.2),
         Case("six queries, three neighbours, T = 2", random(6, 3, 2, 2), random(3, 3, 3, 2), _TWO, 2.0),
         Case(
             "a very low temperature: exp(1/0.005) is infinite in float32",
-            *(random(2, 4, 4), random(5, 4, 4), _SMOOTHED, 0.005),
+            *(random(2, 4, 4), random(5, 4, 4), _THREE, 0.005),
             shows="exp overflows",
         ),
     ),
@@ -56,6 +56,8 @@ SNN_PREDICT = Exercise(
         You multiply the cosines by the temperature. Divide: else a small temperature makes all neighbours count alike.
     temperature outside of the softmax | / temperature).softmax(dim=1) => ).softmax(dim=1) / temperature
         You divide the weights by the temperature, after the softmax, and they no longer sum to 1. Divide the cosines.
+    0.1 whatever is given | / temperature => / 0.1
+        You divide by 0.1, whatever the temperature is. That is the paper's; take the argument.
     softmax over the queries | softmax(dim=1) => softmax(dim=0)
         Your softmax runs over the queries (dim=0). One query's weights, a row, are to sum to 1 over its neighbours.
     softmax after the votes | T / temperature).softmax(dim=1) => T / temperature)
@@ -68,6 +70,13 @@ SNN_PREDICT = Exercise(
     weights that do not sum to 1 | .softmax(dim=1) => .exp()
         You weigh by the exponentials and do not divide by their sum: a query with many neighbours would have larger
         votes. Each row of weights sums to 1.
+    one sum for all queries | .softmax(dim=1) => .exp() | weights @ onehot => weights / weights.sum() @ onehot
+        You divide by the sum of all exponentials of the batch. Each query has a sum of its own: a row of weights sums
+        to 1.
+    divided by the sum of the cosines | .softmax(dim=1) =>
+        | weights @ onehot => weights / weights.sum(dim=1, keepdim=True) @ onehot
+        You divide the cosines by their sum. A cosine may be below 0, and so may the sum: take exponentials first, which
+        is what a softmax does.
     log-weights | .softmax(dim=1) => .log_softmax(dim=1)
         Your votes are weighed by the logarithm of the softmax. Take the softmax itself.
     the nearest neighbour alone | weights @ onehot => onehot[weights.argmax(dim=1)]
@@ -83,6 +92,9 @@ SNN_PREDICT = Exercise(
         You weigh by the Euclidean distance. Here it is the cosine, the dot product of features of length 1.
     normalised along the wrong axis | (queries, dim=1) => (queries, dim=0) | (supports, dim=1) => (supports, dim=0)
         You scale the columns to length 1 (dim=0). Each image's feature, a row, is to have length 1: dim=1.
+    by the length of the whole matrix | F.normalize(queries, dim=1) => queries / queries.norm()
+        | F.normalize(supports, dim=1) => supports / supports.norm()
+        You divide a whole matrix by one length. Each feature, a row, has its own: .norm(dim=1, keepdim=True).
     queries not normalised | F.normalize(queries, dim=1) => queries
         Your queries are not scaled to length 1: a longer one would be surer of its neighbours. Normalise both sides.
     supports not normalised | F.normalize(supports, dim=1) => supports
@@ -141,13 +153,16 @@ SHARPEN = Exercise(
         You take softmax(p/T). The softmax belongs to logits; p are probabilities already, and are taken to a power:
         softmax(log p / T) would be the same thing.
     divided by the temperature | p ** (1 / temperature) => p / temperature
-        You divide p by T, which cancels out when the row is divided by its sum. The temperature is in the exponent.
+        You divide p by T, which cancels out when the row is divided by its sum. The temperature is in the exponent, and
+        1/T needs brackets there: p ** 1 / T is (p ** 1) / T.
     the likeliest class alone | powers / powers.sum(dim=1, keepdim=True)
         => (p == p.amax(dim=1, keepdim=True)).float()
         You give everything to the likeliest class: that is what is left for T → 0. With T above 0 the others keep a
         share.
     always squared | (1 / temperature) => 2
         You square, whatever the temperature is: that is right for T = 0.5 only. The exponent is 1/T.
+    always the fourth power | (1 / temperature) => 4
+        You take the fourth power, whatever the temperature is: that is right for T = 0.25 only. The exponent is 1/T.
     """),
     hints=(
         "ρ(p) takes each probability to the power 1/T, and then makes the row sum to 1 again.",
@@ -166,9 +181,12 @@ def spread(p: Tensor) -> Tensor:
 SPREAD = Exercise(
     spread,
     title="All classes equally often",
-    doc="Check f(p (B, C)) -> scalar, minus the `mean_entropy` of `csd_edu.methods.paws`.",
+    doc="""Check f(p (B, C)) -> scalar, minus the `mean_entropy` of `csd_edu.methods.paws`.
+
+    p are the answers, sharpened already.
+    """,
     truth=lambda p: -mean_entropy(p),
-    answer=Loss("p"),
+    answer=Loss("p", shares=True),
     cases=(
         Case("two images, two classes", torch.tensor([[0.9, 0.1], [0.4, 0.6]])),
         Case("two images, three classes", _UNSURE),
@@ -206,9 +224,12 @@ SPREAD = Exercise(
         | p.mean(dim=0) => F.one_hot(p.argmax(dim=1), p.shape[1]).to(p.dtype).mean(dim=0) + 0 * p.sum()
         You count how often each class is the likeliest. A count has no gradient; the mean of the answers themselves
         does.
+    sharpened twice | p.mean(dim=0) => (p**4 / (p**4).sum(dim=1, keepdim=True)).mean(dim=0)
+        You sharpen p. What your function gets are the answers ρ(p), sharpened already: take their mean as they are.
     log of 0 | .clamp_min(1e-30) =>
-        A class that never comes has the mean 0, and 0 · log 0 is NaN. It adds nothing: keep the logarithm's argument
-        above 0, m.clamp_min(1e-30).log(). To mend the NaN afterwards would leave one in the gradient.
+        This goes wrong where a class never comes. Its mean is 0, and 0 · log 0 is NaN, but it adds nothing: keep the
+        logarithm's argument above 0, by very little and inside of the logarithm only: m · m.clamp_min(1e-30).log(). (As
+        the mean itself, even 10⁻⁶ adds something.) To mend the NaN afterwards would leave one in the gradient.
     """),
     hints=(
         "First how often each class comes: the mean of p over the images, C numbers that sum to 1.",
