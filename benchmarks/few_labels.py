@@ -39,7 +39,7 @@ from csd_edu.models import Network, embed
 from csd_edu.results import SHIPPED, Results
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
-from csd_edu.train import _fresh_network
+from csd_edu.train import fresh_network
 
 Figures = dict[str, float]
 JSON = Path("runs/few-labels/figures.json")
@@ -308,7 +308,7 @@ def freeze_norms(network: Network) -> None:
 
 def learnt(stream: csd.Stream, method: AnyMethod, config: csd.Config, after: Callable[[Network], None]) -> Figures:
     """Return the figures of a training without a run folder, in which something is done to the network after task 0."""
-    network = _fresh_network(stream, config)
+    network = fresh_network(stream, config)
     learner = Learner(network, stream, method, config)
     for task in range(stream.n_tasks):
         for _ in learn(network, stream, task, method, config, learner=learner):

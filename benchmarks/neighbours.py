@@ -8,7 +8,9 @@ head accuracy and bytes; it is written to csd_edu/measured/neighbours.json, whic
 Every run continues where it stopped. --quick only shows that all of it works, and writes into its own folder.
 
 Three methods learn from images without a label, of which this stream has none: they get it with ten labels a class,
-and what the labels give by themselves stands beside them. `kd` is not there: it needs a teacher from elsewhere.
+and what the labels give by themselves stands beside them. `kd` is not there: it needs a teacher from elsewhere. What
+was taught nothing is there as well: the cosine of raw pixels, and a network as it is before the first step. --untaught
+measures these two alone, and puts them beside the numbers that are there.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from csd_edu.files import read_json, write_json
 from csd_edu.methods import NAMED
 from csd_edu.results import Results
 from csd_edu.sweep import Job, sweep
+from csd_edu.untaught import recall_untaught
 
 FOUND = results.SHIPPED / "neighbours.json"
 METRICS = ("recall_at_1", "head_accuracy")
@@ -126,7 +129,16 @@ def called(name: str) -> str:
     return f"{name} ({LABELS} labels a class)" if name in FEW_LABELS else name
 
 
-def results_of(runs: Mapping[str, Sequence[csd.Run]], seeds: Sequence[int], chosen: Mapping[str, Any]) -> Results:
+def untaught(data: csd.Dataset, seeds: Sequence[int]) -> dict[str, dict[str, list[float]]]:
+    """Return what raw pixels reach, and a network before its first step; neither has a head, and nothing is kept."""
+    found = [recall_untaught(stream_of(data, "finetune", seed), CONFIG.replace(seed=seed)) for seed in seeds]
+    recalls = {name: [of[name] for of in found] for name in found[0]}
+    return {name: {"recall_at_1": of, "bytes": [0.0] * len(of)} for name, of in recalls.items()}
+
+
+def results_of(
+    data: csd.Dataset, runs: Mapping[str, Sequence[csd.Run]], seeds: Sequence[int], chosen: Mapping[str, Any]
+) -> Results:
     """Return what was found; `runs` are by method, one for each seed."""
     first = runs["finetune"][0]
     config = csd.Config(**first.description["config"])
@@ -142,7 +154,8 @@ def results_of(runs: Mapping[str, Sequence[csd.Run]], seeds: Sequence[int], chos
                 "seconds": [run.seconds for run in of],
             }
             for name, of in runs.items()
-        },
+        }
+        | untaught(data, seeds),
         notes={"tuning": {"metric": METRIC, "seeds": list(TUNING_SEEDS), "methods": dict(chosen)}},
     )
 
@@ -157,11 +170,11 @@ def table(found: Results) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, of in found.values.items():
-        search = tuned[name.partition(" ")[0]]
+        search = tuned.get(name.partition(" ")[0])
         cells = [
-            f"{search['setting']} {search['chosen']:g}",
+            f"{search['setting']} {search['chosen']:g}" if search else "–",
             in_bytes({"kept": round(max(of["bytes"]))}),
-            *(str(found.interval(name, measure)) for measure in METRICS),
+            *(str(found.interval(name, measure)) if measure in of else "–" for measure in METRICS),
             "" if name == "finetune" else found.difference(name, "finetune", "recall_at_1").signed(),
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -175,8 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, help="trainings at a time (default: one for each core)")
     parser.add_argument("--quick", action="store_true", help="tiny runs, only to see that all of it works")
     parser.add_argument("--table-only", action="store_true", help="train nothing, show the seeds that are complete")
+    parser.add_argument("--untaught", action="store_true", help="only raw pixels and an untrained network, anew")
     options = parser.parse_args(arguments)
     data = csd.load("digits", per_class=40 if options.quick else None, at_most=options.quick)
+    if options.untaught:
+        there = results.read("neighbours")
+        found = dataclasses.replace(there, values={**there.values, **untaught(data, there.seeds)})
+        found.write(FOUND)
+        print(table(found))
+        return
     tuned = options.out / "tuning.json"
     if not options.table_only:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -209,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     runs[name].append(run)
     if not seeds:
         raise SystemExit(f"no seed is complete in {options.out}; call without --table-only")
-    found = results_of(runs, seeds, chosen)
+    found = results_of(data, runs, seeds, chosen)
     whole = not options.quick and tuple(seeds) == SEEDS
     found.write(FOUND if whole else options.out / FOUND.name)
     print(table(found))

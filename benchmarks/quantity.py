@@ -130,7 +130,7 @@ def main() -> None:
     for seed in seeds:
         folders = {point.name: out / f"seed{seed}" / point.folder for point in plan.points}
         if data is not None:
-            chosen = _some_classes(data, plan.n_classes, seed)
+            chosen = some_classes(data, plan.n_classes, seed)
             config = csd.preset("cifar100", plan.size).config.replace(seed=seed, device=options.device)
             config = config.replace(epochs=plan.epochs, later_epochs=plan.epochs, save_images=False)
             jobs = {
@@ -211,7 +211,7 @@ def table(found: Results) -> str:
     )
 
 
-def _some_classes(data: csd.Dataset, n: int, seed: int) -> csd.Dataset:
+def some_classes(data: csd.Dataset, n: int, seed: int) -> csd.Dataset:
     """Return the part of a dataset that has n of its classes, drawn from a seed."""
     chosen = np.random.RandomState(seed).permutation(data.n_classes)[:n].tolist()  # its stream is frozen
     new_label = torch.full((data.n_classes,), -1)

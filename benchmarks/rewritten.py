@@ -1,6 +1,7 @@
 """May one rewrite one's memories? DER++ against X-DER and X-DER without one part each, on glyphs in five tasks.
 
     python benchmarks/rewritten.py [--out runs/rewritten] [--seeds 5] [--jobs 2] [--only "DER++" ...]
+    python benchmarks/rewritten.py --hinges                       # two controls more, into the results that are there
     python benchmarks/rewritten.py --quick                        # a try of a minute or two: few images and epochs
     python benchmarks/rewritten.py --gpu [--minutes 9]            # CIFAR-100 in ten tasks, beside the published numbers
 
@@ -8,9 +9,10 @@ Glyphs at 24 px, a memory of 200, ResNet-8, 8 epochs of the first task and 4 of 
 tuned: at four points of its own, each with the tuning seeds, it learns the first two of the five tasks with a quarter
 of the images held out, and the point whose head names most of those rightly is taken. Then each is trained with it, on
 other seeds and all images; X-DER without a part also with the weights that were chosen for X-DER, where those are
-others. The table has head accuracy, Recall@1 and the share of the test images that is said to be of each task; paired
-differences have 95 % intervals (Student's t). It is written to csd_edu/measured/rewritten.json, too. The same call
-again goes on where it stopped.
+others. Two controls have the weights of X-DER only: without any hinge, and without the past hinge and the future. For
+the hinges pull against each other, and who takes one away lets the other win. The table has head accuracy, Recall@1 and
+the share of the test images that is said to be of each task; paired differences have 95 % intervals (Student's t). It
+is written to csd_edu/measured/rewritten.json, too. The same call again goes on where it stopped.
 
 The GPU part is not tuned: weights are those of the released code, as far as they have their place here.
 """
@@ -22,7 +24,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ import csd_edu as csd
 from csd_edu import models
 from csd_edu.files import write_json
 from csd_edu.methods import DERPP, XDER, AnyMethod
-from csd_edu.results import SHIPPED, Results
+from csd_edu.results import SHIPPED, Results, read
 
 RESULTS = SHIPPED / "rewritten.json"
 MEASURES = ("head_accuracy", "recall_at_1")
@@ -76,6 +78,13 @@ CONTROLS = tuple(name for name in RIVALS if name.startswith("X-DER,"))
 """X-DER without one part each."""
 
 
+WITHOUT_HINGES: Mapping[str, Mapping[str, Any]] = {
+    "X-DER, no hinge": {"eta": 0.0},
+    "X-DER, no past hinge, no future": {"past_hinge": False, "future": False},
+}
+"""Controls with the weights of X-DER, in which no hinge is left to pull alone."""
+
+
 def at_its_weights(name: str) -> str:
     """Return what a control is called with the weights that were chosen for X-DER."""
     return f"{name}, weights of X-DER"
@@ -85,6 +94,10 @@ PAIRS = (
     *((name, BASE) for name in RIVALS if name != BASE),
     *(("X-DER", name) for name in RIVALS if name not in (BASE, "X-DER")),
     *(("X-DER", at_its_weights(name)) for name in CONTROLS),
+    *(("X-DER", name) for name in WITHOUT_HINGES),
+    *((name, BASE) for name in WITHOUT_HINGES),
+    ("X-DER, no hinge", "X-DER, no past hinge"),
+    ("X-DER, no past hinge, no future", at_its_weights("X-DER, no future")),
 )
 
 
@@ -210,13 +223,34 @@ def compared(
     for name in CONTROLS:  # with other weights a control differs in more than the part that it is without
         if of_xder and name in names and tuning[name]["chosen"] != of_xder:
             methods[at_its_weights(name)] = RIVALS[name].at(of_xder, size)
-    finals = {
-        f"{name}, seed {seed}": Work(data, split, method, config.replace(seed=seed), out / f"seed{seed}" / folder(name))
-        for seed, (name, method) in product(range(seeds), methods.items())
-    }
-    found = all_done(finals, jobs)
-    runs = {name: [found[f"{name}, seed {seed}"] for seed in range(seeds)] for name in methods}
+    if of_xder:
+        methods |= without_hinges(of_xder, size)
+    runs = of_seeds(methods, range(seeds), data, split, config, out=out, jobs=jobs)
     return {"seeds": list(range(seeds)), "tuning_seeds": list(tuning_seeds), "tuning": tuning, "runs": runs}
+
+
+def without_hinges(point: Point, size: int) -> dict[str, AnyMethod]:
+    """Return the controls without hinges at a point of X-DER."""
+    return {name: XDER(size=size, **{**point, **changed}) for name, changed in WITHOUT_HINGES.items()}
+
+
+def of_seeds(
+    methods: Mapping[str, AnyMethod],
+    seeds: Sequence[int],
+    data: csd.Dataset,
+    split: Mapping[str, Any],
+    config: csd.Config,
+    *,
+    out: Path,
+    jobs: int,
+) -> dict[str, list[Found]]:
+    """Train each method with each seed, and return what was found."""
+    works = {
+        f"{name}, seed {seed}": Work(data, split, method, config.replace(seed=seed), out / f"seed{seed}" / folder(name))
+        for seed, (name, method) in product(seeds, methods.items())
+    }
+    found = all_done(works, jobs)
+    return {name: [found[f"{name}, seed {seed}"] for seed in seeds] for name in methods}
 
 
 def results_of(found: Found, config: csd.Config) -> Results:
@@ -227,20 +261,36 @@ def results_of(found: Found, config: csd.Config) -> Results:
         f"epochs of the first task and {config.later_epochs} of each later one",
         command="python benchmarks/rewritten.py",
         seeds=tuple(found["seeds"]),
-        values={
-            name: {
-                **{measure: [one[measure] for one in of] for measure in (*MEASURES, "seconds")},
-                **{
-                    f"share of task {task}": [one["shares"][task] for one in of] for task in range(len(first["shares"]))
-                },
-            }
-            for name, of in found["runs"].items()
-        },
+        values=values_of(found["runs"]),
         notes={
-            "bytes": {name: sum(of[0]["kept_bytes"].values()) for name, of in found["runs"].items()},
+            "bytes": bytes_of(found["runs"]),
             "tuning": {"seeds": found["tuning_seeds"], "methods": found["tuning"]},
         },
     )
+
+
+def values_of(runs: Mapping[str, Sequence[Found]]) -> dict[str, dict[str, list[float]]]:
+    """Return the numbers by method and measure."""
+    return {
+        name: {
+            **{measure: [one[measure] for one in of] for measure in (*MEASURES, "seconds")},
+            **{f"share of task {task}": [one["shares"][task] for one in of] for task in range(len(of[0]["shares"]))},
+        }
+        for name, of in runs.items()
+    }
+
+
+def bytes_of(runs: Mapping[str, Sequence[Found]]) -> dict[str, int]:
+    """Return what each method keeps."""
+    return {name: sum(of[0]["kept_bytes"].values()) for name, of in runs.items()}
+
+
+def with_controls(there: Results, out: Path, jobs: int) -> Results:
+    """Return results with the controls without hinges, trained at the point that was chosen for X-DER in them."""
+    methods = without_hinges(there.notes["tuning"]["methods"]["X-DER"]["chosen"], SIZE)
+    runs = of_seeds(methods, there.seeds, *glyphs(quick=False), out=out, jobs=jobs)
+    notes = {**there.notes, "bytes": {**there.notes["bytes"], **bytes_of(runs)}}
+    return replace(there, values={**there.values, **values_of(runs)}, notes=notes)
 
 
 def table(found: Results) -> str:
@@ -347,6 +397,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--only", nargs="+", choices=list(RIVALS), default=list(RIVALS), help="these methods")
+    parser.add_argument("--hinges", action="store_true", help="only the controls without hinges, into the JSON file")
     parser.add_argument("--quick", action="store_true", help="few images, an epoch of each task, one seed")
     parser.add_argument("--gpu", action="store_true", help="CIFAR-100 on this machine's GPU instead")
     parser.add_argument("--minutes", type=float, default=9, help="for the GPU part")
@@ -358,6 +409,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = photographs(csd.load("cifar100"), config, out=options.out / "cifar100", minutes=options.minutes)
         write_json(options.out / "cifar100.json", found)
         print(table_of_photographs(found, config))
+        return
+    if options.hinges:
+        both = with_controls(read(options.results), options.out, options.jobs)
+        both.write(options.results)
+        print(table(both))
         return
     out = options.out / "quick" if options.quick else options.out
     seeds, tuning_seeds = (1, TUNING_SEEDS[:1]) if options.quick else (options.seeds, TUNING_SEEDS)

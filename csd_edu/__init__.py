@@ -102,5 +102,9 @@ class _Package(ModuleType):
         """Keep `csd.train` and `csd.learn` functions, though Python names the module after which they are called so."""
         super().__setattr__(name, getattr(value, name) if name in _FROM and isinstance(value, ModuleType) else value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a function of a notebook that says `csd.…` be sent to another process, where joblib does so."""
+        return importlib.import_module, (__name__,)
+
 
 sys.modules[__name__].__class__ = _Package

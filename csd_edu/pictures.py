@@ -53,7 +53,8 @@ def recall_against_bytes(
     if isinstance(runs, Results):
         measured = {
             name: [(round(n), value) for n, value in zip(runs.of(name, "bytes"), runs.of(name, metric), strict=True)]
-            for name in runs.values
+            for name, of in runs.values.items()
+            if metric in of
         }
         return plots.recall_against_bytes(
             measured, metric=metric, title=title, subtitle=[runs.about, *below], labels=labels

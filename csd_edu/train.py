@@ -191,7 +191,7 @@ def describe_run(
     Packer().pack_method(keeper(method))  # before it is copied: what can't be saved is refused by its name
     trial = _copied(method)  # what can't be begun is refused before any work
     before = own_state(trial)
-    Learner(_fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
+    Learner(fresh_network(stream, config), stream, trial, config, has_teacher=outer is not None).begin_method()
     made = [name for name, value in own_state(trial).items() if before.get(name) is not value]
     made = [name for name in made if name not in before or not converts(trial, name, before[name])]
     description = {
@@ -228,7 +228,7 @@ def _training(
         journal = Journal(run)
         checkpoint = journal.resume()
         if checkpoint is None:
-            learner = Learner(_fresh_network(stream, config), stream, method, config, has_teacher=outer is not None)
+            learner = Learner(fresh_network(stream, config), stream, method, config, has_teacher=outer is not None)
         else:
             learner = Learner.resume(*checkpoint, stream, method, config, has_teacher=outer is not None)
         test = stream.test()
@@ -409,7 +409,8 @@ def _in_words(record: Record) -> str:
     return "".join(f" {name} {value}" for name, value in (numbers | texts).items())
 
 
-def _fresh_network(stream: Stream, config: Config) -> Network:
+def fresh_network(stream: Stream, config: Config) -> Network:
+    """Return the network that a training begins with, before its first step, on the CPU and in training mode."""
     # From the first task's images only: those of later tasks are not there yet.
     mean, std = models.pixel_statistics(stream.train(0).images)
     channels = stream.dataset.x_train.shape[1]

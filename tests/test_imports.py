@@ -48,6 +48,24 @@ def test_training_needs_nothing_that_draws_or_searches(tmp_path):
     assert done.stdout == "True []\n", done.stderr
 
 
+SENT = """
+import joblib
+import csd_edu as csd
+
+def seed_of(k):
+    return csd.Config(seed=k).seed
+
+print(joblib.Parallel(n_jobs=2)(joblib.delayed(seed_of)(k) for k in range(3)))
+"""
+
+
+@pytest.mark.slow
+def test_a_function_of_a_notebook_is_sent_to_other_processes():
+    """joblib sends what stands in `__main__` by its code, and with it the modules that it names."""
+    done = subprocess.run([sys.executable, "-c", SENT], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[0, 1, 2]\n", done.stderr
+
+
 def loaded_by(*arguments: str) -> tuple[int, set[str]]:
     """Return the exit code of a command, and which of what is slow to load it has loaded."""
     done = subprocess.run(

@@ -12,7 +12,7 @@ from torch import Tensor
 import csd_edu as csd
 from csd_edu.learner import Learner
 from csd_edu.methods import Step
-from csd_edu.train import _fresh_network
+from csd_edu.train import fresh_network
 from tests.conftest import TINY, striped
 
 
@@ -216,7 +216,7 @@ def test_learning_task_by_task_gives_the_bits_of_train(stream, tmp_path, name, s
     method = makers[name]() if name in makers else csd.methods.NAMED[name]
     run = csd.train(stream, method, TINY, out=tmp_path / "r", progress=False)
     own = copy.deepcopy(method)
-    network = _fresh_network(stream, TINY)
+    network = fresh_network(stream, TINY)
     learner = Learner(network, stream, own, TINY) if shared else None
     records = []
     for task in range(stream.n_tasks):
@@ -229,7 +229,7 @@ def test_learning_task_by_task_gives_the_bits_of_train(stream, tmp_path, name, s
 
 
 def test_learning_with_a_given_teacher(stream):
-    network, teacher = _fresh_network(stream, TINY), csd.models.build("resnet8", 3, n_classes=6, seed=5)
+    network, teacher = fresh_network(stream, TINY), csd.models.build("resnet8", 3, n_classes=6, seed=5)
     records = list(csd.learn(network, stream, 0, csd.methods.KD(), TINY, teacher=teacher))
     assert all(set(record["losses"]) == {"ce", "kd"} for record in records)
     records += csd.learn(network, stream, 1, csd.methods.KD(), TINY, teacher=teacher)
@@ -247,7 +247,7 @@ def test_a_teacher_that_knows_later_classes_answers_for_those_that_have_come():
         torch.testing.assert_close(step.teacher.logits, expected)
         return csd.methods.lwf(step)
 
-    network = _fresh_network(stream, TINY)
+    network = fresh_network(stream, TINY)
     for task in (0, 1):
         list(csd.learn(network, stream, task, looking, TINY, teacher=teacher))
 
@@ -255,16 +255,16 @@ def test_a_teacher_that_knows_later_classes_answers_for_those_that_have_come():
 def test_learning_leaves_the_callers_random_numbers_alone(stream):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    for _ in csd.learn(_fresh_network(stream, TINY), stream, 0, csd.methods.ER(size=20), TINY):
+    for _ in csd.learn(fresh_network(stream, TINY), stream, 0, csd.methods.ER(size=20), TINY):
         torch.rand(5)
     torch.set_rng_state(before)
-    network = _fresh_network(stream, TINY)
+    network = fresh_network(stream, TINY)
     list(csd.learn(network, stream, 0, csd.methods.ER(size=20), TINY))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_learning_where_gradients_are_off(stream):
-    networks = [_fresh_network(stream, TINY) for _ in range(2)]
+    networks = [fresh_network(stream, TINY) for _ in range(2)]
     list(csd.learn(networks[0], stream, 0, csd.methods.finetune, TINY))
     with torch.no_grad():
         list(csd.learn(networks[1], stream, 0, csd.methods.finetune, TINY))

@@ -735,7 +735,9 @@ print(f"an image of 3 × 24 × 24 bytes, 100 logits of 4 bytes, a label of 8: {o
 pictures.recall_against_bytes(results.read("neighbours"))
 
 # %% [markdown]
-# **What it means.** An answer costs few bytes beside its image: what counts is how many images are kept. X-DER keeps
+# **What it means.** First the floor: `raw pixels`, at the left, search these digits as well as the best methods, and have
+# learnt nothing. So here Recall@1 shows what a method loses. (The glyphs of section 3 are another matter: there pixels
+# have a Recall@1 of .12, by `benchmarks/untaught.py`.) An answer costs few bytes beside its image: what counts is how many images are kept. X-DER keeps
 # what DER++ keeps, and a count for each place; with CSD on top a teacher has to be kept as well.
 #
 # **What it does not show.** The time. X-DER looks at several views of each image, and at each batch of the memory

@@ -76,6 +76,13 @@ def voters(task):
     return stream.train(*range(task + 1)).labelled()
 
 
+def untrained(of_stream, seed):
+    """Return a network as it is before the first step, seen as it answers."""
+    mean, std = csd.models.pixel_statistics(of_stream.train(0).images)
+    channels = of_stream.image_shape[0]
+    return csd.models.build(config.network, channels, seed=seed, pixel_mean=mean, pixel_std=std).eval()
+
+
 measured = results.read("few_labels")  # with five seeds: by setting, such as "csl 1, 3 labels", and measure
 HEAD, NEAREST, RECALL = "accuracy of the head", "accuracy of the nearest labelled image", "R@1"
 COUNTS = (1, 3, 10)  # labels a class
@@ -510,9 +517,7 @@ broken = sweep(jobs)
 # %%
 known, known_labels = at_once.train(0).labelled()
 test_images, truth = at_once.test()
-torch.manual_seed(0)
-untrained = csd.models.build(config.network, at_once.image_shape[0]).eval()
-networks = {"untrained": untrained, **{name: run.network(0) for name, run in broken.items()}}
+networks = {"untrained": untrained(at_once, 0), **{name: run.network(0) for name, run in broken.items()}}
 shares, ends = {}, {}
 print(f"{'':<16}{'votes right':>12}{'most votes':>12}{'mean cosine':>13}{'Recall@1':>10}")
 for name, network in networks.items():
@@ -899,9 +904,7 @@ def without_training(seed):
     """Return how pixels, and an untrained network, find the nearest labelled image, and Recall@1."""
     of_seed = csd.split(digits, n_tasks=5, labelled=LABELS, seed=seed)
     (images, truth), (known, known_labels) = of_seed.test(), of_seed.train(*range(5)).labelled()
-    torch.manual_seed(seed)
-    network = csd.models.build(config.network, of_seed.image_shape[0]).eval()
-    found = {}
+    network, found = untrained(of_seed, seed), {}
     for name, look in {
         "raw pixels": lambda x: x.flatten(1).float(),
         "untrained": lambda x: embed(network, x)[0],
@@ -929,12 +932,12 @@ pictures.recall_against_bytes(results.read("neighbours"))
 for name in ("labels", "csl 1", "nncsl 1"):
     recall, *others = (measured.interval(setting(name), measure).mean for measure in (RECALL, NEAREST, HEAD))
     assert recall > max(others) + 0.05
-pixels, untrained = ([of[name] for of in floors] for name in ("raw pixels", "untrained"))
+pixels, begun = ([of[name] for of in floors] for name in ("raw pixels", "untrained"))
 for name in ("labels", "csl 1", "nncsl 1"):
     assert all(p[1] > r + 0.02 for p, r in zip(pixels, measured.of(setting(name), RECALL), strict=True))
     assert abs(sum(p[0] for p in pixels) / 5 - measured.interval(setting(name), NEAREST).mean) < 0.06
 for name in ("csl", "nncsl"):
-    assert measured.interval(setting(name), RECALL).mean < sum(u[1] for u in untrained) / 5
+    assert measured.interval(setting(name), RECALL).mean < sum(u[1] for u in begun) / 5
 
 # %% [markdown]
 # **What it means.** Thirty images are enough for a memory here, because no more have a label: "a memory of 500" never
@@ -945,7 +948,7 @@ for name in ("csl", "nncsl"):
 # networks: on such small, centred digits Recall@1 tells how much of the pixels' own neighbourhood a training has left,
 # more than how much it has taught. By the nearest labelled image pixels and methods are close together. And with the
 # published weights Recall@1 ends below that of the network that was never trained. A table without such rows looks
-# better than it is: ask for them. (On photographs pixels are a poor guide; notebook 10 has some.)
+# better than it is: ask for them. (The figure has them, too. On the photographs of notebook 10 pixels are a poor guide.)
 #
 # In the figure the
 # methods for few labels stand beside others that had *all* labels: their place tells about the labels as much as about

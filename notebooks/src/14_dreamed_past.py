@@ -552,7 +552,9 @@ for metric, metric_name in METRICS.items():
 print(f"You predicted: {guess}.")
 
 # %% [markdown]
-# **What it means.** Look for marks that are to the left of `genifer` and as high: they remember as much with less. The head
+# **What it means.** Look for marks that are to the left of `genifer` and as high: they remember as much with less. In
+# Recall@1 one of them is `raw pixels`, which nobody has taught anything: on such digits Recall@1 shows what is *lost* on
+# the way, and only the head what was learnt. The head
 # and the search may give different answers, so look at both. And think of section 1: for these small images a generator is
 # a dear memory; with images a hundred times as large all memories of images would move to the right, and `genifer` hardly.
 #
