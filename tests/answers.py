@@ -1472,6 +1472,7 @@ def distance(student, teacher):
     "reservoir": edits("""
     always replaced | math.floor(draws[n] * (n + 1)) => math.floor(draws[n] * size)
     the new image not counted | (n + 1) => n
+    one of all numbers | (n + 1) => len(draws)
     two images too many counted | (n + 1) => (n + 2)
     the first ones kept for ever | memory[r] = n => pass
     the last ones kept | r = math.floor(draws[n] * (n + 1)) => r = n % size
@@ -1492,6 +1493,9 @@ def distance(student, teacher):
     heads from hi on overwritten | range(lo, hi) => range(lo, len(row))
     not made smaller | new[k] * factor => new[k]
     always scaled | if top > limit => if True
+    scaled where the largest is below 0 | if top > limit => if True
+        | factor = limit / top => factor = min(limit / top, 1)
+    everything scaled | row[k] = new[k] * factor => pass | rows.append(row) => rows.append([z * factor for z in new])
     no γ | gamma * row[labels[i]] => row[labels[i]]
     smaller only above the true logit | if top > limit => if top > max(row[labels[i]], 0)
     the current true logit | row[labels[i]] => new[labels[i]]
@@ -1511,11 +1515,17 @@ def distance(student, teacher):
     no margin for the hinge | + margin =>
     the margin subtracted | + margin => - margin
     heads of the own task counted | range(n_past) => range(logits.shape[1]) if k != labels[i]
+    the largest of all heads, the true one too | range(n_past) => range(logits.shape[1])
     new heads instead of the old | range(n_past) => range(n_past, logits.shape[1])
     the mean of the old heads | max([logits[i, k] for k in range(n_past)]) => logits[i, :n_past].mean()
     the least of the old heads | max([ => min([
     the sum over the old heads
         | gap = old + margin - true => gap = (logits[i, :n_past] + margin - true).clamp(min=0).sum()
+    B × B numbers | gap = old + margin - true => gap = 0
+        | if gap > 0: => for j in range(len(logits)): | losses.append(gap)
+        => gap = old + margin - logits[j, labels[j]]; losses += [gap] if gap > 0 else []
+    the mean over all pairs | if gap > 0: => for k in range(n_past): | losses.append(gap)
+        => gap = logits[i, k] + margin - true; losses += [gap] if gap > 0 else []
     the largest own head instead of the true one | true = logits[i, labels[i]] => true = logits[i, n_past:].max()
     the wrong way round | old + margin - true => true + margin - old
     no relu | if gap > 0: => if True: | sum(losses) / len(losses) => sum(losses) / max(1, sum(g > 0 for g in losses))

@@ -19,8 +19,9 @@ LONGEST = 400  # characters of an error's own text
 
 _TABLE = r"""
     (Boolean|truth) value of (Tensor|an array).* ambiguous
-        `and`, `or`, `not` and `if` want one True or False, and this is a whole row of them. Between masks and is &, or
-        is |, not is ~, with each comparison in brackets: (a == 1) & (b != 1). Only .any() and .all() make one of many.
+        `and`, `or`, `not` and `if` want one True or False, and this is a whole row of them; so do Python's own max()
+        and min(), for which there are .clamp_min(0), .clamp_max(1) and torch.maximum. Between masks and is &, or is |,
+        not is ~, with each comparison in brackets: (a == 1) & (b != 1). Only .any() and .all() make one of many.
     `-` operator,.* bool|boolean subtract
         For masks there is no minus: "not" is ~mask, and "this, but not that" is this & ~that.
     bitwise_xor|ufunc 'bitwise_xor|type\(s\) for \^

@@ -71,6 +71,9 @@ RESERVOIR = Exercise(
     the new image not counted | (n + 1) => n
         You draw one of n numbers. With the new image n + 1 have come, and each must have the same chance, size/(n + 1):
         draw one of n + 1. As it is, an image that comes right after the memory is full always gets in.
+    one of all numbers | (n + 1) => len(draws)
+        You draw one of as many numbers as images will come in all. A memory does not know how many that will be: of
+        image n, draw one of n + 1.
     two images too many counted | (n + 1) => (n + 2)
         You draw one of n + 2 numbers. Images count from 0: before image n there were n, with it there are n + 1.
     the first ones kept for ever | place < size => False
@@ -180,6 +183,14 @@ REWRITE_LOGITS = Exercise(
     always scaled | torch.where(largest > limit, limit / largest, 1.0) => limit / largest
         You bring the largest to the limit also where it is below it: then logits are made *larger*, and those below 0
         turn over. The factor is at most 1; where largest ≤ limit nothing is changed.
+    scaled where the largest is below 0 | torch.where(largest > limit, limit / largest, 1.0)
+        => (limit / largest).clamp_max(1)
+        You take the smaller of limit / largest and 1, also where the largest new logit is below 0. There the quotient
+        is negative, and turns the new logits over; but nothing is too large, so the factor is 1:
+        torch.where(largest > limit, …).
+    everything scaled | rewritten = stored.clone() => rewritten = factor * current
+        You return the whole row of current logits, made smaller. All other heads keep what was stored: begin with a
+        copy of the stored logits, and write lo to hi − 1 only.
     no γ | (gamma * true) => true
         γ is not used. The largest new logit may reach γ times the true class's, so that the true class stays ahead.
     smaller only above the true logit | largest > limit => largest > true
@@ -212,8 +223,9 @@ REWRITE_LOGITS = Exercise(
     mixed with what was stored | factor * block => gamma * factor * block + (1 - gamma) * stored[:, lo:hi]
         You mix old and new logits. What was stored about these heads is dropped altogether.
     a negative limit | .clamp_min(0) =>
-        Where the stored logit of the true class is negative, γ · z'_y / largest is a negative factor, which turns the
-        new logits over, or one above 1, which makes them larger. The limit is then 0: .clamp_min(0).
+        This goes wrong where the stored logit of the true class is negative. There the limit is 0, .clamp_min(0), and
+        not γ · z'_y, which would turn the new logits over or make them larger. Is the largest new logit below 0, too,
+        then it is below the limit: the factor is 1.
     """),
     hints=(
         "Three things first, each (B, 1): the stored logit of the true class, stored.gather(1, labels[:, None]); the "
@@ -266,6 +278,8 @@ PAST_HINGE = Exercise(
         => logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
         You compare with all other heads. Those of the own task are cross-entropy's business: only the first n_past
         count here.
+    the largest of all heads, the true one too | logits[:, :n_past] => logits
+        You take the largest of all heads, among which the true one is. Only the first n_past count: logits[:, :n_past].
     new heads instead of the old | logits[:, :n_past] => logits[:, n_past:]
         You compare with the heads from n_past on, among which the true one is. The old ones are the first n_past:
         logits[:, :n_past].
@@ -277,6 +291,12 @@ PAST_HINGE = Exercise(
         => F.relu(logits[:, :n_past] + margin - true[:, None]).sum(dim=1)
         You have a hinge for each old head, and add them up. Here there is one for each image: that of the largest old
         head.
+    B × B numbers | .squeeze(1) =>
+        You compare each image's old head with the true head of *every* image: (B,) and (B, 1) make (B, B) when they are
+        subtracted. Take the last dimension off after gather: .squeeze(1).
+    the mean over all pairs | F.relu(largest + margin - true) => F.relu(logits[:, :n_past] + margin - true[:, None])
+        You have a hinge for each image and old head, and take the mean over all that are above 0. Here there is one for
+        each image: that of its largest old head.
     the largest own head instead of the true one | logits.gather(1, labels[:, None]).squeeze(1)
         => logits[:, n_past:].amax(dim=1)
         You compare with the largest of the heads from n_past on, nearly as the released code does. Then a wrong new
