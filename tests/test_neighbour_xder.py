@@ -28,6 +28,7 @@ from csd_edu.methods.xder import (
     strong_views,
     supcon,
 )
+from csd_edu.results import Results, read
 from tests.conftest import TINY, striped
 from tests.test_methods import assert_terms, begun, cross_entropy, network, step_of, triplet
 from tests.test_methods_state import go_on
@@ -705,18 +706,51 @@ def test_the_experiment_is_tuned_measured_and_not_done_twice(tmp_path, monkeypat
     assert "| X-DER − DER++ | " in table
     assert "| X-DER − X-DER, no past hinge | " in table
     n, extra = len(found["runs"]), [name for name in found["runs"] if name not in names]
-    assert table.count(" ± ") == 1 + (2 + 1 + 3) * n + 2 * (3 + len(extra))  # once in the title
+    there = [pair for pair in rewritten.PAIRS if set(pair) <= set(found["runs"])]
+    assert set(rewritten.WITHOUT_HINGES) <= set(extra)
+    assert table.count(" ± ") == 1 + (2 + 1 + 3) * n + 2 * len(there)  # once in the title
+    assert len(there) >= 2 + 2 * len(rewritten.WITHOUT_HINGES)
 
     # a control that was tuned to other weights than X-DER is there with those of X-DER, too
     for best in ("X-DER-0", "X-DER-no-past-hinge-3"):
         write_json(tmp_path / "tuning" / "seed7" / best / "found.json", {"score": 2.0})
     found = call()
-    assert list(found["runs"]) == [*names, "X-DER, no past hinge, weights of X-DER"]
+    assert list(found["runs"]) == [*names, "X-DER, no past hinge, weights of X-DER", *rewritten.WITHOUT_HINGES]
     run = csd.Run.load(tmp_path / "seed1" / "X-DER-no-past-hinge-weights-of-X-DER")
     assert "past_hinge=False" in run.method
     assert "alpha=0.1" in run.method  # of X-DER's first point; its own is at 0.3
     monkeypatch.setattr(csd, "training", None)
     assert call() == found
+
+
+@pytest.mark.slow
+def test_controls_without_hinges_are_put_beside_the_results_that_are_there(tmp_path, monkeypatch):
+    config = TINY.replace(epochs=1, later_epochs=1)
+    monkeypatch.setattr(rewritten, "glyphs", lambda **_: (striped(), {"n_tasks": 3}, config))
+    monkeypatch.setattr(rewritten, "SIZE", 8)
+    shares = {f"share of task {task}": (1 / 3, 1 / 3) for task in range(3)}
+    values = {"head_accuracy": (0.5, 0.6), "recall_at_1": (0.7, 0.8), "seconds": (1.0, 1.0)} | shares
+    chosen = {"alpha": 0.2, "eta": 0.2}
+    there = Results(
+        about="a try",
+        command="python benchmarks/rewritten.py",
+        seeds=(0, 1),
+        values={"X-DER": values, "DER++": values},
+        notes={"bytes": {"X-DER": 1, "DER++": 1}, "tuning": {"methods": {"X-DER": {"chosen": chosen}}}},
+    )
+    there.write(tmp_path / "there.json")
+    call = ["--hinges", "--results", str(tmp_path / "there.json"), "--out", str(tmp_path), "--jobs", "1"]
+    rewritten.main(call)
+    both = read(tmp_path / "there.json")
+    assert list(both.values) == ["X-DER", "DER++", *rewritten.WITHOUT_HINGES]
+    assert both.values["X-DER"] == there.values["X-DER"]
+    assert both.notes["bytes"]["X-DER, no hinge"] > 8 * 3 * 16 * 16
+    of = {name: csd.Run.load(tmp_path / "seed1" / rewritten.folder(name)) for name in rewritten.WITHOUT_HINGES}
+    assert all("alpha=0.2" in run.method for run in of.values())
+    assert "eta=0" in of["X-DER, no hinge"].method
+    assert {"future=False", "past_hinge=False", "eta=0.2"} <= set(
+        of["X-DER, no past hinge, no future"].method.removesuffix(")").partition("(")[2].split(", ")
+    )
 
 
 @pytest.mark.slow

@@ -52,20 +52,20 @@ class XDER(KitMethod):
         views: how many views of each image are contrasted.
         rewrite: whether memories are rewritten; else they stay as they were stored.
         future: whether future heads are prepared, by the contrast and the first hinge.
-        past_hinge: whether the second hinge is there. Nothing else compares the new heads with the old ones on new
-            images: without it, as released, the newest classes are hardly ever named.
+        past_hinge: whether the second hinge is there. Without it the first one, which lifts the true heads of old
+            images, is left to pull alone, and the newest classes are hardly ever named.
         csd: weight of CSD's contrast with the teacher, on the batch together with x'; with 0 no teacher is looked at.
 
     A term whose weight is 0 is left out, together with the draw or the views that it alone needs.
 
     Source: Boschini et al., "Class-Incremental Continual Learning into the eXtended DER-verse", IEEE TPAMI 2022, arXiv
     2201.00766; α, β, λ, η and the margin as in the released code (aimagelab/mammoth, models/xder.py). There, other than
-    here: γ is 0.85, and a block between γ · z'_gt and z'_gt stays as it is; the past hinge is *off by default*, is one
-    of probabilities, and moves no past head; both hinges take the largest logit of the own heads in place of the true
-    one; logits are stored as they are of cropped images in training mode (here of the whole image in evaluation mode);
-    batch-norm is kept from following replayed images and views; views are cropped to a fifth of the image and up, in
-    other hues. The triplet loss of fine-tuning is here because DER and DER++ have it in this kit: the three differ in
-    the memory, and in what is asked of the heads.
+    here: γ is 0.85, and a block between γ · z'_gt and z'_gt stays as it is; the past hinge is one of probabilities,
+    moves no past head, and is off by default since December 2024 (it is on in the code of 2022); both hinges take the
+    largest logit of the own heads in place of the true one; logits are stored as they are of cropped images in training
+    mode (here of the whole image in evaluation mode); batch-norm is kept from following replayed images and views;
+    views are cropped to a fifth of the image and up, in other hues. The triplet loss of fine-tuning is here because DER
+    and DER++ have it in this kit: the three differ in the memory, and in what is asked of the heads.
     """
 
     __name__ = "xder"

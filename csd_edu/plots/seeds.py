@@ -75,6 +75,7 @@ def per_seed(
     if zero:
         figure.add_vline(0, line={"color": GREY, "dash": "dot", "width": 2})
     names = [label(name).replace("_", " <br>") + " " for name in first]
+    figure.update_xaxes(tickangle=0, nticks=max(3, 9 // len(quantities)))  # turned ones would reach into the legend
     figure.update_yaxes(tickvals=places, ticktext=names, automargin=True, showgrid=False)
     figure.update_yaxes(range=[len(first) - 0.4, -0.6])
     below = [subtitle] if isinstance(subtitle, str) else list(subtitle)
