@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from csd_edu import plots
+from csd_edu import plots, untaught
 from csd_edu.comparison import METRICS, Comparison, against_bytes, cards_of, of_methods
 from csd_edu.maps import Map, Plane
 from csd_edu.metrics import PROTOCOLS
@@ -57,7 +57,7 @@ def recall_against_bytes(
             if metric in of
         }
         return plots.recall_against_bytes(
-            measured, metric=metric, title=title, subtitle=[runs.about, *below], labels=labels
+            measured, metric=metric, title=title, subtitle=[runs.about, *below], labels=labels, cards=untaught.CARDS
         )
     for several in runs.values() if isinstance(runs, Mapping) else [runs]:
         check_runs(several)

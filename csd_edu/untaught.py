@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from csd_edu import models
 from csd_edu.config import Config
+from csd_edu.methods import Card, Look
 from csd_edu.metrics import recall_at_k
 from csd_edu.tasks import Stream
 from csd_edu.train import fresh_network
 
 PIXELS, UNTRAINED = "raw pixels", "untrained network"
+_GREY = "#8A929B"
+CARDS = {
+    PIXELS: Card("Raw pixels", "The images themselves, as they are.", look=Look(_GREY, "asterisk-open")),
+    UNTRAINED: Card("An untrained network", "A network before its first step.", look=Look(_GREY, "circle-open")),
+}
+"""How they are drawn beside methods: none of them is one."""
 
 
 def recall_untaught(stream: Stream, config: Config) -> dict[str, float]:
