@@ -616,6 +616,22 @@ def test_cells_count_in_the_order_of_running():
     assert examined.state == "passed"
 
 
+def test_a_check_in_a_cell_that_was_moved_above_its_function_is_found():
+    """As written `test` is nothing yet where it is called; but it was run before."""
+    cells = (
+        "from csd_edu import check",
+        "test(f)",
+        "def f(*a):\n    pass",
+        "def test(g):\n    return check.triplet(g)",
+    )
+    task = {
+        "nonce": "", "cells": cells, "settled": (), "path": (), "seconds": 0, "memory": 0, "namespaces": False,
+        "exercises": {name: known.parameters for name, known in check.EXERCISES.items()},
+    }  # fmt: skip
+    assert next(inside.work_on({**task, "counts": [1, 4, 2, 3]})) == {"found": ["triplet"]}
+    assert next(inside.work_on({**task, "counts": [1, 2, 3, 4]})) == {"found": []}
+
+
 @pytest.mark.slow
 def test_a_real_process_runs_it_as_well():
     """State, a module that a cell writes, cells in the order of running, and what cannot be had again."""

@@ -445,9 +445,9 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     cells, names = task["cells"], task["exercises"]
     statements, unread = read_cells(cells)
     executed = in_order_of_running(statements, task["counts"])
-    calls = find_calls(statements, names)
-    losses = find_losses(names, calls, unread)
-    found = [name for name in names if name in losses or any(call.exercise == name for call in calls)]
+    calls, later = find_calls(statements, names), find_calls(executed, names)  # a moved cell may call what stands below
+    losses = find_losses(names, [*later, *calls], unread)
+    found = [name for name in names if name in losses or any(call.exercise == name for call in (*calls, *later))]
     yield {"found": found}
     todo = [name for name in found if name not in task["settled"]]
     if todo:
@@ -460,8 +460,7 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"begun": name}
         answers = [judge(examine, cells, statements, call) for call in calls if call.exercise == name]
         if not any(answer.state == "passed" for answer in answers):
-            again = [call for call in find_calls(executed, names) if call.exercise == name] if executed else []
-            answers += [judge(examine, cells, executed, call) for call in again]
+            answers += [judge(examine, cells, executed, call) for call in later if call.exercise == name]
         judgement = settled(answers) if answers else Judgement("failed", None, losses[name])
         if judgement.state in ("untried", "failed") and name in losses:
             judgement = Judgement("failed", None, losses[name])
