@@ -219,9 +219,7 @@ def table(found: Results) -> str:
     for name, n in found.notes["bytes"].items():
         chosen = f"{tuned[name]['setting']} {tuned[name]['chosen']:g}" if name in tuned else "–"
         lines.append(f"| {name} | {chosen} | {in_bytes({name: n})} |")
-    return "\n".join(
-        [*lines, "", found.differences([pair for pair in PAIRS if set(pair) <= set(found.values)], METRICS)]
-    )
+    return "\n".join([*lines, "", found.differences(PAIRS, METRICS)])
 
 
 def parser() -> argparse.ArgumentParser:

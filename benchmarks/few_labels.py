@@ -280,14 +280,13 @@ def in_words(name: str, n: int) -> str:
 def table(found: Results, labels: Sequence[int]) -> str:
     """Return the tables in Markdown."""
     pairs = [(in_words(one, n), in_words(other, n)) for n in labels for one, other in PAIRS]
-    there = [pair for pair in pairs if set(pair) <= set(found.values)]
     return "\n".join(
         [
             f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
             "",
             found.table(),
             "",
-            found.differences(there, list(MEASURES.values())),
+            found.differences(pairs, list(MEASURES.values())),
         ]
     )
 

@@ -131,11 +131,13 @@ class Results:
     def differences(self, pairs: Sequence[tuple[str, str]], measures: Sequence[str]) -> str:
         """Return the differences of pairs of settings as a table in Markdown, with a verdict for each.
 
-        A measure that one of a pair does not have is a dash.
+        A pair of which one was not measured is left out; a measure that one of a pair does not have is a dash.
         """
         lines = [f"| difference, paired | {' | | '.join(measures)} | |", "| --- |" + " --- | --- |" * len(measures)]
         for one, other in pairs:
-            there = self.values.get(one, {}).keys() & self.values.get(other, {}).keys()
+            if not {one, other} <= self.values.keys():
+                continue
+            there = self.values[one].keys() & self.values[other].keys()
             found = [self.difference(one, other, measure) if measure in there else None for measure in measures]
             cells = ["– | –" if d is None else f"{d.signed()} | {d.verdict}" for d in found]
             lines.append(f"| {one} − {other} | {' | '.join(cells)} |")

@@ -62,6 +62,8 @@ def test_tables_say_what_is_there_and_what_is_not():
         "| other − one | −0.093 ± 0.029 | below 0 |",
     ]
     assert FOUND.differences([("other", "one")], ["seconds"]).splitlines()[-1] == "| other − one | – | – |"
+    both = [("other", "one"), ("other", "never measured")]
+    assert FOUND.differences(both, ["recall"]) == FOUND.differences(both[:1], ["recall"])
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -24,7 +24,7 @@ _TABLE = r"""
         not is ~, with each comparison in brackets: (a == 1) & (b != 1). Only .any() and .all() make one of many.
     `-` operator,.* bool|boolean subtract
         For masks there is no minus: "not" is ~mask, and "this, but not that" is this & ~that.
-    bitwise_xor|ufunc 'bitwise_xor|type\(s\) for \^
+    bitwise_xor|type\(s\) for \^
         ^ is no power in Python, but an "exclusive or" of bits. A power is written **.
     "(bitwise_\w+|\w+and\w*|\w+or\w*)_cpu" not implemented for 'Float'|ufunc 'bitwise_
         & and | bind tighter than a comparison: put each comparison in brackets, (a == 1) & (b != 1).
@@ -87,7 +87,7 @@ _TABLE = r"""
         More answers are asked for than there are items.
     only supports boolean masks
         masked_fill and torch.where want a mask of booleans, such as a == b, and not numbers: mask.bool().
-    got Long|!= long|!= (long )?int|got .*int64|and Long
+    got Long|!= (long|int)|got .*int64|and Long
         One side holds whole numbers, the other one numbers with a decimal point. x.float() makes the latter; or are
         these the numbers of classes, where a matrix with a row for each is wanted?
     same dtype|expected .* dtype|Float.*Double|Double.*Float

@@ -52,6 +52,7 @@ from csd_edu.methods import CSL, NNCSL, LabelsOnly
 from csd_edu.methods.paws import snn_predict as soft_votes, soft_cross_entropy
 from csd_edu.models import embed
 from csd_edu.sweep import Job, sweep
+from csd_edu.train import fresh_network  # as it is before the first step
 
 LABELS = 3  # of each class
 digits = csd.load("digits")
@@ -74,13 +75,6 @@ def trained():
 def voters(task):
     """Return the labelled images up to a task, (M, C, H, W) uint8 and (M,)."""
     return stream.train(*range(task + 1)).labelled()
-
-
-def untrained(of_stream, seed):
-    """Return a network as it is before the first step, seen as it answers."""
-    mean, std = csd.models.pixel_statistics(of_stream.train(0).images)
-    channels = of_stream.image_shape[0]
-    return csd.models.build(config.network, channels, seed=seed, pixel_mean=mean, pixel_std=std).eval()
 
 
 measured = results.read("few_labels")  # with five seeds: by setting, such as "csl 1, 3 labels", and measure
@@ -517,7 +511,7 @@ broken = sweep(jobs)
 # %%
 known, known_labels = at_once.train(0).labelled()
 test_images, truth = at_once.test()
-networks = {"untrained": untrained(at_once, 0), **{name: run.network(0) for name, run in broken.items()}}
+networks = {"untrained": fresh_network(at_once, config), **{name: run.network(0) for name, run in broken.items()}}
 shares, ends = {}, {}
 print(f"{'':<16}{'votes right':>12}{'most votes':>12}{'mean cosine':>13}{'Recall@1':>10}")
 for name, network in networks.items():
@@ -904,7 +898,7 @@ def without_training(seed):
     """Return how pixels, and an untrained network, find the nearest labelled image, and Recall@1."""
     of_seed = csd.split(digits, n_tasks=5, labelled=LABELS, seed=seed)
     (images, truth), (known, known_labels) = of_seed.test(), of_seed.train(*range(5)).labelled()
-    network, found = untrained(of_seed, seed), {}
+    network, found = fresh_network(of_seed, config.replace(seed=seed)), {}
     for name, look in {
         "raw pixels": lambda x: x.flatten(1).float(),
         "untrained": lambda x: embed(network, x)[0],
