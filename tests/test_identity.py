@@ -53,6 +53,7 @@ def imported(folder: Path, name: str, source: str) -> ModuleType:
     """Write a module of the student's own, and import it."""
     path = folder / f"{name}.py"
     path.write_text(textwrap.dedent(source))
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)  # of a text of the same second and size
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -158,3 +158,13 @@ def test_a_method_that_is_not_there(tmp_path, monkeypatch, name, message):
     (tmp_path / "mine.py").write_text("")
     with pytest.raises((ValueError, FileNotFoundError), match=message.replace(".", r"\.")):
         csd.methods.find(name)
+
+
+def test_a_file_changed_within_a_second_is_read_anew_and_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "mine.py"
+    for weight in ("1.0", "2.0", "1.0"):
+        file.write_text(f"def mine(step):\n    return {{'ce': {weight}}}\n")
+        os.utime(file, (1_000_000_000, 1_000_000_000))  # as if all were written in one second
+        assert csd.methods.find(f"{file}:mine")(None) == {"ce": float(weight)}
+    assert list(tmp_path.iterdir()) == [file]
