@@ -124,6 +124,12 @@ POSITION = """(plot, [trace, point]) => {
 }"""
 HOVERED = """(plot, wanted) => (plot._hoverdata ?? []).some(
     point => JSON.stringify([point.curveNumber, point.pointNumber]) == JSON.stringify(wanted))"""
+# A widget takes every listener off when it draws anew: each click needs one of its own.
+LISTEN = """plot => {
+    const clicks = plot._clicks = []
+    plot.on("plotly_click", event => clicks.push(...event.points))
+}"""
+CLICKED = HOVERED.replace("_hoverdata", "_clicks")
 VALUES = """(plot, [trace, key]) => {
     const plain = value => Array.isArray(value) || ArrayBuffer.isView(value) ? Array.from(value, plain) : value
     return plain(key.split(".").reduce((part, name) => part[name], plot._fullData[trace]))
@@ -372,11 +378,18 @@ class Notebook:
         self.wait_for(noticed, timeout=10)
 
     def click(self, plot: Locator, trace: int, point: int | tuple[int, int]) -> None:
-        """Click on a point as `hover` finds it."""
-        self.hover(plot, trace, point)
-        self.page.mouse.down()
-        self.page.mouse.up()
-        self.page.wait_for_timeout(350)  # plotly would take the next click within 0.3 s for a double click
+        """Click on a point as `hover` finds it, until plotly tells of it: between the two the page may move."""
+        wanted = list(point) if isinstance(point, tuple) else point
+
+        def noticed() -> bool:
+            self.hover(plot, trace, point)
+            plot.evaluate(LISTEN)
+            self.page.mouse.down()
+            self.page.mouse.up()
+            self.page.wait_for_timeout(350)  # plotly would take the next click within 0.3 s for a double click
+            return bool(plot.evaluate(CLICKED, [trace, wanted]))
+
+        self.wait_for(noticed)
 
     def close(self) -> None:
         """Keep a picture of the window as it was left, shut the kernel down and close the window."""
