@@ -3,8 +3,9 @@
     python benchmarks/dreams.py --out runs/dreams [--seeds 0 1 2 3 4] [--jobs 1] [--table-only] [--quick]
     python benchmarks/dreams.py --gpu --out runs/dreams-cifar100
 
-Digits in five tasks, ResNet-8. One setting of each method is chosen first, among equally many values and with other
-seeds than those compared, on held-out images of the first two tasks. Then all are trained with every seed, the means
+Digits in five tasks, ResNet-8. The learning rate of each method is chosen first, among four values that are the same
+for all, and where a method has a weight of its own, that one among three with each of the rates; on held-out images of
+the first two tasks, with other seeds than those compared. Then all are trained with every seed, the means
 and the differences paired by seed are printed, each with its 95 % interval (Student's t), and all numbers are written
 to csd_edu/measured/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
 --quick only shows that all of it works, in half a minute, and writes its numbers into its own folder.
@@ -53,16 +54,16 @@ DREAMING = {
     WITH_CSD: csd.methods.Genifer(feature=0.1),  # as it was chosen for genifer: CSD alone is between the two
 }
 
-RATES = (1e-3, 3e-3, 1e-2)
-GRID: Mapping[str, tuple[str, tuple[float, ...]]] = {
-    "finetune": ("later_lr", RATES),
-    "lwf": ("weight", (1, 5, 20)),
-    "pixel_gan": ("feature", (0.02, 0.1, 0.5)),
-    "genifer": ("feature", (0.02, 0.1, 0.5)),
-    WITH_CSD: ("csd", (0.1, 0.3, 1)),
-    "er": ("later_lr", RATES),
+RATES = {"later_lr": (3e-4, 1e-3, 3e-3, 1e-2)}
+GRID: Mapping[str, Mapping[str, Sequence[float]]] = {
+    "finetune": RATES,
+    "lwf": {**RATES, "weight": (1, 5, 20)},
+    "pixel_gan": {**RATES, "feature": (0.02, 0.1, 0.5)},
+    "genifer": {**RATES, "feature": (0.02, 0.1, 0.5)},
+    WITH_CSD: {**RATES, "csd": (0.1, 0.3, 1)},
+    "er": RATES,
 }
-"""What is tried for each method: as many values for each. Of those with nothing to weigh, the learning rate."""
+"""What is tried for each method: the same rates, and three values of a weight of its own, where it has one."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def job(plan: Plan, name: str, stream: csd.Stream, seed: int, folder: Path, **changed: float) -> Job:
-    """Return what is to be trained; `changed` is a setting of the method or of the config."""
+    """Return what is to be trained; `changed` are settings of the method or of the config."""
     later_lr = changed.pop("later_lr", plan.config.later_lr)
     config = plan.config.replace(seed=seed, later_lr=later_lr)
     method: csd.methods.AnyMethod
@@ -138,14 +139,15 @@ def held(plan: Plan, stream: csd.Stream) -> int:
 
 
 def choose(plan: Plan, out: Path, n_jobs: int | None) -> dict[str, Any]:
-    """Try each value of the grid, and return for each method the setting, the scores by value and the chosen one."""
+    """Try the whole grid, and return for each method the settings tried, their scores, and which were chosen."""
     streams = {seed: first_two(plan.stream(seed, validation=0.25)) for seed in plan.tuning_seeds}
 
-    def one(name: str, setting: str, value: float, seed: int, folder: Path) -> Job:
-        return job(plan, name, streams[seed], seed, folder, **{setting: value})
+    def one(name: str, settings: Mapping[str, float], seed: int, folder: Path) -> Job:
+        return job(plan, name, streams[seed], seed, folder, **settings)
 
-    found = tuning.choose(GRID, one, score, plan.tuning_seeds, out / "tuning", n_jobs=n_jobs) if streams else {}
-    return {name: search.to_json() for name, search in found.items()}
+    if not streams:
+        return {}
+    return tuning.as_json(tuning.try_all(GRID, one, score, plan.tuning_seeds, out / "tuning", n_jobs=n_jobs))
 
 
 def score(run: csd.Run) -> float:
@@ -160,7 +162,7 @@ def train(plan: Plan, out: Path, chosen: Mapping[str, Mapping[str, Any]], n_jobs
         stream = plan.stream(seed)
         jobs = {}
         for name in plan.methods:
-            changed = {chosen[name]["setting"]: chosen[name]["chosen"]} if name in chosen else {}
+            changed = chosen[name]["chosen"] if name in chosen else {}
             jobs[name] = job(plan, name, stream, seed, out / f"seed{seed}" / name, **changed)
         sweep(jobs, n_jobs=n_jobs)
 
@@ -195,21 +197,33 @@ def results_of(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Ma
         },
         notes={
             "bytes": {name: sum((of[0].kept_bytes or {}).values()) for name, of in of_methods.items()},
-            "real images": {"held": held(plan, stream), "in all": len(stream.train(*range(stream.n_tasks)).labels)},
+            "real images": {
+                "held": held(plan, stream),
+                "different": [n_different(run) for run in of_methods["er"]],
+                "in all": len(stream.train(*range(stream.n_tasks)).labels),
+            },
             "settings": dict(plan.gan),
             "tuning": {"metric": METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
         },
     )
 
 
+def n_different(run: csd.Run) -> int:
+    """Return how many different images the memory holds: each epoch offers them anew, so that some come in twice."""
+    images = run.kept()["memory"]["rows"]["images"]  # (N, C, H, W)
+    return len(images.flatten(1).unique(dim=0))
+
+
 def table(found: Results) -> str:
     """Return the tables in Markdown."""
     held, in_all = found.notes["real images"]["held"], found.notes["real images"]["in all"]
+    different = found.notes["real images"]["different"]
     tuned = found.notes["tuning"]["methods"]
     lines = [
         f"{found.about}; seeds {', '.join(map(str, found.seeds))}. Mean ± half of the 95 % interval.",
-        f"`er` holds {held:,} real images of {in_all:,}: "
-        + ("all there are take no more bytes than the generator." if held == in_all else "the generator's bytes."),
+        f"`er` has room for {held:,} real images of {in_all:,}: "
+        + ("all there are take no more bytes than the generator." if held == in_all else "the generator's bytes.")
+        + f" They come by in each epoch, and {min(different):,} to {max(different):,} different ones are in it.",
         "",
         found.table([*METRICS, "seconds"]),
         "",
@@ -217,7 +231,7 @@ def table(found: Results) -> str:
         "| --- | --- | --- |",
     ]
     for name, n in found.notes["bytes"].items():
-        chosen = f"{tuned[name]['setting']} {tuned[name]['chosen']:g}" if name in tuned else "–"
+        chosen = tuning.in_words(tuned[name]["chosen"] if name in tuned else {})
         lines.append(f"| {name} | {chosen} | {in_bytes({name: n})} |")
     return "\n".join([*lines, "", found.differences(PAIRS, METRICS)])
 

@@ -2,6 +2,7 @@
 
     python benchmarks/few_labels.py [--labels 1 3 10] [--seeds 5] [--jobs 2] [--quick] [--table-only]
     python benchmarks/few_labels.py --controls          # no triplet loss, frozen batch norm, CSD's contrast on top
+    python benchmarks/few_labels.py --untaught          # raw pixels, an untrained network: beside what is shipped
     python benchmarks/few_labels.py --gpu --minutes 9   # CIFAR-100 in ten tasks: the same call again goes on
 
 Each method runs with the published weights, with the weights 1, and tuned: six settings of each are tried with three
@@ -18,6 +19,8 @@ Held-out images have a label each, which the trainings don't: with three labels 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import time
 import types
@@ -28,7 +31,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 import csd_edu as csd
-from csd_edu import tuning
+from csd_edu import results, tuning
 from csd_edu.features import normalize
 from csd_edu.files import write_json
 from csd_edu.learn import learn
@@ -40,6 +43,7 @@ from csd_edu.results import SHIPPED, Results
 from csd_edu.runtime import environment
 from csd_edu.sweep import Job, sweep
 from csd_edu.train import fresh_network
+from csd_edu.untaught import PIXELS, UNTRAINED
 
 Figures = dict[str, float]
 JSON = Path("runs/few-labels/figures.json")
@@ -112,6 +116,7 @@ PAIRS = (
     ("nncsl, frozen norms", "nncsl"),
     ("nncsl 1, frozen norms", "nncsl 1"),
     ("nncsl 1, with csd", "nncsl 1"),
+    *((name, UNTRAINED) for name in ("labels", "csl 1", "nncsl 1", "labels tuned", "csl tuned", "nncsl tuned")),
 )
 
 
@@ -125,6 +130,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, three labels, nothing tuned: five minutes")
     parser.add_argument("--table-only", action="store_true", help="train nothing, show the figures that are there")
     parser.add_argument("--controls", action="store_true", help="the controls, with three labels a class; no tuning")
+    parser.add_argument("--untaught", action="store_true", help="only raw pixels and an untrained network, anew")
     parser.add_argument("--gpu", action="store_true", help="CIFAR-100, nearest to the published setting")
     parser.add_argument("--minutes", type=float, default=9.0, help="of --gpu: after these it stops (default: 9)")
     parser.add_argument("--epochs", type=int, default=12, help="of --gpu: a task (default: 12)")
@@ -134,6 +140,11 @@ def main() -> None:
         on_gpu(found, csd.load("cifar100"), options.out, options.minutes, gpu_config(options.epochs))
         return
     data = csd.load("digits")
+    if options.untaught:
+        there = beside_untaught(results.read("few_labels"), data, options.labels)
+        there.write(SHIPPED / "few_labels.json")
+        print(table(there, options.labels))
+        return
     if options.controls:
         controls(found, data, range(options.seeds))
     labels, seeds = ([TUNED_AT], 1) if options.quick else (options.labels, options.seeds)
@@ -148,6 +159,7 @@ def main() -> None:
     if ends is None:
         print("Nothing is there yet.")
         return
+    ends = beside_untaught(ends, data, labels)
     print(table(ends, labels))
     ends.write((options.out if options.quick or len(ends.seeds) < 5 else SHIPPED) / "few_labels.json")
 
@@ -210,14 +222,14 @@ def figures(run: csd.Run, stream: csd.Stream) -> Figures:
     last = run.n_tasks - 1
     end = run.metrics["summary"]
     labels = run.test()["labels"]
-    nearest = nearest_accuracy(run.network(last), stream, run.features(last), labels)
+    nearest = nearest_accuracy(lambda x: embed(run.network(last), x)[0], stream, run.features(last), labels)
     return {"head": end["head_accuracy"], "neighbour": nearest, "recall": end["recall_at_1"]}
 
 
-def nearest_accuracy(network: Network, stream: csd.Stream, features: Tensor, labels: Tensor) -> float:
-    """Return how often the nearest of all labelled training images is of a test image's class."""
+def nearest_accuracy(look: Callable[[Tensor], Tensor], stream: csd.Stream, features: Tensor, labels: Tensor) -> float:
+    """Return how often the nearest of all labelled training images, as `look` sees them, is of a test image's class."""
     gallery = stream.train(*range(stream.n_tasks)).labelled()
-    known = normalize(embed(network, gallery.images)[0].double())  # (M, D)
+    known = normalize(look(gallery.images).double())  # (M, D)
     nearest = (normalize(features.double()) @ known.T).argmax(dim=1)  # (N,)
     return float((gallery.labels[nearest] == labels).double().mean())
 
@@ -246,6 +258,28 @@ def tuned(found: Found, data: csd.Dataset, out: Path, n_jobs: int | None) -> dic
         best[name] = grid[max(range(len(grid)), key=lambda k: sum(tried[k]["scores"]))]
         print(f"{name} tuned: {dict(best[name].settings)}, learning rate {best[name].lr:g}")
     return best
+
+
+def beside_untaught(found: Results, data: csd.Dataset, labels: Sequence[int]) -> Results:
+    """Return the results with what raw pixels find, and a network before its first step: the floor under the others."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for n, seed in itertools.product(labels, found.seeds):
+        stream = csd.split(data, n_tasks=5, seed=seed, labelled=n)
+        network = fresh_network(stream, CONFIG.replace(seed=seed))
+        images, truth = stream.test()
+        looks: dict[str, Callable[[Tensor], Tensor]] = {
+            PIXELS: lambda x: x.flatten(1).float(),
+            UNTRAINED: lambda x, network=network: embed(network, x)[0],  # type: ignore[misc]
+        }
+        for name, look in looks.items():
+            features = look(images)
+            of = {
+                "neighbour": nearest_accuracy(look, stream, features, truth),
+                "recall": recall_at_k(features, truth, features, truth, exclude_self=True)[1],
+            }
+            for measure, value in of.items():
+                values.setdefault(in_words(name, n), {}).setdefault(MEASURES[measure], []).append(value)
+    return dataclasses.replace(found, values={**found.values, **values})
 
 
 def results_of(found: Found, labels: Sequence[int]) -> Results | None:
@@ -318,7 +352,7 @@ def learnt(stream: csd.Stream, method: AnyMethod, config: csd.Config, after: Cal
     features, logits = embed(network, images)
     return {
         "head": float((logits.argmax(dim=1) == labels).double().mean()),
-        "neighbour": nearest_accuracy(network, stream, features, labels),
+        "neighbour": nearest_accuracy(lambda x: embed(network, x)[0], stream, features, labels),
         "recall": recall_at_k(features, labels, features, labels, exclude_self=True)[1],
     }
 

@@ -2,8 +2,9 @@
 
     python benchmarks/neighbours.py [--out runs/neighbours] [--seeds 0 1 2 3 4] [--jobs 2] [--table-only] [--quick]
 
-Digits in five tasks, ResNet-8. One setting of each method is chosen first, among three values and with other seeds than
-those compared, on held-out images of the first two tasks. Then all are trained with every seed. The table has Recall@1,
+Digits in five tasks, ResNet-8. The learning rate of each method is chosen first, among four values that are the same
+for all, and where a method has a weight of its own, that one among three with each of the rates; on held-out images of
+the first two tasks, with other seeds than those compared. Then all are trained with every seed. The table has Recall@1,
 head accuracy and bytes; it is written to csd_edu/measured/neighbours.json, which `pictures.recall_against_bytes` draws.
 Every run continues where it stopped. --quick only shows that all of it works, and writes into its own folder.
 
@@ -38,34 +39,40 @@ LABELS = 10  # a class, for the methods that learn from images without one
 CONFIG = csd.preset("digits").config.replace(later_epochs=12, device="cpu")
 QUICK = CONFIG.replace(epochs=1, later_epochs=1, batch_size=16)
 
-RATES = ("later_lr", (1e-3, 3e-3, 1e-2))
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 WEIGHTS = (1, 5, 20)
-GRID: Mapping[str, tuple[str, Sequence[float]]] = {
-    "finetune": RATES,
-    "frozen": RATES,
-    "lwf": ("weight", WEIGHTS),
-    "mmd": ("weight", WEIGHTS),
-    "feature_distillation": ("weight", (2, 10, 50)),
-    "fe": ("weight", (2, 10, 50)),
-    "supcon": ("distillation", WEIGHTS),
-    "csd": ("distillation", WEIGHTS),
-    "er": RATES,
-    "gdumb": RATES,
-    "der": ("alpha", (0.1, 0.3, 1)),
-    "derpp": ("alpha", (0.1, 0.3, 1)),
-    "xder": ("alpha", (0.1, 0.3, 1)),
-    "csd_memory": ("weight", WEIGHTS),
-    "random_images": RATES,
-    "herding": RATES,
-    "dm": RATES,
-    "genifer": ("feature", (0.02, 0.1, 0.5)),
-    "pixel_gan": ("feature", (0.02, 0.1, 0.5)),
-    "joint": RATES,
-    "labels_only": RATES,
-    "csl": ("label_weight", (0.005, 0.1, 1)),
-    "nncsl": ("label_weight", (0.005, 0.1, 1)),
+LATER = {"later_lr": RATES}
+ANEW = {"lr": RATES}
+GRID: Mapping[str, Mapping[str, Sequence[float]]] = {
+    "finetune": LATER,
+    "frozen": {},
+    "lwf": {**LATER, "weight": WEIGHTS},
+    "mmd": {**LATER, "weight": WEIGHTS},
+    "feature_distillation": {**LATER, "weight": (2, 10, 50)},
+    "fe": {**LATER, "weight": (2, 10, 50)},
+    "supcon": {**LATER, "distillation": WEIGHTS},
+    "csd": {**LATER, "distillation": WEIGHTS},
+    "er": LATER,
+    "gdumb": ANEW,
+    "der": {**LATER, "alpha": (0.1, 0.3, 1)},
+    "derpp": {**LATER, "alpha": (0.1, 0.3, 1)},
+    "xder": {**LATER, "alpha": (0.1, 0.3, 1)},
+    "csd_memory": {**LATER, "weight": WEIGHTS},
+    "random_images": ANEW,
+    "herding": ANEW,
+    "dm": ANEW,
+    "genifer": {**LATER, "feature": (0.02, 0.1, 0.5)},
+    "pixel_gan": {**LATER, "feature": (0.02, 0.1, 0.5)},
+    "joint": ANEW,
+    "labels_only": LATER,
+    "csl": {**LATER, "label_weight": (0.005, 0.1, 1)},
+    "nncsl": {**LATER, "label_weight": (0.005, 0.1, 1)},
 }
-"""What is tried for each method: as many values for each. Of those with nothing to weigh, the learning rate."""
+"""What is tried for each method: the same rates, and three values of a weight of its own, where it has one.
+
+The first task has the preset's rate in all that go on from there, and no choice moves it. What begins anew with every
+task, or has but one, is trained with `lr` throughout. What is frozen after the first task has nothing to choose.
+"""
 
 FEW_LABELS = ("labels_only", "csl", "nncsl")
 
@@ -90,21 +97,21 @@ def stream_of(data: csd.Dataset, name: str, seed: int, validation: float = 0.0) 
     return csd.split(data, n_tasks=5, seed=seed, validation=validation, labelled=labelled)
 
 
-def job(stream: csd.Stream, name: str, setting: str, value: float, seed: int, folder: Path, quick: bool) -> Job:
-    """Return what is to be trained: a method with a setting of its own, or of the config."""
-    config = (QUICK if quick else CONFIG).replace(seed=seed)
+def job(stream: csd.Stream, name: str, settings: Mapping[str, float], seed: int, folder: Path, quick: bool) -> Job:
+    """Return what is to be trained: a method with some settings, its own ones and those of the config."""
+    rates = {setting: value for setting, value in settings.items() if setting in ("lr", "later_lr")}
+    config = (QUICK if quick else CONFIG).replace(seed=seed, **rates)
     fixed = {**FIXED.get(name, {}), **(TINY.get(name, {}) if quick else {})}
-    if setting in {field.name for field in dataclasses.fields(config)}:
-        config, method = config.replace(**{setting: value}), NAMED[name]
-    else:
-        method = tuning.with_setting(name, setting, value)
+    method = NAMED[name]
+    for setting in settings.keys() - rates.keys():
+        method = tuning.with_setting(name, setting, settings[setting])
     if fixed:
         method = dataclasses.replace(method, **fixed)  # type: ignore[type-var]  # those with settings of this kind
     return Job(stream, method, config, folder)
 
 
 def choose(data: csd.Dataset, out: Path, n_jobs: int | None, quick: bool) -> dict[str, Any]:
-    """Try each value of the grid, and return for each method the setting, the scores by value and the chosen one."""
+    """Try the whole grid, and return for each method the settings tried, their scores, and which were chosen."""
     seeds = TUNING_SEEDS[: 1 if quick else None]
     streams = {
         (few, seed): tuning.first_two(stream_of(data, name, seed, validation=0.25))
@@ -112,11 +119,11 @@ def choose(data: csd.Dataset, out: Path, n_jobs: int | None, quick: bool) -> dic
         for few, name in ((True, FEW_LABELS[0]), (False, "finetune"))
     }
 
-    def one(name: str, setting: str, value: float, seed: int, folder: Path) -> Job:
-        return job(streams[name in FEW_LABELS, seed], name, setting, value, seed, folder, quick)
+    def one(name: str, settings: Mapping[str, float], seed: int, folder: Path) -> Job:
+        return job(streams[name in FEW_LABELS, seed], name, settings, seed, folder, quick)
 
-    found = tuning.choose(GRID, one, score, seeds, out / "tuning", n_jobs=n_jobs)
-    return {name: search.to_json() for name, search in found.items()}
+    grid = {name: of for name, of in GRID.items() if of}
+    return tuning.as_json(tuning.try_all(grid, one, score, seeds, out / "tuning", n_jobs=n_jobs))
 
 
 def score(run: csd.Run) -> float:
@@ -170,9 +177,9 @@ def table(found: Results) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, of in found.values.items():
-        search = tuned.get(name.partition(" ")[0])
+        chosen = tuned.get(name.partition(" (")[0], {"chosen": {}})["chosen"]
         cells = [
-            f"{search['setting']} {search['chosen']:g}" if search else "–",
+            tuning.in_words(chosen),
             in_bytes({"kept": round(max(of["bytes"]))}),
             *(str(found.interval(name, measure)) if measure in of else "–" for measure in METRICS),
             "" if name == "finetune" else found.difference(name, "finetune", "recall_at_1").signed(),
@@ -212,8 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 name: job(
                     stream_of(data, name, seed),
                     name,
-                    chosen[name]["setting"],
-                    chosen[name]["chosen"],
+                    chosen[name]["chosen"] if name in chosen else {},
                     seed,
                     folder,
                     options.quick,

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -194,26 +195,95 @@ def choose(
         ValueError: before any training if there is no value or seed, a seed twice, or a value that is no finite number;
             after it if a score is none, such as NaN; then nothing is chosen, and the runs are kept.
     """
+
+    def one(method: str, settings: Mapping[str, float], seed: int, folder: Path) -> Job:
+        ((setting, value),) = settings.items()
+        return job(method, setting, value, seed, folder)
+
+    products = {method: {setting: values} for method, (setting, values) in grids.items()}
+    found = {}
+    for method, trials in try_all(products, one, score, seeds, out, n_jobs=n_jobs, progress=progress).items():
+        setting = grids[method][0]
+        grid = {float(trial.settings[setting]): trial.scores for trial in trials}
+        found[method] = Search(setting, grid, float(best(trials).settings[setting]))
+    return found
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Some settings of a method, and the score of each seed with them."""
+
+    settings: Mapping[str, float]
+    scores: tuple[float, ...]
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """Return the trial with the best mean over the seeds; of equals the first."""
+    return max(trials, key=lambda trial: sum(trial.scores))
+
+
+def in_words(settings: Mapping[str, float]) -> str:
+    """Return settings as a table tells them: "later_lr 0.001, weight 5"; a dash if there is none."""
+    return ", ".join(f"{setting} {value:g}" for setting, value in settings.items()) or "–"
+
+
+def as_json(trials: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
+    """Return for each method the settings that are chosen, and all that was tried, as plain JSON."""
+    return {
+        method: {"chosen": dict(best(of).settings), "tried": [asdict(trial) for trial in of]}
+        for method, of in trials.items()
+    }
+
+
+def try_all(
+    grids: Mapping[str, Mapping[str, Sequence[float]]],
+    job: Callable[[str, Mapping[str, float], int, Path], Job],
+    score: Callable[[Run], float],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> dict[str, list[Trial]]:
+    """Try each value of each setting of a method with each of the others, and with each seed.
+
+    Args:
+        grids: by method, of each setting the values to try: {"lwf": {"later_lr": [1e-3, 1e-2], "weight": [1, 5]}}.
+        job: what is to be trained, of the method, the settings, the seed and a folder for the run.
+        score, seeds, out, n_jobs, progress: as in `choose`.
+
+    Returns:
+        The trials of each method, in rising order of the first setting's values, then of the next one's.
+
+    Raises:
+        ValueError: as in `choose`.
+    """
     seeds = _checked_seeds(seeds)
     _check_grids(grids)
+    points = {
+        method: [dict(zip(of, values, strict=True)) for values in product(*map(sorted, of.values()))]
+        for method, of in grids.items()
+    }
     tries = {
-        f"seed{seed}/{method}-{setting}-{_in_digits(value)}": (method, setting, value, seed)
+        f"seed{seed}/{_called(method, point)}": (method, point, seed)
         for seed in seeds
-        for method, (setting, values) in grids.items()
-        for value in sorted(values)
+        for method, of in points.items()
+        for point in of
     }
     runs = sweep({name: job(*tried, out / name) for name, tried in tries.items()}, n_jobs=n_jobs, progress=progress)
-    scores: dict[str, dict[float, list[float]]] = {method: {} for method in grids}
-    for name, (method, _, value, _) in tries.items():
+
+    def scored(name: str) -> float:
         expected = "a finite number; mend the score, or leave the value out of the grid (the runs are kept)"
-        found = arguments.number(f"the score of {name}", score(runs[name]), expected)
-        scores[method].setdefault(float(value), []).append(found)
+        return arguments.number(f"the score of {name}", score(runs[name]), expected)
+
     return {
-        method: Search(
-            grids[method][0], {v: tuple(s) for v, s in of.items()}, max(of, key=lambda value: sum(of[value]))
-        )
-        for method, of in scores.items()
+        method: [Trial(point, tuple(scored(f"seed{seed}/{_called(method, point)}") for seed in seeds)) for point in of]
+        for method, of in points.items()
     }
+
+
+def _called(method: str, point: Mapping[str, float]) -> str:
+    return "-".join([method, *(f"{setting}-{_in_digits(value)}" for setting, value in point.items())])
 
 
 def _checked_seeds(seeds: Any) -> list[int]:
@@ -223,14 +293,16 @@ def _checked_seeds(seeds: Any) -> list[int]:
     return found
 
 
-def _check_grids(grids: Mapping[str, tuple[str, Sequence[float]]]) -> None:
+def _check_grids(grids: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     if not grids:
         raise ValueError(f"grids are {grids!r}; expected such as {{'lwf': ('weight', [1, 5])}}")
-    for method, (setting, values) in grids.items():
-        if isinstance(values, str) or len(values) == 0:
-            raise ValueError(f"the grid of {method}, {setting}, is {values!r}; expected at least one value, as [1, 5]")
-        for k, value in enumerate(values):
-            arguments.number(f"the grid of {method}, {setting}[{k}],", value)
+    for method, of in grids.items():
+        for setting, values in of.items():
+            if isinstance(values, str) or len(values) == 0:
+                told = f"the grid of {method}, {setting}, is {values!r}"
+                raise ValueError(f"{told}; expected at least one value, as [1, 5]")
+            for k, value in enumerate(values):
+                arguments.number(f"the grid of {method}, {setting}[{k}],", value)
 
 
 def _in_digits(value: float) -> str:

@@ -896,12 +896,12 @@ def test_the_benchmark_computes_what_is_missing_and_shows_it(tmp_path, monkeypat
     out, cpu = tmp_path / "new" / "condensed.json", torch.device("cpu")
     first = condensed.run(name, range(1), out, cpu)
     again = condensed.run(name, range(2), out, cpu)
-    parts = ["set", "mean images", "memory"] if name == "cpu quick" else ["set"]
+    parts = ["set", "all", "mean images", "memory"] if name == "cpu quick" else ["set", "all"]
     said = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert said == [f"{name}, {part}, seed {seed}" for seed in (0, 1) for part in parts]
     assert all(again["parts"][part]["0"] == first["parts"][part]["0"] for part in parts)
     assert again == condensed.read(out, name)
-    sets = ["not trained", "all images", "random", "herding", "dm", "dm, not rounded"]
+    sets = ["not trained", "herding's network", "random", "herding", "dm", "dm, not rounded"]
     assert list(again["parts"]["set"]["1"]) == sets
     found = condensed.results_of(name, again)
     assert found.seeds == (0, 1)

@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 import csd_edu as csd
-from benchmarks import dreams
+from benchmarks import dreams, neighbours
 from csd_edu import generator as gan, results
 from csd_edu.generator import Discriminator, Generator
 from csd_edu.learner import Learner
@@ -931,16 +931,18 @@ def test_it_learns_to_draw_each_class_and_still_knows_the_old_ones(kind, tmp_pat
 # ---------------------------------------------------------------------- the experiment
 
 
-def test_every_method_has_equally_many_values_to_choose_from():
+def test_every_method_has_the_same_rates_to_choose_from_and_one_weight_at_most():
     assert set(dreams.GRID) == set(dreams.METHODS)
-    assert {len(set(values)) for _, values in dreams.GRID.values()} == {3}
+    assert {of["later_lr"] for of in dreams.GRID.values()} == {neighbours.RATES}
+    for of in dreams.GRID.values():
+        assert [len(set(of[setting])) for setting in of if setting != "later_lr"] in ([], [3])
 
 
 def test_csd_alone_is_between_genifer_and_genifer_with_csd():
     """The weight of the maps is the one that was chosen for Genifer in the experiment that is shipped."""
     chosen = results.read("dreams").notes["tuning"]["methods"]["genifer"]
     assert dataclasses.asdict(dreams.DREAMING[dreams.WITH_CSD]) == dataclasses.asdict(dreams.DREAMING["genifer"]) | {
-        chosen["setting"]: chosen["chosen"]
+        "feature": chosen["chosen"]["feature"]
     }
 
 
@@ -967,7 +969,11 @@ def test_the_experiment_in_small_goes_on_where_it_stopped(tmp_path, monkeypatch,
     told = capsys.readouterr().out
     found = results.read(tmp_path / "dreams.json")
     assert found.seeds == tuple(seeds)
-    assert found.notes["real images"]["held"] <= found.notes["real images"]["in all"]
+    real = found.notes["real images"]
+    assert real["held"] <= real["in all"]
+    for seed, n in zip(seeds, real["different"], strict=True):
+        rows = csd.Run.load(tmp_path / f"seed{seed}" / "er").kept()["memory"]["rows"]["images"]
+        assert n == len({image.numpy().tobytes() for image in rows}) <= real["held"]
     methods = set(dreams.METHODS) - ({dreams.WITH_CSD} if gpu else set())
     assert set(found.values) == methods
     assert set(found.notes["tuning"]["methods"]) == (set() if gpu else methods)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import csd_edu as csd
 from benchmarks import few_labels
+from csd_edu import results
 from csd_edu.methods import CSL, NNCSL, PAWS, LabelsOnly, Setting, Step, View
 from csd_edu.methods.paws import (
     agreement,
@@ -30,7 +31,9 @@ from csd_edu.methods.paws import (
     snn_predict,
     soft_cross_entropy,
 )
+from csd_edu.models import embed
 from csd_edu.sweep import Job
+from csd_edu.untaught import PIXELS, UNTRAINED
 from tests.conftest import TINY, striped
 from tests.test_losses import unit
 from tests.test_losses_rivals import by_formula
@@ -776,8 +779,30 @@ def test_the_nearest_labelled_image_by_hand(runs):
     for query, label in zip(queries, stream.test().labels.tolist(), strict=True):
         likes = [float(unit(query) @ unit(row)) for row in gallery]
         right += labels[likes.index(max(likes))].item() == label
-    found = few_labels.nearest_accuracy(run.network(2), stream, run.features(2), stream.test().labels)
+    found = few_labels.nearest_accuracy(lambda x: embed(network, x)[0], stream, run.features(2), stream.test().labels)
     assert found == pytest.approx(right / len(queries))
+
+
+@pytest.mark.slow
+def test_what_was_taught_nothing_stands_beside_the_methods():
+    there = results.read("few_labels")
+    anew = few_labels.beside_untaught(there, csd.load("digits"), [1, 3, 10])
+    assert list(anew.values) == list(there.values)
+    recall, nearest = few_labels.MEASURES["recall"], few_labels.MEASURES["neighbour"]
+    floor = results.read("neighbours")
+    for n in (1, 3, 10):
+        for name, near in ((PIXELS, 1e-9), (UNTRAINED, 0.01)):  # another machine's rounding, within a network
+            row = few_labels.in_words(name, n)
+            assert anew.of(row, recall) == pytest.approx(there.of(row, recall), abs=near)
+            assert anew.of(row, nearest) == pytest.approx(there.of(row, nearest), abs=near)
+            assert there.of(row, recall) == floor.of(name, "recall_at_1")  # whatever the labels
+    stream = csd.split(csd.load("digits"), n_tasks=5, seed=0, labelled=1)
+    known, labels = stream.train(*range(5)).labelled()
+    images, truth = stream.test()
+    flat, queries = known.flatten(1).double(), images.flatten(1).double()
+    cosines = (queries @ flat.T) / queries.norm(dim=1)[:, None] / flat.norm(dim=1)
+    share = float((labels[cosines.argmax(dim=1)] == truth).double().mean())
+    assert anew.of(few_labels.in_words(PIXELS, 1), nearest)[0] == pytest.approx(share)
 
 
 def test_the_tables_of_figures_that_are_there(tmp_path):

@@ -661,12 +661,12 @@ head_differences([("X-DER", other) for other in (*same.values(), *balanced)], "W
 #   that nothing compares new heads with old ones. Whether the head is better then than without the past hinge alone, five
 #   seeds can't tell. Both hinges together are worth about 0.1.
 # - **Rewriting** shows. So one may rewrite one's memories, and it is worth it, for the head. But see how much of the
-#   row "each as tuned" was the weights: at equal weights the difference is less than half as large.
+#   row "each as tuned" was the weights: at equal weights the difference is, in the mean, less than half as large.
 # - **Preparing heads** seems to show most, at equal weights: 0.31. But that control has the past hinge left to pull
 #   alone, and three quarters of all images are said to be of the newest task. Without both, two thirds of the
 #   difference are gone: what is left, about 0.1, is what the future *and* the past hinge are worth together.
-# - **And DER++?** X-DER without any hinge is not told apart from it. On this stream most of X-DER's lead in the head
-#   comes from its two hinges.
+# - **And DER++?** X-DER without any hinge is not told apart from it. On this stream most of X-DER's lead in the head, as
+#   far as means tell, comes from its two hinges.
 #
 # **What it does not show.** Why rewriting helps, which these numbers don't tell. Nor other streams, other networks or
 # longer training; nor other weights: a grid of four points, chosen by two seeds on two tasks, leaves much to chance, as
@@ -786,7 +786,7 @@ pictures.recall_against_bytes(results.read("neighbours"))
 
 # %% [markdown]
 # **What it means.** First the floor: `raw pixels`, left of the dotted line, where nothing is kept, search these digits as
-# well as the best methods, and have learnt nothing. So here Recall@1 shows what a method loses. (The glyphs of section 6
+# well as the best methods, within half a hundredth, and have learnt nothing. So here Recall@1 shows what a method loses. (The glyphs of section 6
 # are another matter: there pixels have a Recall@1 of .12, by `benchmarks/untaught.py`.) An answer costs few bytes beside
 # its image: what counts is how many images are kept. X-DER keeps what DER++ keeps, and a count for each place (how often
 # it was drawn); with CSD on top a teacher has to be kept as well. And look at `er`, which keeps images and labels and no
