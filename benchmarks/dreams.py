@@ -38,6 +38,7 @@ METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two
 WITH_CSD = "genifer and csd"
 METHODS = ("finetune", "lwf", "pixel_gan", "genifer", WITH_CSD, "er")
 PAIRS = (
+    ("lwf", "finetune"),
     ("genifer", "finetune"),
     ("genifer", "lwf"),
     ("pixel_gan", "lwf"),
@@ -45,8 +46,8 @@ PAIRS = (
     (WITH_CSD, "genifer"),
     ("genifer", "er"),
 )
-"""Compared with each other: dreams with none, features with pixels, CSD with none, dreams with real images in as many
-bytes."""
+"""Compared with each other: old answers with none, dreams with none, features with pixels, CSD with none, dreams with
+real images in as many bytes."""
 
 DREAMING = {
     "pixel_gan": csd.methods.PixelGAN(),

@@ -705,7 +705,7 @@ print("a linear head with bias there, one without bias and with normalised rows 
 # ## 9. Looking back
 #
 # - Can sixty stand for six thousand? Ten learnt digits have taught a network to name 0.90 of the test images, all 1,198 to
-#   name 0.97; ten photographs about half of what 5,000 teach. To name images, that is, and not to search among them.
+#   name 0.97; ten photographs less than half of what 5,000 teach. To name images, that is, and not to search among them.
 # - Herding chooses real images so that *together* they have the mean of all. The nearest to the mean do not.
 # - Distribution matching learns images whose mean feature is that of the real ones, under random networks that were
 #   never trained: means first, then the square, summed over features and classes.
