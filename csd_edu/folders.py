@@ -58,6 +58,8 @@ def read(
         labels += [label for label, name in enumerate(classes) for _ in test_images[name]]
     for remark in layout.remarks:
         warnings.warn(f"{printable(root)}: {remark}", stacklevel=4)
+    for doubt in layout.doubts:
+        warnings.warn(f"{printable(root)}: {doubt}", Doubt, stacklevel=4)
 
     x, readable, remarks, why = images.read(paths, size, skip=on_error == "skip", progress=progress)
     y = torch.tensor(labels, device="cpu")  # (N,)
