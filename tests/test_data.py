@@ -916,7 +916,7 @@ def test_what_is_no_image_is_left_out_and_counted(tmp_path):
         (["a.png", "b.png"], "pets holds images itself; expected a folder for each class"),
         (["a.png", "cat/a.png", "dog/a.png"], "pets holds both images, such as a.png, and folders"),
         (["cat/a.png", "cat/b.png"], r"classes is \('cat',\); expected two or more"),
-        (["cat/a.png", "cat/b.png", "dog/a.png"], "class 'dog' has 1 readable images; expected 2 or more"),
+        (["cat/a.png", "cat/b.png", "dog/a.png"], "1 of 2 classes has a single image: 'dog'; expected 2 or more"),
         (["cat/a.png", "cat/b.png", "dog/notes.txt"], "dog holds no images"),
         (["cat/a.png", "cat/big/b.png", "dog/a.png"], "cat holds both images"),
         (["train/cat/a.png", "train/dog/a.png"], "pets holds train/, but no test/; .*load .*train itself"),
@@ -1099,7 +1099,7 @@ def test_a_class_without_a_readable_image(tmp_path):
     root = small_folder(tmp_path / "pets", n=2)
     text_as_png(root / "cat" / "00.png")
     with (
-        pytest.raises(ValueError, match="class 'cat' has 1 readable images"),
+        pytest.raises(ValueError, match="1 of 2 classes has a single readable image: 'cat'"),
         pytest.warns(UserWarning, match="1 of 4"),
     ):
         read(root, on_error="skip")

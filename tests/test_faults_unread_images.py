@@ -350,3 +350,49 @@ def test_a_zip_of_images_is_no_npz(tmp_path, bad_input):
     text = refused(tmp_path / "pets.zip")
     assert "pets.zip: it is an archive of files, such as 'pets/cat/a.png'; unpack it, and load the folder" in text
     bad_input("a ZIP archive of images", text)
+
+
+# ---- classes that can't be split
+
+
+def people(root: Path, n: int = 30) -> Path:
+    """Write as many classes as faces are of: of every second person there is a single one."""
+    for k in range(n):
+        pets(root, names=(f"Person_{k:02}",), n=1 if k % 2 else 3)
+    return root
+
+
+def test_classes_of_a_single_image_are_told_all_at_once_and_before_any_is_decoded(tmp_path, monkeypatch, bad_input):
+    root = people(tmp_path / "lfw")
+    monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded"))
+    text = refused(root)
+    names = "'Person_01', 'Person_03', 'Person_05', 'Person_07', 'Person_09' and 10 more"
+    assert text.startswith(f"{root}: 15 of 30 classes have a single image: {names}; expected 2 or more in each class")
+    assert text.endswith("one to train and one to test: add images, or move these folders away")
+    bad_input("people of whom every second has a single photograph", text)
+    assert refused(pets(tmp_path / "pets", n=1)).endswith("'cat', 'dog'; " + text.split("; ")[1].split(", or move")[0])
+
+
+@pytest.mark.parametrize(
+    ("n_left", "found"),
+    [
+        ((1, 1, 2), "2 of 3 classes have a single readable image: 'a', 'b'"),
+        ((0, 0, 2), "2 of 3 classes have no readable image: 'a', 'b'"),
+        ((1, 2, 0), "2 of 3 classes have a single readable image or none: 'a', 'c'"),
+    ],
+)
+def test_classes_that_come_down_to_one_are_told_all_at_once(tmp_path, n_left, found):
+    root = pets(tmp_path / "pets", names="abc", n=2)
+    for name, n in zip("abc", n_left, strict=True):
+        for path in sorted((root / name).iterdir())[n:]:
+            path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="of 6 images cannot be decoded"):
+        text = refused(root, on_error="skip")
+    assert f"{root}: {found}; expected 2 or more in each class, one to train and one to test: add images, or" in text
+
+
+def test_a_class_with_a_single_image_to_train_and_one_to_test_is_read(tmp_path):
+    root = pets(tmp_path / "pets" / "train", n=1).parent
+    for i, name in enumerate(("cat", "dog")):
+        noise(root / "test" / name / "0.png", 7 + i)
+    assert n_images(read(root)) == 4
