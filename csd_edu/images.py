@@ -31,6 +31,15 @@ BEGINNINGS = (
     (b"<svg", "SVG", False),
     (b"version https://git-lfs", "a pointer of Git LFS (`git lfs pull` brings the file)", False),
     (b"PK\x03\x04", "a ZIP archive", False),
+    (b"\x1f\x8b", "a GZIP archive", False),
+    (b"BZh", "a BZIP2 archive", False),
+    (b"\xfd7zXZ\0", "an XZ archive", False),
+    (b"Rar!\x1a\x07", "a RAR archive", False),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", False),
+    (b"\x93NUMPY", "a single array of NumPy (.npy)", False),
+    (b"\x89HDF\r\n\x1a\n", "a file of HDF5", False),
+    (b"PAR1", "a table (Parquet)", False),
+    *((bytes([0x80, version]), "a pickle", False) for version in range(2, 6)),
     (b"%PDF", "PDF", False),
 )
 HEIC = "for HEIC: pip install pillow-heif, and load again"
@@ -95,12 +104,16 @@ def _register_heic() -> None:
     _endings.cache_clear()
 
 
-def _content(path: Path) -> tuple[str, bool]:
-    """Return what a file begins like, "" if unknown, and whether it is an image that Pillow reads."""
+def content(path: Path) -> tuple[str, bool]:
+    """Return what a file begins like, "" if unknown, and whether it is an image that Pillow reads.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
     from PIL import Image
 
     with open(path, "rb") as file:
-        head = file.read(32)
+        head = file.read(512)
     if not head:
         return "empty", False
     kind, is_image = next(((kind, image) for start, kind, image in BEGINNINGS if head.startswith(start)), ("", False))
@@ -112,6 +125,8 @@ def _content(path: Path) -> tuple[str, bool]:
         brand = head[8:12]
         kind = "AVIF" if brand in (b"avif", b"avis") else "HEIF" if brand[:2] in (b"he", b"mi", b"ms") else "a video"
         is_image = kind != "a video"
+    elif head[257:262] == b"ustar":
+        kind = "a TAR archive"
     return kind, is_image and kind in Image.OPEN
 
 
@@ -122,7 +137,7 @@ def is_image(path: Path) -> bool:
         OSError: if the file cannot be opened.
     """
     ending = path.suffix.lower()
-    return ending in _endings() or (ending not in NEVER and _content(path)[1])
+    return ending in _endings() or (ending not in NEVER and content(path)[1])
 
 
 def has_known_ending(path: Path) -> bool:
@@ -145,7 +160,7 @@ def _why(error: Exception, path: Path) -> str:
     if type(error).__name__ == "DecompressionBombError":
         return f"{told}; make it smaller"
     try:
-        kind, is_image = _content(path)
+        kind, is_image = content(path)
     except OSError:
         return told
     if kind == "HEIF" and not is_image:
