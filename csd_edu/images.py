@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from csd_edu.output import stderr
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # How files begin. What is marked is read as an image whatever the file is called.
 BEGINNINGS = (
@@ -68,12 +71,14 @@ class Decoded(NamedTuple):
         sides: the file's own width and height.
         top: the greatest value in the file, if it has more than 8 bits.
         vanished: something transparent became nearly a single colour on white.
+        several: there are more frames or pages, which are not read.
     """
 
     pixels: np.ndarray
     sides: tuple[int, int]
     top: int
     vanished: bool
+    several: bool
 
 
 def printable(name: object) -> str:
@@ -180,9 +185,12 @@ def decode(path: Path, size: int) -> Decoded:
         sides = file.size
         file.draft(None, (2 * size, 2 * size))  # a JPEG photograph is decoded at a fraction of its size, far faster
         image = ImageOps.exif_transpose(file)
+        several = _has_several(file)
+        inverted = _has_white_at_zero(file)
     if image.mode.startswith(("I", "F")):  # more than 8 bits, to which Pillow would clip
-        pixels, top = _deep(np.asarray(image), size)
-        return Decoded(pixels, sides, top, vanished=False)
+        values = np.asarray(image)
+        pixels, top = _deep(65535 - values if inverted else values, size)
+        return Decoded(pixels, sides, top, vanished=False, several=several)
     vanished = False
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -191,7 +199,24 @@ def decode(path: Path, size: int) -> Decoded:
         values = np.asarray(image)
         vanished = not opaque and int(np.ptp(values, (0, 1)).max()) < FAINT
     image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    return Decoded(np.asarray(image).transpose(2, 0, 1), sides, 0, vanished)
+    return Decoded(np.asarray(image).transpose(2, 0, 1), sides, 0, vanished, several)
+
+
+def _has_white_at_zero(file: Image.Image) -> bool:
+    """Return whether 0 is white in an open TIFF of 16 bits, which Pillow heeds only up to 8."""
+    from PIL import TiffImagePlugin as tiff
+
+    if not isinstance(file, tiff.TiffImageFile) or not file.mode.startswith("I;16"):
+        return False
+    return bool(file.tag_v2.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _has_several(file: Image.Image) -> bool:
+    """Return whether an open file has more frames or pages than one, other than a photograph's thumbnail or layers."""
+    try:
+        return file.format not in ("MPO", "PSD") and bool(getattr(file, "is_animated", False))
+    except Exception:  # a second frame that is damaged is no harm to the first
+        return True
 
 
 def _deep(values: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # (H, W) -> (size, size) uint16
@@ -294,6 +319,11 @@ def _remarks(paths: Sequence[Path], found: dict[int, Decoded], deep: Sequence[in
         remarks.append(
             f"{first(long)} are more than three times as long as wide: most of such an image was cut off "
             "around its centre; cut them to their subject before you load them"
+        )
+    if several := [i for i, image in found.items() if image.several]:
+        remarks.append(
+            f"{first(several)} have several frames or pages, of which only the first is read; to use the others, save "
+            "each as a file of its own"
         )
     if vanished := [i for i, image in found.items() if image.vanished]:
         remarks.append(

@@ -14,9 +14,13 @@ from csd_edu import images
 from csd_edu.doubts import few
 from csd_edu.images import printable
 
-TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "validation", "valid", "eval", "evaluation")
+TRAIN_NAMES = ("train", "training", "trn", "entrenamiento", "entraînement", "entrainement", "apprentissage")
+TEST_NAMES = (
+    *("test", "testing", "tst", "prueba", "pruebas", "prüfung"),
+    *("val", "validation", "valid", "validación", "validacion", "validierung", "eval", "evaluation"),
+)
 IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages", "jpg", "jpeg", "png", "pictures", "photos")
+PART_NAMES = (*IMAGES_NAMES, "part", "fold", "batch", "chunk", "shard", "subset")  # a set in pieces: images_001
 # What masks, and other answers that are images, are called. Beside images/, or as train_masks/ beside train/, they are
 # no classes; elsewhere a class may well be called by one of the first two.
 MASK_NAMES = (
@@ -276,7 +280,7 @@ def _layout(root: _Folder, rest: _Rest) -> Layout:
             " testing; for that split move the files into train/<class>/ and test/<class>/"
         )
     remarks = [*_left_out(root, used, rest), *rest.remarks, *_names(classes)]
-    return Layout(classes, test, remarks, _like_masks(used))
+    return Layout(classes, test, remarks, [*_like_masks(used), *_same_names(classes), *_pieces(classes, used[0])])
 
 
 def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
@@ -625,3 +629,29 @@ def _like_masks(used: list[_Folder]) -> list[str]:
             "masks of others beside them, but read as images of the same class; move them away if they are none"
         )
     return told
+
+
+def _same_names(classes: Images) -> list[str]:
+    """Return that all groups hold classes of the same names, if they do: domains, folds, or halves called unusually."""
+    groups: dict[str, set[str]] = {}
+    for group, slash, name in (name.partition("/") for name in classes):
+        if not slash:
+            return []
+        groups.setdefault(group, set()).add(name)
+    names, *others = groups.values()
+    if not others or any(other != names for other in others):
+        return []
+    return [
+        f"the folders {few(list(groups))} hold classes of the same names, {few(sorted(names))}, which are kept apart: "
+        f"{len(classes)} classes. If these are parts, versions or domains of one set, load one of the folders or merge "
+        "them; if they are its halves, call them train/ and test/"
+    ]
+
+
+def _pieces(classes: Images, part: _Folder) -> list[str]:
+    """Return that the classes are numbered pieces of a set, if they are called so."""
+    words, *others = {tuple(_words(name)) for name in classes}
+    if others or not {*words} & {*PART_NAMES} or any("/" in name for name in classes):
+        return []
+    told = f"the classes {few(list(classes))} are called and numbered like pieces of one set"
+    return [f"{told}; if they are, sort their images into a folder for each class{_guess(part)}"]

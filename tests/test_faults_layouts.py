@@ -142,7 +142,17 @@ def test_what_is_beside_train_and_test_is_said(tmp_path, bad_input):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Train", "TEST"), ("training", "testing"), ("train", "valid"), ("trainingSet", "val2017"), ("a_train", "a_test")],
+    [
+        ("entrenamiento", "prueba"),
+        ("Entraînement", "validation"),
+        ("Training", "Validierung"),
+        ("trn", "tst"),
+        ("Train", "TEST"),
+        ("training", "testing"),
+        ("train", "valid"),
+        ("trainingSet", "val2017"),
+        ("a_train", "a_test"),
+    ],
 )
 def test_other_names_of_the_halves(tmp_path, train, test):
     root = make(tmp_path, f"{train}/0/*.png", f"{train}/1/*.png", f"{test}/0/*.png", f"{test}/1/*.png")
@@ -472,3 +482,50 @@ def test_known_folders_without_an_image_beside_classes_are_left_out(tmp_path):
     dataset, told = read(make(root, "ImageSets/train.txt", "splits/1.txt"))
     assert dataset.classes == ("cat", "dog")
     assert "3 files are left out" in told[0]
+
+
+# ---- pieces and versions of one set
+
+
+@pytest.mark.parametrize("groups", ["tr,te", "fold1,fold2,fold3", "original,resized", "amazon,dslr,webcam"])
+@pytest.mark.parametrize("level", ["", "/images"])
+def test_the_same_names_in_every_group_are_doubted(tmp_path, bad_input, groups, level):
+    paths = braces(f"{{{groups}}}{level}/{{cat,dog}}")
+    dataset, told = doubts(make(tmp_path / "set", *(f"{path}/*.png" for path in paths)))
+    assert set(dataset.classes) == set(braces(f"{{{groups}}}/{{cat,dog}}"))
+    (text,) = told
+    assert "hold classes of the same names, 'cat', 'dog', which are kept apart: " in text
+    assert f"{len(paths)} classes. If these are parts, versions or domains of one set, load one of the folders" in text
+    if groups == "amazon,dslr,webcam" and level:
+        bad_input("Office-31: amazon/images/, dslr/images/ and webcam/images/, each with the same classes", text)
+
+
+@pytest.mark.parametrize("path", ["{Greek/{alpha,beta},Latin/{alpha,a}}", "{cat,dog}", "{animals/{cat,dog},car}"])
+def test_groups_with_names_of_their_own_raise_no_doubt(tmp_path, path):
+    paths = braces(path)
+    dataset, told = doubts(make(tmp_path / "set", *(f"{each}/*.png" for each in paths)))
+    assert len(dataset.classes) == len(paths)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    "names", ["HAM10000_images_part_1,HAM10000_images_part_2", "images_001,images_002", "fold1,fold2"]
+)
+def test_numbered_pieces_of_a_set_are_doubted_with_the_table_beside_them(tmp_path, bad_input, names):
+    level = "/images" if "001" in names else ""
+    root = make(tmp_path / "set", *(f"{name}{level}/ISIC_*.png" for name in names.split(",")), "metadata.csv")
+    dataset, told = doubts(root)
+    assert list(dataset.classes) == names.split(",")
+    (text,) = told
+    assert (
+        "are called and numbered like pieces of one set; if they are, sort their images into a folder for each" in text
+    )
+    assert text.endswith("class; metadata.csv beside them may tell their classes, but is not read")
+    if names.startswith("HAM"):
+        bad_input("HAM10000: two folders of images, and a table", text)
+
+
+@pytest.mark.parametrize("names", ["s1,s2", "0,1", "person_01,person_02", "part,whole", "class1,class2"])
+def test_numbered_classes_raise_no_doubt(tmp_path, names):
+    root = make(tmp_path / "set", *(f"{name}/*.png" for name in names.split(",")), "metadata.csv")
+    assert doubts(root)[1] == []

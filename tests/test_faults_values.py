@@ -5,6 +5,7 @@ What was found, and what was done with it, is said once, with numbers and a reme
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -160,6 +161,69 @@ def test_images_of_a_single_colour_and_objects_that_vanish_on_white(tmp_path, ba
     assert "are transparent and became nearly a single colour on white" in told[0]
     assert "4 of 24 images are of a single colour (of class 'cat' 3 of 13)" in told[1]
     bad_input("icons, white on transparent", told[0])
+
+
+def test_a_class_in_grey_beside_classes_in_colour(tmp_path, bad_input):
+    root = folder(tmp_path / "scans", lambda: rng.randint(0, 256, (32, 32, 3)).astype(np.uint8))
+    assert read(root)[1] == []
+    (root / "xray").mkdir()
+    for i in range(10):
+        Image.fromarray(noise()).convert("RGB" if i % 2 else "L").save(root / "xray" / f"{i}.png")
+    _, told = read(root)
+    assert len(told) == 1
+    assert "1 class is grey in every image, 'xray', the others in none: colour alone tells them apart" in told[0]
+    bad_input("a class of grey images beside classes in colour", told[0])
+    Image.fromarray(noise()).save(root / "cat" / "grey.png")  # photographs of both kinds
+    assert read(root)[1] == []
+
+
+# ---- more than one page; white that is 0
+
+
+@pytest.mark.parametrize("ending", ["tif", "gif", "png", "webp"])
+def test_files_of_several_pages_are_counted(tmp_path, ending, bad_input):
+    root = folder(tmp_path / "stacks")
+    for i in range(3):
+        pages = [Image.fromarray(noise()) for _ in range(4)]
+        pages[0].save(root / "cat" / f"stack{i}.{ending}", save_all=True, append_images=pages[1:])
+    dataset, told = read(root)
+    assert len(dataset.y_train) + len(dataset.y_test) == 23
+    assert len(told) == 1
+    such = f"3 of 23 images, such as {root / 'cat' / f'stack0.{ending}'} (32×32), have several frames or pages"
+    assert f"{such}, of which only the first is read; to use the others, save each as a file of its own" in told[0]
+    if ending == "tif":
+        bad_input("TIFFs of several pages", told[0])
+
+
+def test_a_damaged_second_page_is_no_harm_to_the_first(tmp_path):
+    root = folder(tmp_path / "stacks")
+    pages = [Image.fromarray(noise()) for _ in range(2)]
+    path = root / "cat" / "stack.tif"
+    pages[0].save(path)
+    n = path.stat().st_size
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    path.write_bytes(path.read_bytes()[: n + 10])
+    dataset, _ = read(root)
+    assert len(dataset.y_train) + len(dataset.y_test) == 21
+
+
+@pytest.mark.parametrize(("order", "bits"), [("<", 8), (">", 8), ("<", 16)])  # what Pillow opens of them
+@pytest.mark.parametrize("white_is_zero", [True, False])
+def test_white_that_is_0_is_white_in_8_and_in_16_bits(tmp_path, order, bits, white_is_zero):
+    values = rng.randint(0, 1 << bits, (32, 32))
+    values[0, :2] = 0, (1 << bits) - 1
+    data = values.astype(f"{order}u{bits // 8}").tobytes()
+    tags = {256: 32, 257: 32, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8, 277: 1, 278: 32, 279: len(data)}
+    entries = b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8 + len(data))
+    path = folder(tmp_path / "scans") / "cat" / "scan.tif"
+    path.write_bytes(head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4))
+    dataset, told = read(path.parents[1])
+    expected = torch.from_numpy((values / (257 if bits == 16 else 1)).round().astype(np.uint8))
+    expected = 255 - expected if white_is_zero else expected
+    every = torch.cat([dataset.x_train, dataset.x_test])[:, 0]
+    assert min(int((image.int() - expected.int()).abs().max()) for image in every) <= 1
+    assert told == []
 
 
 # ---- sizes
