@@ -33,6 +33,7 @@ from csd_edu.system import OUT_OF_ROOM, in_words, worded, words
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
 GLYPHS_VERSION = 1  # part of the cache's name: raise it when glyphs.py draws other images
+LARGEST_IMAGE = 4096  # pixels; more is a slip, and would take up all memory
 GLYPHS_PER_CLASS = 40, 20  # train and test images of a class in the usual set, the one that is cached
 
 
@@ -143,8 +144,8 @@ def load(
     image_size = None if image_size is None else arguments.whole("image_size", image_size)
     seed, at_most = arguments.seed("seed", seed), arguments.flag("at_most", at_most)
     _require(per_class is None or per_class >= 2, f"per_class is {per_class}; expected 2 or more, to make pairs")
-    large = image_size is None or image_size >= SMALLEST_IMAGE
-    _require(large, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more")
+    fitting = image_size is None or SMALLEST_IMAGE <= image_size <= LARGEST_IMAGE
+    _require(fitting, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more, up to {LARGEST_IMAGE}")
     _require(on_error in ("raise", "skip"), f"on_error is {on_error!r}; expected 'raise' or 'skip'")
     told: list[str] = []
     match source:
@@ -156,7 +157,7 @@ def load(
         case "digits":
             dataset = _digits(image_size or 16, seed)
         case "cifar100":
-            dataset = _cached("cifar100", ["cifar100.npz"], _download_cifar100)
+            dataset = _cached("cifar100", ["cifar100.npz"], _download_cifar100, n_classes=100)
         case "omniglot":
             dataset = _cached("omniglot", ["omniglot.npz", "omniglot-small.npz"], _download_omniglot)
         case _:
@@ -397,15 +398,28 @@ def _downloading(name: str) -> Iterator[str]:
 # ---- the cache
 
 
-def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -> Dataset:
-    """Read the first of these files that some data folder holds whole; without one, build it and keep it."""
+def _cached(
+    name: str, filenames: Sequence[str], build: Callable[[], Dataset], *, n_classes: int | None = None
+) -> Dataset:
+    """Read the first of these files that some data folder holds whole; without one, build it and keep it.
+
+    Raises:
+        ValueError: if the file has not so many classes: it is another dataset, and not to be written over.
+    """
     folders = data_folders()
     for path in (folder / filename for filename in filenames for folder in folders):
         if os.path.isfile(path):
             try:
-                return _read_npz(path, name)[0]
+                dataset = _read_npz(path, name)[0]
             except ValueError as error:
                 warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=4)
+                continue
+            found = f"{printable(path)} has {dataset.n_classes} classes; expected the {n_classes} of {name}"
+            _require(
+                n_classes in (None, dataset.n_classes),
+                f"{found}: call it by another name, and load it by its path, if it is another dataset",
+            )
+            return dataset
     dataset = build()
     for folder in filter(is_writable, folders):
         try:
@@ -453,7 +467,11 @@ def _resize(images: Tensor, size: int) -> Tensor:  # (N, C, H, W) uint8 -> (N, C
     side = min(h, w)
     top, left = (h - side) // 2, (w - side) // 2
     images = images[:, :, top : top + side, left : left + side]
-    resized = images.new_empty(n, c, size, size)
+    try:
+        resized = images.new_empty(n, c, size, size)
+    except (RuntimeError, MemoryError):
+        found = f"image_size is {size}, at which {n:,} images take {n * c * size**2 / 1e9:,.0f} GB, more than is free"
+        raise ValueError(f"{found}; expected a smaller size, or load a part: per_class=") from None
     for block, result in zip(images.split(1024), resized.split(1024), strict=True):
         result.copy_(F.interpolate(block, (size, size), mode="bilinear", antialias=True))
     return resized

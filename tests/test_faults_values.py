@@ -431,3 +431,40 @@ def test_names_of_classes_are_shown_as_those_of_folders(tmp_path):
     assert dataset.classes == ("\\x1b[2Jx\\ny", "\u00e9")
     again = load(csd.data.save(dataset, tmp_path / "again.npz"))
     assert again.fingerprint == dataset.fingerprint
+
+
+# ---- sizes and sets that can't be meant
+
+
+@pytest.mark.parametrize("size", [20_000, 10**9])
+def test_an_image_size_that_cannot_be_meant(tmp_path, size, bad_input):
+    for source in ("digits", npz(tmp_path / "mine.npz"), folder(tmp_path / f"pets{size}")):
+        with pytest.raises(ValueError, match=f"image_size is {size}; expected 16 pixels or more, up to 4096") as caught:
+            load(source, image_size=size)
+    bad_input(f"`csd.load('digits', image_size={size})`", caught.value)
+
+
+def test_images_that_do_not_fit_in_memory_are_told_with_their_size(monkeypatch, tmp_path):
+    path = npz(tmp_path / "mine.npz")
+
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1207959552 bytes")
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", full)
+    with pytest.raises(
+        ValueError, match=r"image_size is 4096, at which 16 images take 1 GB, .*; expected a smaller size"
+    ):
+        load(path, image_size=4096)
+
+
+def test_another_dataset_called_cifar100_is_neither_taken_nor_written_over(tmp_path, monkeypatch, bad_input):
+    monkeypatch.setenv("CSD_EDU_DATA", str(tmp_path))
+    path = npz(tmp_path / "cifar100.npz")
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"cifar100.npz has 2 classes; expected the 100 of cifar100: call it by"
+    ) as caught:
+        load("cifar100")
+    bad_input("a dataset of one's own as cifar100.npz, in `csd.load('cifar100')`", caught.value)
+    assert path.read_bytes() == before
+    assert load(path).n_classes == 2
