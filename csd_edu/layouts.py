@@ -62,9 +62,9 @@ def find(root: Path) -> Layout:
 # ---- what is there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Folder:
-    """What a folder holds, each sorted by name; hidden files and junk are not in it."""
+    """What a folder holds, each sorted by name; hidden files and junk are not in it. Each is equal to itself only."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
