@@ -9,7 +9,6 @@ import socket
 import sys
 import tempfile
 import warnings
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from csd_edu import arguments, doubts
+from csd_edu import arguments, doubts, npz
 from csd_edu.files import is_writable, make_folder, replacing
 from csd_edu.images import printable
 from csd_edu.models import SMALLEST_IMAGE
@@ -34,6 +33,7 @@ from csd_edu.system import OUT_OF_ROOM, in_words, worded, words
 
 SOURCES = ("glyphs", "digits", "cifar100", "omniglot")
 GLYPHS_VERSION = 1  # part of the cache's name: raise it when glyphs.py draws other images
+LARGEST_IMAGE = 4096  # pixels; more is a slip, and would take up all memory
 GLYPHS_PER_CLASS = 40, 20  # train and test images of a class in the usual set, the one that is cached
 
 
@@ -47,7 +47,8 @@ class Dataset:
         y_train: (N,) int64, positions in `classes`.
         x_test: (M, C, H, W) uint8.
         y_test: (M,) int64.
-        classes: the names, at least two; each has a training and a test image.
+        classes: the names, at least two, as they can be shown: composed (NFC), control characters escaped; each has a
+            training and a test image.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_classes(self.classes)
+        object.__setattr__(self, "classes", _shown(self.classes))
         _check_part("train", self.x_train, self.y_train, self.classes)
         _check_part("test", self.x_test, self.y_test, self.classes)
         train, test = _times(self.x_train.shape[1:]), _times(self.x_test.shape[1:])
@@ -143,9 +144,10 @@ def load(
     image_size = None if image_size is None else arguments.whole("image_size", image_size)
     seed, at_most = arguments.seed("seed", seed), arguments.flag("at_most", at_most)
     _require(per_class is None or per_class >= 2, f"per_class is {per_class}; expected 2 or more, to make pairs")
-    large = image_size is None or image_size >= SMALLEST_IMAGE
-    _require(large, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more")
+    fitting = image_size is None or SMALLEST_IMAGE <= image_size <= LARGEST_IMAGE
+    _require(fitting, f"image_size is {image_size}; expected {SMALLEST_IMAGE} pixels or more, up to {LARGEST_IMAGE}")
     _require(on_error in ("raise", "skip"), f"on_error is {on_error!r}; expected 'raise' or 'skip'")
+    told: list[str] = []
     match source:
         case "glyphs":
             n_train, size = max(per_class or 0, GLYPHS_PER_CLASS[0]), image_size or 32
@@ -155,7 +157,7 @@ def load(
         case "digits":
             dataset = _digits(image_size or 16, seed)
         case "cifar100":
-            dataset = _cached("cifar100", ["cifar100.npz"], _download_cifar100)
+            dataset = _cached("cifar100", ["cifar100.npz"], _download_cifar100, n_classes=100)
         case "omniglot":
             dataset = _cached("omniglot", ["omniglot.npz", "omniglot-small.npz"], _download_omniglot)
         case _:
@@ -169,14 +171,14 @@ def load(
             else:
                 what = f"{printable(path)} is neither a file nor a folder"
                 _require(path.is_file(), f"{what}; expected a .npz file or a folder of images")  # a pipe would hang
-                dataset = _read_npz(path, printable(path.stem))
+                dataset, told = _read_npz(path, printable(path.stem))
 
     if per_class is not None:
         dataset = _first_per_class(dataset, per_class, at_most)
     if image_size is not None and dataset.image_shape[1:] != (image_size, image_size):
         x_train, x_test = _resize(dataset.x_train, image_size), _resize(dataset.x_test, image_size)
         dataset = replace(dataset, x_train=x_train, x_test=x_test)
-    for doubt in [] if source in SOURCES else doubts.of(dataset):
+    for doubt in told if source in SOURCES else [*told, *doubts.of(dataset)]:
         warnings.warn(f"{dataset.name}: {doubt}", doubts.Doubt, stacklevel=3)
     doubts.say_sizes(dataset, stacklevel=3)
     return dataset
@@ -248,12 +250,19 @@ def _some(names: Sequence[object]) -> str:
     return ", ".join(repr(str(name)) for name in names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _check_classes(classes: tuple[str, ...]) -> None:
+def _shown(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of classes as they can be shown, each another."""
     names = isinstance(classes, tuple) and all(isinstance(name, str) for name in classes)
     _require(names, f"classes is {classes!r}; expected a tuple of names (str)")
     _require(len(classes) >= 2, f"classes is {classes!r}; expected two or more, to tell one from another")
+    blank = [label for label, name in enumerate(classes) if not name.strip()]
+    _require(not blank, f"classes is blank at {blank[:5]}; expected a name for each class: give them names")
     twice = sorted(name for name, count in Counter(classes).items() if count > 1)
     _require(not twice, f"classes has {_some(twice)} more than once; expected each once: merge or rename them")
+    shown = tuple(map(printable, classes))
+    twice = sorted(name for name, count in Counter(shown).items() if count > 1)
+    _require(not twice, f"classes has {_some(twice)} coded in two ways; expected each once: merge or rename them")
+    return shown
 
 
 def _check_part(part: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> None:
@@ -276,62 +285,16 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: tuple[str, ...]) -> No
     _require(not missing, f"{found}; add some, or remove these classes")
 
 
-# ---- the .npz format
-
-# Of each kind of array: the type codes and numbers of axes that are good, and how to get there.
-_IMAGES = "B", (3, 4), "uint8 (N, H, W, C) or (N, H, W); if x is 0 to 1, save (255 * x).round().astype(np.uint8)"
-_LABELS = np.typecodes["AllInteger"], (1,), "integers (N,); classes, y = np.unique(names, return_inverse=True)"
-_NAMES = "U", (1,), "text (n_classes,); np.array(names, dtype=str)"
+# ---- sources
 
 
-def _read_npz(path: Path, name: str) -> Dataset:
+def _read_npz(path: Path, name: str) -> tuple[Dataset, list[str]]:
+    """Return what a file holds, and what is doubtful about the file."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            files = [name for name in archive.namelist() if not name.endswith("/")]
-            arrays = not files or any(name.endswith(".npy") for name in files)
-            _require(arrays, f"it is an archive of files, such as {_some(files[:1])}; unpack it, and load the folder")
-            x_train, x_test = (_nchw(_array(archive, key, *_IMAGES)) for key in ("x_train", "x_test"))
-            y_train, y_test = (_array(archive, key, *_LABELS).astype(np.int64) for key in ("y_train", "y_test"))
-            classes = tuple(_array(archive, "classes", *_NAMES).tolist())
-        return Dataset(name, x_train, torch.from_numpy(y_train), x_test, torch.from_numpy(y_test), classes)
+        arrays, told = npz.read(path)
+        return Dataset(name, *arrays), told
     except ValueError as error:
         raise ValueError(f"{printable(path)}: {error}") from None
-    except Exception as error:  # a damaged file makes zipfile and NumPy raise nearly anything
-        found = f"cannot be read ({type(error).__name__}: {error})"
-        raise ValueError(f"{printable(path)}: {found}; expected a .npz file: copy or write it again") from None
-
-
-def _array(archive: zipfile.ZipFile, key: str, codes: str, axes: tuple[int, ...], expected: str) -> np.ndarray:
-    keys = [name.removesuffix(".npy") for name in archive.namelist()]
-    _require(key in keys, f"no array {key!r}, but {_some(keys)}; expected {key}: {expected}")
-    with archive.open(f"{key}.npy") as member:
-        try:
-            array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{key} cannot be read ({error}); expected {expected}") from None
-        # zipfile compares the checksum at the end of a member, which a damaged header may put out of reach.
-        _require(not member.read(1), f"{key} is damaged: it ends before its data; write the file again")
-    good = array.dtype.char in codes and array.ndim in axes
-    hint = "; if its rows are one-hot, save y.argmax(1)" if key.startswith("y_") and array.ndim == 2 else ""
-    _require(good, f"{key} is {array.dtype} of shape {array.shape}; expected {expected}{hint}")
-    channels_first = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
-    found = f"{key} is of shape {array.shape}, which looks like (N, C, H, W)"
-    _require(not channels_first, f"{found}; expected (N, H, W, C): move the axis, save x.transpose(0, 2, 3, 1)")
-    return array
-
-
-def _nchw(images: np.ndarray) -> Tensor:  # (N, H, W, C) or (N, H, W) -> (N, C, H, W)
-    """Put the channels first *in the same memory*, so that a large set is never there twice."""
-    images = images if images.ndim == 4 else images[..., None]
-    n, h, w, c = images.shape
-    flat = images.reshape(n, h * w * c)  # a view, but for a file in column-major order
-    for i in range(0, n, 1024):
-        block = images[i : i + 1024].transpose(0, 3, 1, 2)  # (B, C, H, W)
-        flat[i : i + 1024] = block.reshape(len(block), -1)  # the reshape copies, so nothing is read too late
-    return torch.from_numpy(flat.reshape(n, c, h, w))
-
-
-# ---- sources
 
 
 def _existing(source: str | Path) -> Path:
@@ -377,7 +340,7 @@ def _download_cifar100() -> Dataset:
             part = datasets.CIFAR100(folder, train=train, download=True)  # it compares the archive's checksum
             labels = torch.tensor(part.targets, device="cpu")  # (N,)
             order = _interleaved(labels)
-            tensors += [_nchw(part.data[order.numpy()]), labels[order]]
+            tensors += [npz.nchw(part.data[order.numpy()]), labels[order]]
     x_train, y_train, x_test, y_test = tensors
     return Dataset("cifar100", x_train, y_train, x_test, y_test, tuple(part.classes))
 
@@ -435,15 +398,28 @@ def _downloading(name: str) -> Iterator[str]:
 # ---- the cache
 
 
-def _cached(name: str, filenames: Sequence[str], build: Callable[[], Dataset]) -> Dataset:
-    """Read the first of these files that some data folder holds whole; without one, build it and keep it."""
+def _cached(
+    name: str, filenames: Sequence[str], build: Callable[[], Dataset], *, n_classes: int | None = None
+) -> Dataset:
+    """Read the first of these files that some data folder holds whole; without one, build it and keep it.
+
+    Raises:
+        ValueError: if the file has not so many classes: it is another dataset, and not to be written over.
+    """
     folders = data_folders()
     for path in (folder / filename for filename in filenames for folder in folders):
         if os.path.isfile(path):
             try:
-                return _read_npz(path, name)
+                dataset = _read_npz(path, name)[0]
             except ValueError as error:
                 warnings.warn(f"{error}. Passed over, and made anew if there is no other", stacklevel=4)
+                continue
+            found = f"{printable(path)} has {dataset.n_classes} classes; expected the {n_classes} of {name}"
+            _require(
+                n_classes in (None, dataset.n_classes),
+                f"{found}: call it by another name, and load it by its path, if it is another dataset",
+            )
+            return dataset
     dataset = build()
     for folder in filter(is_writable, folders):
         try:
@@ -491,7 +467,11 @@ def _resize(images: Tensor, size: int) -> Tensor:  # (N, C, H, W) uint8 -> (N, C
     side = min(h, w)
     top, left = (h - side) // 2, (w - side) // 2
     images = images[:, :, top : top + side, left : left + side]
-    resized = images.new_empty(n, c, size, size)
+    try:
+        resized = images.new_empty(n, c, size, size)
+    except (RuntimeError, MemoryError):
+        found = f"image_size is {size}, at which {n:,} images take {n * c * size**2 / 1e9:,.0f} GB, more than is free"
+        raise ValueError(f"{found}; expected a smaller size, or load a part: per_class=") from None
     for block, result in zip(images.split(1024), resized.split(1024), strict=True):
         result.copy_(F.interpolate(block, (size, size), mode="bilinear", antialias=True))
     return resized

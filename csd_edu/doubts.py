@@ -34,6 +34,7 @@ def of(dataset: Dataset) -> list[str]:
     return [
         *_dark(high.amax(1), constant, y, dataset.classes),
         *_constant(constant, y, dataset.classes),
+        *_grey(images, y, dataset.classes),
         *_copies(images, constant, y),
         *_uneven(dataset),
     ]
@@ -99,6 +100,21 @@ def _constant(constant: Tensor, y: Tensor, classes: tuple[str, ...]) -> list[str
     return [
         f"{int(constant.sum())} of {len(constant)} images are of a single colour ({_most(constant, y, classes)}): "
         "there is nothing in them to learn. Look at them, and remove or replace them"
+    ]
+
+
+def _grey(images: tuple[Tensor, Tensor], y: Tensor, classes: tuple[str, ...]) -> list[str]:
+    """Say which classes are grey throughout, where the others are in colour throughout."""
+    blocks = chain(*(part.split(1024) for part in images))  # the comparison takes as much memory as they do
+    grey = torch.cat([(block == block[:, :1]).flatten(1).all(1) for block in blocks])  # (N,)
+    n_grey, n = y[grey].bincount(minlength=len(classes)), y.bincount(minlength=len(classes))  # (n_classes,)
+    all_grey = n_grey == n
+    if not all_grey.any() or all_grey.all() or n_grey[~all_grey].any():
+        return []
+    what = "class is" if all_grey.sum() == 1 else "classes are"
+    return [
+        f"{int(all_grey.sum())} {what} grey in every image, {_some(all_grey, classes)}, the others in none: colour "
+        "alone tells them apart. If that is not what is to be learnt, make all images grey, or replace these"
     ]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from csd_edu import images, layouts
-from csd_edu.doubts import Doubt
+from csd_edu.doubts import Doubt, few
 from csd_edu.images import printable
 
 TEST_SHARE = 0.2  # of each class, where the folder has no split of its own
@@ -58,6 +58,10 @@ def read(
         labels += [label for label, name in enumerate(classes) for _ in test_images[name]]
     for remark in layout.remarks:
         warnings.warn(f"{printable(root)}: {remark}", stacklevel=4)
+    for doubt in layout.doubts:
+        warnings.warn(f"{printable(root)}: {doubt}", Doubt, stacklevel=4)
+    if test_images is None:  # told before thousands of images are decoded
+        _check_pairs(root, [len(by_class[name]) for name in classes], classes, "image")
 
     x, readable, remarks, why = images.read(paths, size, skip=on_error == "skip", progress=progress)
     y = torch.tensor(labels, device="cpu")  # (N,)
@@ -67,7 +71,9 @@ def read(
         warnings.warn(remark, Doubt, stacklevel=4)
     in_test = torch.arange(len(y), device="cpu") >= n_train  # (N,)
     if test_images is None:
-        in_test = _split(y, readable, classes, seed)
+        counts = y[readable].bincount(minlength=len(classes)).tolist()
+        _check_pairs(root, counts, classes, "readable image")
+        in_test = _split(y, readable, seed)
     in_train, in_test = readable & ~in_test, readable & in_test
     return x[in_train], y[in_train], x[in_test], y[in_test], classes
 
@@ -84,15 +90,29 @@ def _undecoded(
     return f"{told} ({why(first)}); they are left out, {share}"
 
 
-def _split(labels: Tensor, readable: Tensor, classes: tuple[str, ...], seed: int) -> Tensor:  # (N,) bool
+def _check_pairs(root: Path, counts: Sequence[int], classes: Sequence[str], what: str) -> None:
+    """Refuse classes with too few images to be split, all at once, since there may be thousands.
+
+    Raises:
+        ValueError: naming them.
+    """
+    lacking = {name: count for name, count in zip(classes, counts, strict=True) if count < 2}
+    if not lacking:
+        return
+    has = "has" if len(lacking) == 1 else "have"
+    n_none = sum(count == 0 for count in lacking.values())
+    how_many = f"no {what}" if n_none == len(lacking) else f"a single {what}" + " or none" * bool(n_none)
+    found = f"{printable(root)}: {len(lacking)} of {len(classes)} classes {has} {how_many}: {few(list(lacking))}"
+    hint = "add images, or move these folders away" if lacking.keys() < {*classes} else "add images"
+    raise ValueError(f"{found}; expected 2 or more in each class, one to train and one to test: {hint}")
+
+
+def _split(labels: Tensor, readable: Tensor, seed: int) -> Tensor:  # (N,) bool
     """Choose the test images: the same share of every class, at least one, and at least one left to train."""
     rng = np.random.RandomState(seed)  # its stream is frozen: the same split everywhere
     in_test = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
-    for label, name in enumerate(classes):
+    for label in range(int(labels.max()) + 1):
         members = ((labels == label) & readable).nonzero()[:, 0]
-        if len(members) < 2:
-            found = f"class {name!r} has {len(members)} readable images"
-            raise ValueError(f"{found}; expected 2 or more, one to train and one to test: add some or remove it")
         n_test = max(1, round(TEST_SHARE * len(members)))
         in_test[members[rng.permutation(len(members))[:n_test]]] = True
     return in_test

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from csd_edu.output import stderr
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # How files begin. What is marked is read as an image whatever the file is called.
 BEGINNINGS = (
@@ -31,6 +34,15 @@ BEGINNINGS = (
     (b"<svg", "SVG", False),
     (b"version https://git-lfs", "a pointer of Git LFS (`git lfs pull` brings the file)", False),
     (b"PK\x03\x04", "a ZIP archive", False),
+    (b"\x1f\x8b", "a GZIP archive", False),
+    (b"BZh", "a BZIP2 archive", False),
+    (b"\xfd7zXZ\0", "an XZ archive", False),
+    (b"Rar!\x1a\x07", "a RAR archive", False),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", False),
+    (b"\x93NUMPY", "a single array of NumPy (.npy)", False),
+    (b"\x89HDF\r\n\x1a\n", "a file of HDF5", False),
+    (b"PAR1", "a table (Parquet)", False),
+    *((bytes([0x80, version]), "a pickle", False) for version in range(2, 6)),
     (b"%PDF", "PDF", False),
 )
 HEIC = "for HEIC: pip install pillow-heif, and load again"
@@ -59,12 +71,14 @@ class Decoded(NamedTuple):
         sides: the file's own width and height.
         top: the greatest value in the file, if it has more than 8 bits.
         vanished: something transparent became nearly a single colour on white.
+        several: there are more frames or pages, which are not read.
     """
 
     pixels: np.ndarray
     sides: tuple[int, int]
     top: int
     vanished: bool
+    several: bool
 
 
 def printable(name: object) -> str:
@@ -95,12 +109,16 @@ def _register_heic() -> None:
     _endings.cache_clear()
 
 
-def _content(path: Path) -> tuple[str, bool]:
-    """Return what a file begins like, "" if unknown, and whether it is an image that Pillow reads."""
+def content(path: Path) -> tuple[str, bool]:
+    """Return what a file begins like, "" if unknown, and whether it is an image that Pillow reads.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
     from PIL import Image
 
     with open(path, "rb") as file:
-        head = file.read(32)
+        head = file.read(512)
     if not head:
         return "empty", False
     kind, is_image = next(((kind, image) for start, kind, image in BEGINNINGS if head.startswith(start)), ("", False))
@@ -112,6 +130,8 @@ def _content(path: Path) -> tuple[str, bool]:
         brand = head[8:12]
         kind = "AVIF" if brand in (b"avif", b"avis") else "HEIF" if brand[:2] in (b"he", b"mi", b"ms") else "a video"
         is_image = kind != "a video"
+    elif head[257:262] == b"ustar":
+        kind = "a TAR archive"
     return kind, is_image and kind in Image.OPEN
 
 
@@ -122,7 +142,7 @@ def is_image(path: Path) -> bool:
         OSError: if the file cannot be opened.
     """
     ending = path.suffix.lower()
-    return ending in _endings() or (ending not in NEVER and _content(path)[1])
+    return ending in _endings() or (ending not in NEVER and content(path)[1])
 
 
 def has_known_ending(path: Path) -> bool:
@@ -145,7 +165,7 @@ def _why(error: Exception, path: Path) -> str:
     if type(error).__name__ == "DecompressionBombError":
         return f"{told}; make it smaller"
     try:
-        kind, is_image = _content(path)
+        kind, is_image = content(path)
     except OSError:
         return told
     if kind == "HEIF" and not is_image:
@@ -165,9 +185,12 @@ def decode(path: Path, size: int) -> Decoded:
         sides = file.size
         file.draft(None, (2 * size, 2 * size))  # a JPEG photograph is decoded at a fraction of its size, far faster
         image = ImageOps.exif_transpose(file)
+        several = _has_several(file)
+        inverted = _has_white_at_zero(file)
     if image.mode.startswith(("I", "F")):  # more than 8 bits, to which Pillow would clip
-        pixels, top = _deep(np.asarray(image), size)
-        return Decoded(pixels, sides, top, vanished=False)
+        values = np.asarray(image)
+        pixels, top = _deep(65535 - values if inverted else values, size)
+        return Decoded(pixels, sides, top, vanished=False, several=several)
     vanished = False
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -176,7 +199,24 @@ def decode(path: Path, size: int) -> Decoded:
         values = np.asarray(image)
         vanished = not opaque and int(np.ptp(values, (0, 1)).max()) < FAINT
     image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    return Decoded(np.asarray(image).transpose(2, 0, 1), sides, 0, vanished)
+    return Decoded(np.asarray(image).transpose(2, 0, 1), sides, 0, vanished, several)
+
+
+def _has_white_at_zero(file: Image.Image) -> bool:
+    """Return whether 0 is white in an open TIFF of 16 bits, which Pillow heeds only up to 8."""
+    from PIL import TiffImagePlugin as tiff
+
+    if not isinstance(file, tiff.TiffImageFile) or not file.mode.startswith("I;16"):
+        return False
+    return bool(file.tag_v2.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _has_several(file: Image.Image) -> bool:
+    """Return whether an open file has more frames or pages than one, other than a photograph's thumbnail or layers."""
+    try:
+        return file.format not in ("MPO", "PSD") and bool(getattr(file, "is_animated", False))
+    except Exception:  # a second frame that is damaged is no harm to the first
+        return True
 
 
 def _deep(values: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # (H, W) -> (size, size) uint16
@@ -279,6 +319,11 @@ def _remarks(paths: Sequence[Path], found: dict[int, Decoded], deep: Sequence[in
         remarks.append(
             f"{first(long)} are more than three times as long as wide: most of such an image was cut off "
             "around its centre; cut them to their subject before you load them"
+        )
+    if several := [i for i, image in found.items() if image.several]:
+        remarks.append(
+            f"{first(several)} have several frames or pages, of which only the first is read; to use the others, save "
+            "each as a file of its own"
         )
     if vanished := [i for i, image in found.items() if image.vanished]:
         remarks.append(

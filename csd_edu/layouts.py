@@ -14,13 +14,23 @@ from csd_edu import images
 from csd_edu.doubts import few
 from csd_edu.images import printable
 
-TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "validation", "valid", "eval", "evaluation")
+TRAIN_NAMES = ("train", "training", "trn", "entrenamiento", "entraînement", "entrainement", "apprentissage")
+TEST_NAMES = (
+    *("test", "testing", "tst", "prueba", "pruebas", "prüfung"),
+    *("val", "validation", "valid", "validación", "validacion", "validierung", "eval", "evaluation"),
+)
 IMAGES_NAMES = ("images", "image", "imgs", "img", "jpegimages", "jpg", "jpeg", "png", "pictures", "photos")
+PART_NAMES = (*IMAGES_NAMES, "part", "fold", "batch", "chunk", "shard", "subset")  # a set in pieces: images_001
+# What masks, and other answers that are images, are called. Beside images/, or as train_masks/ beside train/, they are
+# no classes; elsewhere a class may well be called by one of the first two.
+MASK_NAMES = (
+    *("mask", "label", "masks", "labels", "annotation", "annotations", "trimap", "trimaps", "gt", "groundtruth"),
+    *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+)
 # Folders that data sets have beside their images. Without an image in them, or beside images/, they are no classes.
 SIDE_NAMES = (
-    *("annotation", "annotations", "labels", "lists", "meta", "attributes", "parts", "imagelabels", "docs"),
-    *("mask", "masks", "trimaps", "segmentation", "segmentations"),
+    *MASK_NAMES,
+    *("lists", "meta", "metadata", "attributes", "parts", "imagelabels", "docs", "imagesets", "imdb", "splits"),
 )
 # What systems and programs leave behind.
 JUNK = (
@@ -40,15 +50,21 @@ def find(root: Path) -> Layout:
         ValueError: there are none, or none that are clear.
         OSError: a folder that cannot be read.
     """
-    return _layout(_walk(root))
+    top, rest = _walk(root), _Rest()
+    _leave_masks(top, rest)
+    masks = "".join(f"; {text}" for _, text in rest.others)
+    try:
+        return _layout(top, rest)
+    except ValueError as error:
+        raise ValueError(f"{error}{masks}") from None
 
 
 # ---- what is there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Folder:
-    """What a folder holds, each sorted by name; hidden files and junk are not in it."""
+    """What a folder holds, each sorted by name; hidden files and junk are not in it. Each is equal to itself only."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
@@ -78,7 +94,7 @@ class _Folder:
     @property
     def is_side(self) -> bool:
         """Whether it lies beside the images, with what is known about them."""
-        return self.name in SIDE_NAMES and not self.n_images
+        return _is_side(self.name) and not self.n_images
 
 
 def _walk(root: Path) -> _Folder:
@@ -159,6 +175,7 @@ class Layout:
     train: Images
     test: Images | None  # None: a split is to be made
     remarks: list[str]
+    doubts: list[str]  # what is read, but probably not meant
 
 
 @dataclass(frozen=True)
@@ -177,24 +194,57 @@ class _Rest:
         self.odd.extend(folder.odd)
         self.tables.extend(path for path in folder.others if re.search(SPLIT_TABLE, path.name, re.IGNORECASE))
 
-    def leave(self, folder: _Folder, why: str) -> None:
-        """Add a whole folder."""
+    def leave(self, why: str, *folders: _Folder) -> None:
+        """Add whole folders, of one name."""
         below = _Rest()
-        for inner in folder.below():
+        for inner in (inner for folder in folders for inner in folder.below()):
             below.add(inner)
-        n_images, n_others = folder.n_images, len(below.files) + len(below.odd)
+        n_images, n_others = sum(folder.n_images for folder in folders), len(below.files) + len(below.odd)
         told = " and ".join([_n(n_images, "image")] * bool(n_images) + [_n(n_others, "other file")] * bool(n_others))
-        self.others.append((n_images + n_others, f"{printable(folder.path.name)}/ with {told or 'nothing'}, {why}"))
+        name = f"{len(folders)} folders " * bool(folders[1:]) + printable(folders[0].path.name)
+        self.others.append((n_images + n_others, f"{name}/ with {told or 'nothing'}, {why}"))
         self.tables.extend(below.tables)
 
 
-def _layout(root: _Folder) -> Layout:
+def _leave_masks(root: _Folder, rest: _Rest) -> None:
+    """Take folders of masks out, where what they lie beside tells that they are no classes."""
+    found: dict[tuple[str, str], list[_Folder]] = {}
+    for folder in root.below():
+        for masks, main in _masks(folder):
+            if set(_words(main.name)) & {*IMAGES_NAMES} or _is_half(main.name, (*TRAIN_NAMES, *TEST_NAMES)):
+                found.setdefault((masks.path.name, main.path.name), []).append(masks)
+                folder.folders.remove(masks)
+    for (_, main_name), folders in found.items():
+        it = "them if they are classes" if folders[1:] else "it if it is a class"
+        rest.leave(f"beside {printable(main_name)}/ and taken for masks (rename {it})", *folders)
+
+
+def _masks(folder: _Folder) -> list[tuple[_Folder, _Folder]]:
+    """Return folders that are called masks of another beside them, each with that: train_masks/ with train/."""
+    if not (named := [inner for inner in folder.folders if {*_words(inner.name)} & {*MASK_NAMES} and inner.n_images]):
+        return []
+    mains = {tuple(_words(f.name, IMAGES_NAMES)): f for f in folder.folders if f not in named and f.n_images}
+    found = [(masks, mains.get(tuple(_words(masks.name, (*MASK_NAMES, *IMAGES_NAMES))))) for masks in named]
+    return [(masks, main) for masks, main in found if main and _words(main.name)]
+
+
+def _words(name: str, but: Sequence[str] = ()) -> list[str]:
+    """Return the words of a folder's name but some: "2D_Masks" has two."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"ground[\W_]+truth", "groundtruth", name.lower()))
+    return [word for word in words if word not in but]
+
+
+def _is_side(name: str) -> bool:
+    words = _words(name, IMAGES_NAMES)
+    return bool(words) and all(word in SIDE_NAMES for word in words)
+
+
+def _layout(root: _Folder, rest: _Rest) -> Layout:
     """Recognise the classes, and the split if there is one.
 
     Raises:
         ValueError: there is none, or none that is clear.
     """
-    rest = _Rest()
     place = _unwrapped(root, rest)
     train, tests = _parts(place)
     if train is None:
@@ -205,7 +255,7 @@ def _layout(root: _Folder) -> Layout:
         rest.add(place)
         unused = [folder for folder in place.folders if folder not in (train, *tests)]
         for folder in unused:
-            rest.leave(folder, f"beside {train.path.name}/")
+            rest.leave(f"beside {train.path.name}/", folder)
         if n := len(place.images):
             such = printable(place.images[0].name)
             rest.others.append((n, f"{_n(n, 'image')} beside {train.path.name}/, such as {such}"))
@@ -229,7 +279,8 @@ def _layout(root: _Folder) -> Layout:
             f"{tables} may describe a split, but {verb} not read: a fifth of each class was chosen for "
             " testing; for that split move the files into train/<class>/ and test/<class>/"
         )
-    return Layout(classes, test, [*_left_out(root, used, rest), *rest.remarks, *_names(classes)])
+    remarks = [*_left_out(root, used, rest), *rest.remarks, *_names(classes)]
+    return Layout(classes, test, remarks, [*_like_masks(used), *_same_names(classes), *_pieces(classes, used[0])])
 
 
 def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
@@ -238,11 +289,11 @@ def _unwrapped(root: _Folder, rest: _Rest) -> _Folder:
         filled = [folder for folder in root.folders if folder.n_images]
         main = [folder for folder in filled if folder.name in IMAGES_NAMES] or filled
         beside = [folder for folder in root.folders if folder not in main]
-        if root.images or len(main) != 1 or not main[0].folders or any(f.name not in SIDE_NAMES for f in beside):
+        if root.images or len(main) != 1 or not main[0].folders or not all(_is_side(f.name) for f in beside):
             break
         rest.add(root)
         for folder in beside:
-            rest.leave(folder, f"beside {main[0].path.name}/")
+            rest.leave(f"beside {main[0].path.name}/", folder)
         root = main[0]
     return root
 
@@ -277,14 +328,14 @@ def _parts(root: _Folder) -> tuple[_Folder | None, list[_Folder]]:
 
 def _place(name: str, names: Sequence[str], *, within: bool) -> int:
     """Return which of the names a folder has ("test1", "train_images"; within: "cars_train"), or else their number."""
-    words = re.findall(r"[^\W\d_]+", name) if within else [re.sub(r"[\W\d_]+", "", name)]
+    words = _words(name) if within else [re.sub(r"[\W\d_]+", "", name)]
     known = [re.sub(r"(set|data|images|imgs)$", "", word) for word in words]
     return min((names.index(word) for word in known if word in names), default=len(names))
 
 
 def _stem(name: str) -> list[str]:
     """Return the words of a folder's name but those that call it a half of a split: "seg" for "seg_train"."""
-    return [word for word in re.findall(r"[^\W\d_]+", name) if not _is_half(word, (*TRAIN_NAMES, *TEST_NAMES))]
+    return [word for word in _words(name) if not _is_half(word, (*TRAIN_NAMES, *TEST_NAMES))]
 
 
 def _is_half(name: str, names: Sequence[str]) -> bool:
@@ -330,7 +381,7 @@ def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Res
     for folder in tests:
         if labelled:
             hint = f"to use it instead, load a folder that holds only {train.path.name}/ and {folder.path.name}/"
-            rest.leave(folder, f"as {labelled[0][0].path.name}/ is there ({hint})")
+            rest.leave(f"as {labelled[0][0].path.name}/ is there ({hint})", folder)
             continue
         found = _classes(folder)
         if not _is_flat(found, classes):
@@ -339,7 +390,7 @@ def _test_part(train: _Folder, tests: list[_Folder], classes: Images, rest: _Res
             labelled.append((folder, _annotated(found, table, rest)))
             folder.others.remove(table)  # it is read
         else:
-            rest.leave(folder, "without folders that tell their classes")
+            rest.leave("without folders that tell their classes", folder)
     if not labelled:
         hint = f"or load {printable(train.path)} itself, of which a split will be made"
         raise ValueError(f"{_flat(tests[0])}; {hint}")
@@ -552,3 +603,55 @@ def _names(classes: Images) -> list[str]:
             "BACKGROUND_Google, Caltech's pictures of anything, counts as a class; move the folder away if it is none"
         )
     return remarks
+
+
+def _like_masks(used: list[_Folder]) -> list[str]:
+    """Return which classes and images are called like masks of others, and are read all the same."""
+    told = []
+    folders = [folder for part in used for folder in part.below()]
+    named = [inner for folder in folders for inner in folder.folders if inner.n_images and _words(inner.name)]
+    like = [folder for folder in named if all(word in MASK_NAMES[2:] for word in _words(folder.name))]
+    like += [masks for folder in folders for masks, _ in _masks(folder) if masks not in like]
+    if like:
+        names = few(sorted({printable(folder.path.name) for folder in like}))
+        told.append(
+            f"{names} {'are' if like[1:] else 'is'} called as folders of masks or labels are, but counted among the "
+            "classes; move what is no class away"
+        )
+    ends = re.compile(rf"(.+)[\W_](?:{'|'.join(MASK_NAMES)}|seg)(?:[\W_]*\d+)?")
+    files = []
+    for folder in folders:
+        stems = {path.stem.lower() for path in folder.images}
+        files += [p for p in folder.images if (end := ends.fullmatch(p.stem.lower())) and end[1].rstrip("_- ") in stems]
+    if files:
+        told.append(
+            f"{_n(len(files), 'image')}, such as {printable(files[0])}, {'are' if files[1:] else 'is'} called like "
+            "masks of others beside them, but read as images of the same class; move them away if they are none"
+        )
+    return told
+
+
+def _same_names(classes: Images) -> list[str]:
+    """Return that all groups hold classes of the same names, if they do: domains, folds, or halves called unusually."""
+    groups: dict[str, set[str]] = {}
+    for group, slash, name in (name.partition("/") for name in classes):
+        if not slash:
+            return []
+        groups.setdefault(group, set()).add(name)
+    names, *others = groups.values()
+    if not others or any(other != names for other in others):
+        return []
+    return [
+        f"the folders {few(list(groups))} hold classes of the same names, {few(sorted(names))}, which are kept apart: "
+        f"{len(classes)} classes. If these are parts, versions or domains of one set, load one of the folders or merge "
+        "them; if they are its halves, call them train/ and test/"
+    ]
+
+
+def _pieces(classes: Images, part: _Folder) -> list[str]:
+    """Return that the classes are numbered pieces of a set, if they are called so."""
+    words, *others = {tuple(_words(name)) for name in classes}
+    if others or not {*words} & {*PART_NAMES} or any("/" in name for name in classes):
+        return []
+    told = f"the classes {few(list(classes))} are called and numbered like pieces of one set"
+    return [f"{told}; if they are, sort their images into a folder for each class{_guess(part)}"]

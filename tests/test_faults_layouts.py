@@ -142,7 +142,17 @@ def test_what_is_beside_train_and_test_is_said(tmp_path, bad_input):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Train", "TEST"), ("training", "testing"), ("train", "valid"), ("trainingSet", "val2017"), ("a_train", "a_test")],
+    [
+        ("entrenamiento", "prueba"),
+        ("Entraînement", "validation"),
+        ("Training", "Validierung"),
+        ("trn", "tst"),
+        ("Train", "TEST"),
+        ("training", "testing"),
+        ("train", "valid"),
+        ("trainingSet", "val2017"),
+        ("a_train", "a_test"),
+    ],
 )
 def test_other_names_of_the_halves(tmp_path, train, test):
     root = make(tmp_path, f"{train}/0/*.png", f"{train}/1/*.png", f"{test}/0/*.png", f"{test}/1/*.png")
@@ -371,3 +381,151 @@ def test_a_trailing_slash_and_the_current_folder(tmp_path, monkeypatch):
     assert load(f"{root}{os.sep}", progress=False).name == "pets"
     monkeypatch.chdir(root)
     assert load(Path("."), progress=False).name == "pets"
+
+
+# ---- masks
+
+
+def doubts(root: Path) -> tuple[csd.Dataset, list[str]]:
+    """Return the dataset, and the doubts about its layout."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load(root, progress=False, image_size=16)
+    mine = [str(w.message) for w in caught if issubclass(w.category, Doubt) and str(w.message).startswith(str(root))]
+    return dataset, mine
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("{COVID,Normal}/{images,masks}", "2 folders masks/ with 6 images, beside images/ and taken for masks"),
+        ("{COVID,Normal}/{image,Ground Truth}", "2 folders Ground Truth/ with 6 images, beside image/"),
+        ("{COVID_images,COVID_masks,Normal_images}", "COVID_masks/ with 3 images, beside COVID_images/"),
+        ("{train,test}/{COVID,Normal}/{imgs,gt}", "4 folders gt/ with 12 images, beside imgs/"),
+        ("{images,labels}/{train,val}/{COVID,Normal}", "labels/ with 12 images, beside images/"),
+    ],
+)
+def test_masks_beside_images_are_left_out_and_counted(tmp_path, bad_input, path, left):
+    dataset, told = read(make(tmp_path / "lungs", *(f"{each}/*.png" for each in braces(path))))
+    assert [name.removesuffix("_images") for name in dataset.classes] == ["COVID", "Normal"]
+    (text,) = told
+    assert left in text
+    assert re.search(r"files? (is|are) left out: .*\(rename (it if it is a class|them if they are classes)\)", text)
+    if path == "{COVID,Normal}/{images,masks}":
+        bad_input("Kaggle's COVID-19 Radiography: COVID/images/, COVID/masks/, …", text)
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("{images,masks}",),
+        ("{images,labels}",),
+        ("{image,label}",),
+        ("{img,gt}",),
+        ("{imgs,groundtruth}",),
+        ("{photos,trimap}",),
+        ("{JPEGImages,SegmentationClass,SegmentationObject}", "{Annotations,ImageSets}/a.txt"),
+        ("{train,val}/{images,masks}",),
+        ("{train,train_masks}",),
+        ("{train,train_labels,val,val_labels}",),
+        ("{train_images,train_masks}",),
+    ],
+)
+def test_images_and_their_masks_are_no_two_classes(tmp_path, bad_input, paths):
+    root = make(
+        tmp_path / "set", *(each if "." in each else f"{each}/*.png" for path in paths for each in braces(path))
+    )
+    text = refused(root)
+    assert "holds images itself; expected a folder for each class" in text or "expected two or more" in text
+    assert "and taken for masks (rename " in text
+    if paths == ("{images,masks}",):
+        bad_input("images/ and masks/, without class folders", text)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("{cat,cat_masks,dog,dog_masks}", "'cat_masks', 'dog_masks' are called as"),
+        ("{cat,dog,masks}", "'masks' is called as"),
+        ("{cat,dog,masks/cat,masks/dog}", "'masks' is called as"),
+    ],
+)
+def test_classes_called_like_masks_are_doubted(tmp_path, bad_input, path, named):
+    dataset, told = doubts(make(tmp_path / "set", *(f"{each}/*.png" for each in braces(path))))
+    assert list(dataset.classes) == braces(path)
+    (text,) = told
+    assert f"{named} folders of masks or labels are, but counted among the classes; move what is no class" in text
+    if path == "{cat,dog,masks}":
+        bad_input("a folder masks/ beside cat/ and dog/", text)
+
+
+@pytest.mark.parametrize("path", ["{mask,no_mask}", "{with_mask,without_mask}", "{wine_label,bottle}", "{0,1,mask}"])
+def test_classes_that_sound_like_masks_are_classes(tmp_path, path):
+    root = make(tmp_path / "set", *(f"{each}/*.png" for each in braces(path)))
+    dataset, told = doubts(root)
+    assert list(dataset.classes) == sorted(braces(path))
+    assert told == read(root)[1] == []
+
+
+def test_masks_among_the_images_of_a_class_are_doubted(tmp_path, bad_input):
+    root = make(tmp_path / "busi", "benign/benign (*).png", "malignant/malignant (*).png")
+    make(root, "malignant/malignant (*)_mask.png", "malignant/malignant (1)_mask_1.png", "malignant/gas mask.png")
+    dataset, told = doubts(root)
+    assert sum(numbers(dataset)) == 11
+    (text,) = told
+    assert f"4 images, such as {root / 'malignant' / 'malignant (0)_mask.png'}, are called like masks of others" in text
+    bad_input("masks among the images of a class, such as benign (1)_mask.png", text)
+
+
+def test_known_folders_without_an_image_beside_classes_are_left_out(tmp_path):
+    root = make(tmp_path / "dtd", "cat/*.png", "dog/*.png", "imdb/imdb.mat")
+    dataset, told = read(make(root, "ImageSets/train.txt", "splits/1.txt"))
+    assert dataset.classes == ("cat", "dog")
+    assert "3 files are left out" in told[0]
+
+
+# ---- pieces and versions of one set
+
+
+@pytest.mark.parametrize("groups", ["tr,te", "fold1,fold2,fold3", "original,resized", "amazon,dslr,webcam"])
+@pytest.mark.parametrize("level", ["", "/images"])
+def test_the_same_names_in_every_group_are_doubted(tmp_path, bad_input, groups, level):
+    paths = braces(f"{{{groups}}}{level}/{{cat,dog}}")
+    dataset, told = doubts(make(tmp_path / "set", *(f"{path}/*.png" for path in paths)))
+    assert set(dataset.classes) == set(braces(f"{{{groups}}}/{{cat,dog}}"))
+    (text,) = told
+    assert "hold classes of the same names, 'cat', 'dog', which are kept apart: " in text
+    assert f"{len(paths)} classes. If these are parts, versions or domains of one set, load one of the folders" in text
+    if groups == "amazon,dslr,webcam" and level:
+        bad_input("Office-31: amazon/images/, dslr/images/ and webcam/images/, each with the same classes", text)
+
+
+@pytest.mark.parametrize("path", ["{Greek/{alpha,beta},Latin/{alpha,a}}", "{cat,dog}", "{animals/{cat,dog},car}"])
+def test_groups_with_names_of_their_own_raise_no_doubt(tmp_path, path):
+    paths = braces(path)
+    dataset, told = doubts(make(tmp_path / "set", *(f"{each}/*.png" for each in paths)))
+    assert len(dataset.classes) == len(paths)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    "names", ["HAM10000_images_part_1,HAM10000_images_part_2", "images_001,images_002", "fold1,fold2"]
+)
+def test_numbered_pieces_of_a_set_are_doubted_with_the_table_beside_them(tmp_path, bad_input, names):
+    level = "/images" if "001" in names else ""
+    root = make(tmp_path / "set", *(f"{name}{level}/ISIC_*.png" for name in names.split(",")), "metadata.csv")
+    dataset, told = doubts(root)
+    assert list(dataset.classes) == names.split(",")
+    (text,) = told
+    assert (
+        "are called and numbered like pieces of one set; if they are, sort their images into a folder for each" in text
+    )
+    assert text.endswith("class; metadata.csv beside them may tell their classes, but is not read")
+    if names.startswith("HAM"):
+        bad_input("HAM10000: two folders of images, and a table", text)
+
+
+@pytest.mark.parametrize("names", ["s1,s2", "0,1", "person_01,person_02", "part,whole", "class1,class2"])
+def test_numbered_classes_raise_no_doubt(tmp_path, names):
+    root = make(tmp_path / "set", *(f"{name}/*.png" for name in names.split(",")), "metadata.csv")
+    assert doubts(root)[1] == []

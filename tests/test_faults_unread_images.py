@@ -350,3 +350,108 @@ def test_a_zip_of_images_is_no_npz(tmp_path, bad_input):
     text = refused(tmp_path / "pets.zip")
     assert "pets.zip: it is an archive of files, such as 'pets/cat/a.png'; unpack it, and load the folder" in text
     bad_input("a ZIP archive of images", text)
+
+
+# ---- classes that can't be split
+
+
+def people(root: Path, n: int = 30) -> Path:
+    """Write as many classes as faces are of: of every second person there is a single one."""
+    for k in range(n):
+        pets(root, names=(f"Person_{k:02}",), n=1 if k % 2 else 3)
+    return root
+
+
+def test_classes_of_a_single_image_are_told_all_at_once_and_before_any_is_decoded(tmp_path, monkeypatch, bad_input):
+    root = people(tmp_path / "lfw")
+    monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded"))
+    text = refused(root)
+    names = "'Person_01', 'Person_03', 'Person_05', 'Person_07', 'Person_09' and 10 more"
+    assert text.startswith(f"{root}: 15 of 30 classes have a single image: {names}; expected 2 or more in each class")
+    assert text.endswith("one to train and one to test: add images, or move these folders away")
+    bad_input("people of whom every second has a single photograph", text)
+    assert refused(pets(tmp_path / "pets", n=1)).endswith("'cat', 'dog'; " + text.split("; ")[1].split(", or move")[0])
+
+
+@pytest.mark.parametrize(
+    ("n_left", "found"),
+    [
+        ((1, 1, 2), "2 of 3 classes have a single readable image: 'a', 'b'"),
+        ((0, 0, 2), "2 of 3 classes have no readable image: 'a', 'b'"),
+        ((1, 2, 0), "2 of 3 classes have a single readable image or none: 'a', 'c'"),
+    ],
+)
+def test_classes_that_come_down_to_one_are_told_all_at_once(tmp_path, n_left, found):
+    root = pets(tmp_path / "pets", names="abc", n=2)
+    for name, n in zip("abc", n_left, strict=True):
+        for path in sorted((root / name).iterdir())[n:]:
+            path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="of 6 images cannot be decoded"):
+        text = refused(root, on_error="skip")
+    assert f"{root}: {found}; expected 2 or more in each class, one to train and one to test: add images, or" in text
+
+
+def test_a_class_with_a_single_image_to_train_and_one_to_test_is_read(tmp_path):
+    root = pets(tmp_path / "pets" / "train", n=1).parent
+    for i, name in enumerate(("cat", "dog")):
+        noise(root / "test" / name / "0.png", 7 + i)
+    assert n_images(read(root)) == 4
+
+
+# ---- files that are no dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("pets.tar.gz", b"\x1f\x8b\x08", "it is a GZIP archive; .*: unpack it, and load the folder$"),
+        ("pets.tar", bytes(257) + b"ustar\x0000", "it is a TAR archive; .*: unpack it"),
+        ("pets.tar.bz2", b"BZh91AY", "it is a BZIP2 archive; .*: unpack it"),
+        ("pets.tar.xz", b"\xfd7zXZ\0", "it is an XZ archive; .*: unpack it"),
+        ("pets.rar", b"Rar!\x1a\x07\0", "it is a RAR archive; .*: unpack it"),
+        ("pets.7z", b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; .*: unpack it"),
+        ("pets.npz", b"\x1f\x8b\x08", "it is a GZIP archive; .*: unpack it"),  # renamed
+        ("cifar100.npz", b"version https://git-lfs.github.com/spec/v1\n", r"of Git LFS \(`git lfs pull` brings the"),
+        ("my.npz", b"<!DOCTYPE html>", "it is a web page; expected a .npz file: download the file itself"),
+        ("empty.npz", b"", "it is empty; expected a .npz file: copy or download it again"),
+        ("empty.zip", b"", "it is empty; expected a .npz file"),
+        (
+            "cat.jpg",
+            b"\xff\xd8\xff",
+            r"it is a single image \(JPEG\); expected a folder with a folder of images for each",
+        ),
+        (
+            "x.npy",
+            b"\x93NUMPY",
+            r"it is a single array of NumPy \(.npy\); expected .*, and np.savez\('my.npz', x_train=…, y",
+        ),
+        ("x.h5", b"\x89HDF\r\n\x1a\n", r"it is a file of HDF5; expected .*, and np.savez\("),
+        ("x.pkl", b"\x80\x04\x95", r"it is a pickle; expected .*, and np.savez\("),
+        ("x.parquet", b"PAR1", r"it is a table \(Parquet\); expected .*, and np.savez\("),
+        ("x.csv", b"a,b\n", r"it ends in .csv and is no ZIP archive, as a .npz file is; expected .*, and np.savez\("),
+        ("x", b"?", r"it has no ending and is no ZIP archive, as a .npz file is; expected .*, and np.savez\("),
+        ("my.npz", b"?", r"cannot be read \(BadZipFile: .*; expected a .npz file: copy or write it again$"),
+        (
+            "my.npz",
+            b"PK\x03\x04 half",
+            r"cannot be read \(BadZipFile: .*; expected a .npz file: copy or write it again$",
+        ),
+        ("pets.zip", b"PK\x03\x04 half", r"cannot be read \(BadZipFile: "),
+    ],
+)
+def test_a_file_that_is_no_dataset_is_told_what_it_is(tmp_path, name, content, what, bad_input):
+    (tmp_path / name).write_bytes(content)
+    text = refused(tmp_path / name)
+    assert re.search(f"{re.escape(name)}: .*{what}|{re.escape(name)}: {what}", text), text
+    bad_input(f"{name} as a dataset, which begins with {content[:8]!r}" if content else f"{name} of 0 bytes", text)
+
+
+def test_archives_and_tables_called_like_images_are_named(tmp_path):
+    root = pets(tmp_path / "pets")
+    for name, content, what in (
+        ("a", b"Rar!\x1a\x07\0", "a RAR archive"),
+        ("b", b"\x93NUMPY", "a single array of NumPy"),
+    ):
+        (root / "cat" / f"{name}.jpg").write_bytes(content)
+        assert f"its content is {what}" in refused(root)
+        (root / "cat" / f"{name}.jpg").unlink()
