@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import struct
+import subprocess
 import sys
 import unicodedata
 import zipfile
@@ -23,7 +24,7 @@ from csd_edu import cli
 from csd_edu.check import progress
 from csd_edu.grade import Mark, Row, Table, found, grade, tables
 from csd_edu.grade.found import Owner
-from csd_edu.grade.submissions import Export, HandedIn, Notebook, Result, by_student, printable, read_all
+from csd_edu.grade.submissions import Export, HandedIn, Notebook, Result, Student, by_student, printable, read_all
 from tests.test_grade import CALL, IMPORTS, RIGHT, export_of, notebook_of
 
 NOTEBOOK = notebook_of(IMPORTS, RIGHT, CALL).encode()
@@ -53,12 +54,17 @@ def zipped(files: dict[str, bytes | str | None], **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def names(folder: Path) -> dict[str, str]:
-    """Return what each student's marks come from, by name, without running a notebook."""
+def students(folder: Path) -> list[Student]:
+    """Return the students of a class, without running a notebook."""
     given = read_all(folder)
-    students = by_student(given.exports, given.notebooks, [*given.unread, *given.counted])
+    return by_student(given.exports, given.notebooks, [*given.unread, *given.counted])
+
+
+def names(folder: Path) -> dict[str, str]:
+    """Return what each student's marks come from, by name."""
     return {
-        s.name: ", ".join(["run"] * bool(s.notebooks) + ["claimed"] * bool(s.export)) or "not read" for s in students
+        s.name: ", ".join(["run"] * bool(s.notebooks) + ["claimed"] * bool(s.export)) or "not read"
+        for s in students(folder)
     }
 
 
@@ -338,8 +344,73 @@ def test_whose_an_archive_is(tmp_path):
     )
     assert names(tmp_path) == dict.fromkeys(
         ["ada", "bob", "carl", "class/dan", "class/eve", "gil", "hal/a", "hal/b", "ida/a", "ida/b", "submission"], "run"
-    ) | {"class/fay": "not read"}
+    ) | {"class/fay": "not read", "ida/c.npz": "not read"}  # it may be of either of Ida's, or of neither
     assert sorted(counts(read_all(tmp_path)).values())[:2] == [".npz", "in __MACOSX"]
+
+
+LOOSE = {"cy.pdf": "%PDF", "di.ipynb": "", "ed.png": "x"}
+ADA, BOB = {"ada/02.ipynb": BARE}, {"bob/02.ipynb": BARE}
+THREE = {"ada": "run", "bob": "run", "eve": "run", "ed": "not read"}
+EXPORTS = {"ada.json": export_of("ada"), "bob.json": export_of("bob")}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("inner", "beside", "shown"),
+    [
+        (ADA | BOB, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA | BOB, {"zoe.ipynb": BARE}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA, {}, {"ada": "run", "ed": "not read"}),
+        (ADA, {"zoe.ipynb": BARE}, {"ada": "run"}),  # the picture may be Ada's
+        (ADA | BOB | {"eve.ipynb": BARE, "eve.html": "<p>"}, {}, THREE),
+        (ADA | BOB | {"eve.py": CALL}, {"zoe.ipynb": BARE}, THREE),
+        ({"ada/02.py": CALL, "bob/02.py": CALL}, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA | BOB | {"ada.pdf": "", "bob/notes.pdf": ""}, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        ({"1/ada/02.ipynb": BARE, "2/bob/02.ipynb": BARE}, {}, {"1/ada": "run", "2/bob": "run", "ed": "not read"}),
+    ],
+)  # fmt: skip
+def test_what_lies_loose_in_a_wrapping_folder_is_nobody_elses(inner, beside, shown, packed, tmp_path):
+    if packed:
+        fill(tmp_path, beside | {"class.zip": zipped(inner | LOOSE | {"../../fay.ipynb": BARE})})
+        shown = shown | {"fay": "not read"}
+    else:
+        fill(tmp_path, beside | {f"class/{name}": content for name, content in (inner | LOOSE).items()})
+    expected = {f"class/{name}": source for name, source in ({"cy": "not read", "di": "not read"} | shown).items()}
+    assert names(tmp_path) == expected | ({"zoe": "run"} if beside else {})
+    charged = {given.file.name for student in students(tmp_path) if student.notebooks for given in student.unread}
+    assert charged <= {"ada.pdf", "notes.pdf"}
+
+
+def test_exports_in_a_wrapping_folder_share_no_files(tmp_path):
+    fill(tmp_path, {f"class/{name}": content for name, content in (EXPORTS | LOOSE | ADA).items()})
+    assert names(tmp_path) == {"class/ada": "run, claimed", "bob": "claimed"} | dict.fromkeys(
+        ["class/cy", "class/di", "class/ed"], "not read"
+    )
+    assert [[given.file.name for given in student.unread] for student in students(tmp_path)] == [
+        *[[], []], *[["cy.pdf"], ["di.ipynb"], []],
+    ]  # fmt: skip
+
+
+def test_what_lies_beside_a_students_folder_of_notebooks_is_counted(tmp_path):
+    progress_file = '{"version": 1, "exercises": {}}'
+    files = {"nb/02.ipynb": BARE, "README.md": "", "helpers.py": "x = 1", "x.csv": "", progress.FILE: progress_file}
+    fill(tmp_path, {"bob.ipynb": BARE, **{f"ada/{name}": content for name, content in files.items()}})
+    assert names(tmp_path) == {"ada/nb": "run", "bob": "run"}
+
+
+@pytest.mark.parametrize("seed", ["0", "3"])
+def test_whose_a_file_is_does_not_hang_on_the_order_of_sets(seed, tmp_path):
+    fill(tmp_path, {f"class/{name}": content for name, content in (ADA | BOB | LOOSE).items()})
+    code = "import sys; from pathlib import Path; from tests.test_faults_uncounted import students; "
+    code += "print(*((s.name, *(u.file.name for u in s.unread)) for s in students(Path(sys.argv[1]))), sep='; ')"
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.stdout.strip().split("; ") == [
+        "('class/ada',)", "('class/bob',)", "('class/cy', 'cy.pdf')", "('class/di', 'di.ipynb')", "('class/ed',)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", ["folder", "zip in it", "zip", "wrapped"])
