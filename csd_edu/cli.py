@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
+from csd_edu import own
 from csd_edu.output import unfailing
 from csd_edu.paths import given_path
 from csd_edu.system import words
@@ -46,13 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.command(options)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
+    except (Exception, SystemExit) as error:
+        place = own.told(error)
+        if not place and not isinstance(error, (ValueError, OSError, RuntimeError, ImportError, MemoryError)):
+            raise
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"csd-edu: error: {words(error)}", file=sys.stderr)
+            print(f"csd-edu: error: {place or words(error)}", file=sys.stderr)
         mistakes = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
-        return EXIT_MISTAKE if isinstance(error, mistakes) else EXIT_FAILED
+        return EXIT_MISTAKE if isinstance(error, mistakes) and not place else EXIT_FAILED
     return 0
 
 
