@@ -233,6 +233,7 @@ def test_own_tables_and_progress_files_are_nobodys(tmp_path):
     [
         (b"", "it is empty (0 bytes); perhaps it had not been uploaded"),
         (b'{\n "cells": [\n<<<<<<< HEAD\n  {},\n=======\n>>>>>>> x\n]}', "it holds a conflict of Git"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "it is a pointer of Git LFS, not the file"),
         (b"\n<!DOCTYPE html><p>", "it is a web page, not the file itself"),
         (b"\0" * 500, "it is no JSON"),
         (BARE[: len(BARE) // 2], "cut off"),
@@ -539,6 +540,34 @@ def test_names_in_archives(tmp_path):
     read = [n.file.as_posix() for n in read_all(fill(tmp_path, {f"{k}.zip": v for k, v in files.items()})).notebooks]
     assert read == ["a.zip/José/02.ipynb", "b.zip/Kim/02.ipynb", "c.zip/Zoë/02.ipynb", "d.zip/Zoë/02.ipynb",
                     "e.zip/Eve/lab/02.ipynb"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "coding", "read"),
+    [("Иван Ёж", "cp866", "Иван Ёж"), ("Петров_7", "cp866", "Петров_7"), ("José", "cp437", "José"),
+     ("Großmann", "cp437", "Großmann"), ("Æ", "cp437", "Æ"), ("Ådøl", "cp850", None), ("山田", "cp932", None)],
+)  # fmt: skip
+def test_names_in_archives_that_tell_no_coding(name, coding, read, tmp_path):
+    raw = name.encode(coding)
+    packed = zipped({f"{'#' * len(raw)}/02.ipynb": BARE, "plain.txt": ""}).replace(b"#" * len(raw), raw)
+    given = read_all(fill(tmp_path, {"a.zip": packed, "b.zip": zipped({"Zoë/02.ipynb": BARE})}))
+    assert counts(given)["a.zip"] == "opened as archives (names in a coding that they don't tell)"
+    assert counts(given)["b.zip"] == "opened as archives"
+    if read is not None:
+        assert f"a.zip/{read}/02.ipynb" in [notebook.file.as_posix() for notebook in given.notebooks]
+
+
+@pytest.mark.parametrize("ending", [".py", ".md", ".csv", ".png"])
+def test_the_last_ending_says_what_a_file_is(ending, tmp_path):
+    given = read_all(fill(tmp_path, {"ada/02.ipynb": BARE, f"ada/answer.ipynb{ending}": "def search(): pass"}))
+    assert (given.unread, counts(given)) == ([], {f"ada/answer.ipynb{ending}": ending})
+
+
+def test_a_file_without_an_ending_is_told_in_whole_sentences(tmp_path):
+    fill(tmp_path, {"ada.ipynb": BARE, "bob/work": "x", "cy/work": "x", "cy/photo.png": ""})
+    told = {row.student: row.notes[0].partition(":")[0] for row in grade(tmp_path).rows if row.notes}
+    assert told["bob"] == "handed in without an ending"
+    assert told["cy"] == "handed in as .png and without an ending"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

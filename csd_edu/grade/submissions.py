@@ -25,8 +25,13 @@ DOCUMENTS = (
 )
 """Endings of what a student may take for the work itself, but which can't be read."""
 
-DROPPED = (".ipynb", ".json", ".txt", ".zip", ".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
+OTHERS = (".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
+"""Endings of what is no notebook, even if an earlier one says so."""
+
+DROPPED = (".ipynb", ".json", ".txt", ".zip", *OTHERS)
 """Endings that are no part of a student's name."""
+
+BARE = "without an ending"
 
 ASK = "ask for the notebook itself (.ipynb; File > Download)"
 
@@ -321,7 +326,7 @@ def why_not_read(student: Student) -> list[str]:
     files = [printable(given.file.as_posix()) for given in reasons[:TOLD]]
     told = [f"{file}: " * (file != student.name) + one.reason for file, one in zip(files, reasons, strict=False)]
     told += [f"{len(reasons) - TOLD} more that can't be read"] * (len(reasons) > TOLD)
-    return [*told, *([_as_document(", ".join(sorted(endings)))] if endings else [])]
+    return [*told, *([_as_document(*sorted(endings))] if endings else [])]
 
 
 class _Work:
@@ -354,7 +359,7 @@ class _Work:
 def _read(found: Found) -> Given:
     """Return what a file is, by its content if that says it, or else by its ending."""
     if found.kind in ("aside", "archive"):
-        return Counted(found.file, found.about if found.kind == "aside" else "opened as archives")
+        return Counted(found.file, found.about if found.kind == "aside" else f"opened as archives{found.about}")
     try:
         head = found.head()
         if head.lstrip(_BLANK)[:1] == b"{" or _is_named(found.file):
@@ -420,7 +425,7 @@ def _title(owner: Owner, export: Export | None) -> str:
 
 def ending(file: Path) -> str:
     """Return a file's ending for people to read."""
-    return printable(file.suffix.lower(), 12) or "without an ending"
+    return printable(file.suffix.lower(), 12) or BARE
 
 
 def _stem(name: str) -> str:
@@ -432,8 +437,10 @@ def _stem(name: str) -> str:
         name = name[: match.start()]
 
 
-def _as_document(endings: str) -> str:
-    return f"handed in as {endings}: can't be read; {ASK}"
+def _as_document(*endings: str) -> str:
+    named = ", ".join(one for one in endings if one != BARE)
+    how = " and ".join([*([f"as {named}"] if named else []), *([BARE] if BARE in endings else [])])
+    return f"handed in {how}: can't be read; {ASK}"
 
 
 _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
@@ -441,12 +448,14 @@ _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
 
 def _is_named(file: Path) -> bool:
     """Return whether a file is called an export or a notebook, perhaps with another ending behind that."""
-    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in DOCUMENTS)
+    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in OTHERS)
 
 
 def _json(content: bytes) -> Any:
     if not content:
         raise ValueError(EMPTY)
+    if content.startswith(b"version https://git-lfs"):
+        raise ValueError("it is a pointer of Git LFS, not the file itself (`git lfs pull` brings that)")
     try:
         return json.loads(content)  # in UTF-8, or UTF-16 as Windows' editor may write it
     except UnicodeDecodeError:
