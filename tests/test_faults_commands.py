@@ -624,6 +624,9 @@ def test_nothing_is_written_over_and_no_work_is_done_for_a_place_that_cannot_be(
         ("--tasks five", "five is no number of tasks, nor 'groups'"),
         ("--tasks -2", "-2 is no number of tasks"),
         ("--per-class some", "some is no number of images, nor 'all'"),
+        ("--threads 0", "threads is 0; expected at least 1 and at most 1024"),
+        ("--threads 20000", "threads is 20000; expected at least 1 and at most 1024"),
+        ("--threads 99999999999", "threads is 99999999999; expected at least 1 and at most 1024"),
     ],
 )
 def test_what_is_no_number_is_named_in_words(option, said, capsys):

@@ -311,6 +311,21 @@ def test_no_folder_for_what_is_temporary(stream, monkeypatch, bad_input):
     assert stills._folders() == [str(stills.ROOT)]
 
 
+@pytest.mark.slow
+def test_training_takes_no_folder_for_what_is_temporary(tmp_path):
+    csd.data.save(striped(), tmp_path / "striped.npz")
+    program = "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']; from csd_edu import cli; "
+    command = "train --dataset striped.npz --tasks 2 --epochs 1 --later-epochs 1 --per-class all --out r"
+    environment = os.environ | {"PYTHONPATH": str(Path(csd.__file__).parents[1])}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}sys.exit(cli.main())", *command.split()],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert csd.Run.load(tmp_path / "r").finished
+
+
 def test_a_folder_with_other_things_than_files_is_copied(tmp_path):
     (tmp_path / "from" / "folder").mkdir(parents=True)
     (tmp_path / "from" / "file").write_text("content")
@@ -988,6 +1003,29 @@ def test_what_is_no_notebook(content, tmp_path):
     (tmp_path / "n.ipynb").write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=r"n.ipynb is no notebook; expected a file that JupyterLab has saved"):
         stills.export(tmp_path / "n.ipynb", tmp_path / "page.html", None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_notebook_of_a_windows_editor_is_read(encoding, tmp_path):
+    path = notebook(tmp_path / "n.ipynb", {"data": [], "layout": {"title": {"text": "Größe"}}})
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    stills.export(path, tmp_path / "page.html", None)
+    assert "Größe" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_file_to_export_is_told_by_what_it_is(tmp_path, monkeypatch, capsys, bad_input):
+    monkeypatch.chdir(tmp_path)
+    notebook(tmp_path / "whole.html", {"data": []})
+    (tmp_path / "page.html").write_text("<p>")
+    for name, said in (
+        (".", ". is a folder; expected a file that JupyterLab has saved"),
+        ("page.html", "page.html is no notebook; expected a file"),
+        ("whole.html", "whole.html is the notebook itself, and can't be written; expected another name"),
+    ):
+        assert cli.main(["export", name]) == cli.EXIT_MISTAKE
+        error = capsys.readouterr().err.strip()
+        assert said in error
+    bad_input("`csd-edu export whole.html`, a notebook", error)
 
 
 @pytest.mark.parametrize(
