@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
-from csd_edu import own
 from csd_edu.output import unfailing
+from csd_edu.own import told
 from csd_edu.paths import given_path
 from csd_edu.system import words
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (Exception, SystemExit) as error:
-        place = own.told(error)
+        place = told(error)
         if not place and not isinstance(error, (ValueError, OSError, RuntimeError, ImportError, MemoryError)):
             raise
         if options.debug:
