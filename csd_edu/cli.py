@@ -14,12 +14,15 @@ from typing import Any
 
 import csd_edu as csd  # imports torch where it is first needed: help takes no seconds
 from csd_edu.output import unfailing
+from csd_edu.own import told
 from csd_edu.paths import given_path
 from csd_edu.system import words
 
 EXIT_FAILED = 1  # training diverged, the disk is full, no network
 EXIT_MISTAKE = 2  # what was asked for is impossible; argparse uses the same number
 EXIT_INTERRUPTED = 130
+
+MOST_THREADS = 1024
 
 NETWORKS = (
     "resnet8",
@@ -46,13 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.command(options)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
+    except (Exception, SystemExit) as error:
+        place = told(error)
+        if not place and not isinstance(error, (ValueError, OSError, RuntimeError, ImportError, MemoryError)):
+            raise
         if options.debug:
             traceback.print_exc()
         else:
-            print(f"csd-edu: error: {words(error)}", file=sys.stderr)
+            print(f"csd-edu: error: {place or words(error)}", file=sys.stderr)
         mistakes = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
-        return EXIT_MISTAKE if isinstance(error, mistakes) else EXIT_FAILED
+        return EXIT_MISTAKE if isinstance(error, mistakes) and not place else EXIT_FAILED
     return 0
 
 
@@ -147,11 +153,14 @@ def export(options: argparse.Namespace) -> None:
         raise ValueError(f"export needs {' and '.join(missing)}; run  pip install {' '.join(missing)}  first")
     from csd_edu import stills
 
-    out = given_path(options.out or options.notebook.with_suffix(".html"))
+    notebook = given_path(options.notebook, what="notebook")
+    if notebook.is_dir():
+        raise ValueError(f"{notebook} is a folder; expected a file that JupyterLab has saved, such as 02.ipynb")
+    out = given_path(options.out or notebook.with_suffix(".html"))
     browser = stills.find_browser() if importlib.util.find_spec("kaleido") else None
     if browser is None:
         print("The figures are not drawn, only named: that needs kaleido (pip install kaleido) and Chromium or Chrome.")
-    count = stills.export(options.notebook, out, browser)
+    count = stills.export(notebook, out, browser)
     print(f"Wrote {out}, {count} picture{'s' * (count != 1)} in {out.stat().st_size / 1e6:.1f} MB")
 
 
@@ -376,8 +385,8 @@ def _whole(text: str, what: str) -> int:
 
 def _set_threads(n: int | None) -> None:
     if n is not None:
-        if n < 1:
-            raise ValueError(f"threads is {n}; expected at least 1")
+        if not 1 <= n <= MOST_THREADS:  # with too many OpenMP ends the process
+            raise ValueError(f"threads is {n}; expected at least 1 and at most {MOST_THREADS}")
         import torch
 
         torch.set_num_threads(n)

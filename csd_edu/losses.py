@@ -50,9 +50,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         A scalar of at least float32.
 
     Raises:
-        ValueError: if the shapes don't fit.
+        ValueError: if the shapes don't fit, or a label is none of the classes.
     """
     _check_batch("logits", logits, labels)
+    if labels.device.type == "cpu":  # elsewhere, looking would wait
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= logits.shape[1]:
+            raise ValueError(f"labels go from {lowest} to {highest}; expected 0 to {logits.shape[1] - 1}, as in logits")
     with torch.autocast(logits.device.type, enabled=False):
         return F.cross_entropy(at_least_float32(logits), labels.long())
 

@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ from csd_edu.version import __version__
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+try:
+    tempfile.gettempdir()
+except OSError:  # an optimizer of torch asks where its compiler, which the kit does without, may keep something
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(__file__).parent))
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

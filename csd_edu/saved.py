@@ -198,6 +198,8 @@ def _find(place: Path) -> dict[int, dict[str, Path]]:
         if taken != level and (level, "") not in _told:
             say(f"The runs in {level} are left out: of seed {seed} those in {taken} are taken.")
             _told.add((level, ""))
+    if place.is_file():
+        raise FileNotFoundError(f"{place} is a file; expected a folder of runs, such as `csd-edu demo --out` writes")
     if not found:
         train = in_shell("csd-edu", "train", "--method", "csd", "--out", place / "csd")
         raise FileNotFoundError(

@@ -65,16 +65,18 @@ def export(path: Path, out: Path, browser: str | None) -> int:
         OSError: if one can't be read, or the other not written.
     """
     path, out = given_path(path), given_path(out, what="out")
-    if out.suffix not in (".html", ".ipynb") or out.resolve() == path.resolve():
+    if out.suffix not in (".html", ".ipynb"):
         raise ValueError(f"{out} can't be written; expected another name that ends with .html or .ipynb")
     content = path.read_bytes()
     try:
-        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
+        notebook = nbformat.reads(content.decode(json.detect_encoding(content)), as_version=4)
         nbformat.validate(notebook)
     except Exception:  # of what is no notebook nbformat raises nearly anything
         raise ValueError(
             f"{path} is no notebook; expected a file that JupyterLab has saved, such as 02.ipynb"
         ) from None
+    if out.resolve() == path.resolve():
+        raise ValueError(f"{out} is the notebook itself, and can't be written; expected another name for the page")
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise ValueError(f"{path} has no outputs; run all its cells and save it, then export it")
     saved = notebook.metadata.pop("widgets", {})

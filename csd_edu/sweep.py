@@ -30,9 +30,10 @@ from joblib.externals.loky import ProcessPoolExecutor
 from csd_edu import arguments
 from csd_edu.config import Config
 from csd_edu.files import is_writable
-from csd_edu.methods import FROM_FILE, NAMED, module_of
+from csd_edu.methods import NAMED
 from csd_edu.methods.method import AnyMethod, begins_as
 from csd_edu.output import has_sign, say, stdout
+from csd_edu.own import FROM_FILE, module_of
 from csd_edu.paths import given_path
 from csd_edu.runs import FIRST_TASK, Run
 from csd_edu.tasks import Stream

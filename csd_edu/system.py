@@ -52,6 +52,8 @@ def words(error: BaseException, path: str | Path | None = None) -> str:
 
 def remedy(error: OSError) -> str:
     """Return what to do about an error of the system, or nothing if that is not known."""
+    if str(error.strerror).startswith("No usable temporary directory"):  # Python's word for it, as ENOENT
+        return "name a folder that can be written to in the environment variable TMPDIR"
     return ADVICE.get(error.errno or 0, "")
 
 

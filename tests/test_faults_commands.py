@@ -624,8 +624,88 @@ def test_nothing_is_written_over_and_no_work_is_done_for_a_place_that_cannot_be(
         ("--tasks five", "five is no number of tasks, nor 'groups'"),
         ("--tasks -2", "-2 is no number of tasks"),
         ("--per-class some", "some is no number of images, nor 'all'"),
+        ("--threads 0", "threads is 0; expected at least 1 and at most 1024"),
+        ("--threads 20000", "threads is 20000; expected at least 1 and at most 1024"),
+        ("--threads 99999999999", "threads is 99999999999; expected at least 1 and at most 1024"),
     ],
 )
 def test_what_is_no_number_is_named_in_words(option, said, capsys):
     assert run(f"csd-edu train {option}") == 2
     assert said in capsys.readouterr().err
+
+
+# ---- a method in a file of one's own
+
+
+FAULTY = {
+    "a wrong value": ("def f(step):\n    a, b = (1, 2, 3)", ", line 2, in f: ValueError: too many values to unpack"),
+    "sizes that differ": ("def f(step):\n    return step.features + step.labels", ", line 2, in f: RuntimeError: "),
+    "a package that is missing": ("import nothere\nf = 1", ", line 1: ModuleNotFoundError: No module named"),
+    "a name that is missing": ("f = g", ", line 1: NameError: name 'g' is not defined"),
+    "a missing key": ("def g(d):\n    return d['k']\ndef f(step):\n    g({})", ", line 2, in g: KeyError: 'k'"),
+    "a missing attribute": ("def f(step):\n    step.nothing", ", line 2, in f: AttributeError: 'Step' object has no"),
+    "a wrong type": ("def f(step):\n    1 + ''", ", line 2, in f: TypeError: unsupported operand"),
+    "an assertion": ("def f(step):\n\n    assert False", ", line 3, in f: AssertionError"),
+    "an end": ("import sys\nsys.exit(0)", ", line 2: SystemExit: 0"),
+    "the kit's own refusal": (
+        "import csd_edu as csd\ndef f(step):\n    csd.losses.cross_entropy(step.logits, step.labels[1:])",
+        ", line 3, in f: ValueError: ",
+    ),
+}  # fmt: skip
+NO_PYTHON = {
+    "an open bracket": (b"x = 1\ndef f(step:\n", ", line 2: it is no Python: '(' was never closed"),
+    "letters in cp1251": ("x = 'Привет'".encode("cp1251"), ", line 1: it is no Python: (unicode error) 'utf-8' codec"),
+    "zeros": (b"x = 1\n\0\n", ": it is no Python: source code string cannot contain null bytes"),
+    "an unknown coding": (b"# -*- coding: foo -*-\n", ": it is no Python: unknown encoding: foo"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTY)
+def test_an_error_in_a_file_of_ones_own_names_its_line(what, place, capsys, bad_input):
+    text, said = FAULTY[what]
+    (place / "wrong.py").write_text(text)
+    assert run("csd-edu train --dataset my/folder --tasks 3 --method wrong.py:f") == cli.EXIT_FAILED
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"csd-edu: error: wrong.py{said}")
+    if what in ("sizes that differ", "a missing key"):
+        bad_input(f"`csd-edu train --method wrong.py:f`, and {what} in it", error)
+
+
+@pytest.mark.parametrize("what", NO_PYTHON)
+def test_a_file_of_ones_own_that_is_no_python(what, place, capsys, bad_input):
+    content, said = NO_PYTHON[what]
+    (place / "wrong.py").write_bytes(content)
+    assert run("csd-edu train --dataset my/folder --method wrong.py:f") == cli.EXIT_MISTAKE
+    error = capsys.readouterr().err.splitlines()[-1]
+    named = error.replace("source code cannot", "source code string cannot")  # since Python 3.12, with a line
+    assert named.replace(", line 1" * (what == "zeros"), "").startswith(f"csd-edu: error: wrong.py{said}")
+    if what != "zeros":
+        bad_input(f"`csd-edu train --method wrong.py:f`, and {what} in it", error)
+
+
+def test_an_error_in_what_lies_beside_a_file_of_ones_own(place, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(place)
+    (place / "wrong.py").write_text("import beside_wrong\nf = beside_wrong.f")
+    (place / "beside_wrong.py").write_text("def f(step):\n    return 1 / 0")
+    assert run("csd-edu train --dataset my/folder --tasks 3 --method wrong.py:f") == cli.EXIT_FAILED
+    assert "beside_wrong.py, line 2, in f: ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("place")
+def test_an_error_of_the_kit_is_no_users(monkeypatch):
+    csd.methods.find("mine.py:replay")
+    monkeypatch.setattr(cli, "_split", lambda *_: {}["k"])
+    with pytest.raises(KeyError):
+        run("csd-edu train --dataset my/folder --method mine.py:replay")
+
+
+@pytest.mark.parametrize(
+    "text", ["def f(): pass", "def f(step, weight): pass", "f = type('M', (), {'__call__': id})()"]
+)
+def test_a_method_that_takes_no_step_is_refused_before_any_work(text, place, capsys, bad_input):
+    (place / "wrong.py").write_text(text)
+    code = run("csd-edu train --dataset my/folder --tasks 3 --method wrong.py:f")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert code == cli.EXIT_MISTAKE
+    if "weight" in text:
+        bad_input("a method that takes more than a step", error)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import csd_edu as csd
-from csd_edu import arguments, drift, features, glyphs, losses, maps, metrics, models, retrieval
+from csd_edu import arguments, drift, features, glyphs, losses, maps, metrics, models, plots, retrieval
 from csd_edu.comparison import Comparison
 from csd_edu.identity import describe_method
 from csd_edu.runtime import pick_device
@@ -616,6 +616,20 @@ def test_images_and_networks_made_in_inference_mode_can_be_trained_with(tmp_path
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize(
+    ("labels", "said"), [([0, 5], "from 0 to 5"), ([-2, 1], "from -2 to 1"), ([-100, 1], "from -100")]
+)
+def test_labels_that_are_none_of_the_classes_are_named(labels, said):
+    with pytest.raises(ValueError, match=f"labels go {said}.*expected 0 to 2, as in logits"):
+        losses.cross_entropy(torch.zeros(2, 3), torch.tensor(labels))
+
+
+@pytest.mark.parametrize("draw", [plots.task_matrices, plots.curves_over_tasks])
+def test_what_is_drawn_without_names_is_refused_in_words(draw):
+    with pytest.raises(ValueError, match=r"by the name of its method, such as \{'csd': …\}, and not a list"):
+        draw([[1.0]], title="R@1", **({"protocol": "seen"} if draw is plots.task_matrices else {"metric": "Recall@1"}))
+
+
 def test_a_map_leaves_torch_its_threads():
     """numba, which umap-learn is compiled with, sets as many threads as there are cores, and they are torch's too."""
     before = torch.get_num_threads()

@@ -611,6 +611,13 @@ def several(runs: dict[str, Path], tmp_path: Path) -> Iterator[Path]:
     saved.use(None)
 
 
+def test_a_file_in_place_of_a_folder_of_runs(tmp_path, bad_input):
+    (tmp_path / "file.npz").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"file\.npz is a file; expected a folder of runs") as caught:
+        saved.use(tmp_path / "file.npz")
+    bad_input("`saved.use('file.npz')`", caught.value)
+
+
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize("read", [saved.runs, saved.task_names])
 def test_a_seed_that_is_not_there_is_told(read):

@@ -36,6 +36,7 @@ from csd_edu import (
     data,
     files,
     folders,
+    grade,
     images,
     maps,
     optional,
@@ -48,10 +49,13 @@ from csd_edu import (
     tuning,
 )
 from csd_edu.check import progress
+from csd_edu.grade import isolation
+from csd_edu.grade.submissions import Notebook
 from csd_edu.report import fit_maps, write_report
 from csd_edu.sweep import After, Job, SweepError
 from csd_edu.widgets.drift import DriftExplorer
 from tests.conftest import TINY, need, striped
+from tests.test_grade import notebook_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -296,9 +300,30 @@ def test_no_folder_for_what_is_temporary(stream, monkeypatch, bad_input):
     with pytest.raises(FileNotFoundError, match="give out=, a folder to save the run in") as caught:
         csd.train(stream, csd.methods.csd, CONFIG, progress=False)
     bad_input("no `out`, and no folder for temporary files", caught.value)
-    with pytest.raises(FileNotFoundError, match="No usable temporary directory"), data._downloading("cifar100"):
+    with (
+        pytest.raises(FileNotFoundError, match="No usable temporary directory") as caught,
+        data._downloading("cifar100"),
+    ):
         pass
+    assert system.words(caught.value).endswith(
+        "; name a folder that can be written to in the environment variable TMPDIR"
+    )
     assert stills._folders() == [str(stills.ROOT)]
+
+
+@pytest.mark.slow
+def test_training_takes_no_folder_for_what_is_temporary(tmp_path):
+    csd.data.save(striped(), tmp_path / "striped.npz")
+    program = "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']; from csd_edu import cli; "
+    command = "train --dataset striped.npz --tasks 2 --epochs 1 --later-epochs 1 --per-class all --out r"
+    environment = os.environ | {"PYTHONPATH": str(Path(csd.__file__).parents[1])}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}sys.exit(cli.main())", *command.split()],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert csd.Run.load(tmp_path / "r").finished
 
 
 def test_a_folder_with_other_things_than_files_is_copied(tmp_path):
@@ -309,6 +334,93 @@ def test_a_folder_with_other_things_than_files_is_copied(tmp_path):
     with files.copied(tmp_path / "from", tmp_path / "to"):
         pass
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["file"]
+
+
+# ---------------------------------------------------------------------- notebooks of a class
+
+
+@pytest.fixture
+def a_class(tmp_path, monkeypatch) -> Path:
+    """Three notebooks that take no torch; the first is refused something once."""
+    monkeypatch.setattr(isolation, "_namespaces", tuple)
+    for name in ("ada", "bob", "cy"):
+        (tmp_path / "class").mkdir(exist_ok=True)
+        (tmp_path / "class" / f"{name}.ipynb").write_text(notebook_of("x = 1"))
+    return tmp_path / "class"
+
+
+REFUSED = {
+    "a process": (isolation.subprocess, "Popen", errno.EAGAIN),
+    "memory for a process": (isolation.subprocess, "Popen", errno.ENOMEM),
+    "room for its folder": (isolation.tempfile, "mkdtemp", errno.ENOSPC),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_for_one_notebook_costs_the_others_nothing(what, a_class, monkeypatch, capsys, bad_input):
+    module, function, number = REFUSED[what]
+    monkeypatch.setattr(module, function, refusing(number, times=1, then=getattr(module, function)))
+    out = a_class.parent / "class.csv"
+    assert cli.main(["grade", str(a_class), "--jobs", "1", "--out", str(out)]) == 0
+    told = [line.strip() for line in capsys.readouterr().out.splitlines() if "could not be run: " in line]
+    assert [line.partition(":")[0] for line in told] == ["ada.ipynb"]
+    assert [line.partition(",")[0] for line in out.read_text("utf-8-sig").splitlines()] == [
+        "student",
+        "ada",
+        "bob",
+        "cy",
+    ]
+    bad_input(f"`csd-edu grade`, and the system refuses {what} for a notebook", told[0])
+
+
+def test_a_thread_that_cannot_be_had_costs_one_notebook(a_class, monkeypatch):
+    def refused(_):
+        monkeypatch.undo()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(isolation.threading.Thread, "start", refused)  # of those that share the notebooks
+    table = grade.grade(a_class, jobs=2)
+    assert ([row.student for row in table.rows], table.unread) == (["ada", "bob", "cy"], ())
+    monkeypatch.setattr(isolation, "_Tail", lambda _: refused(None))
+    assert [given.reason for given in grade.grade(a_class, jobs=1).unread] == [
+        "could not be run: can't start new thread"
+    ]
+
+
+@pytest.mark.parametrize("program", ["", None])
+def test_a_python_that_does_not_know_its_own_program_tables_a_class(program, a_class, monkeypatch, bad_input):
+    monkeypatch.setattr(sys, "executable", program)
+    reasons = {given.reason for given in grade.grade(a_class).unread}
+    assert len(reasons) == 1
+    bad_input("`csd-edu grade` in a Python that doesn't know its own program", reasons.pop())
+
+
+def test_a_folder_that_cannot_be_removed_costs_no_results(a_class, monkeypatch):
+    monkeypatch.setattr(isolation.tempfile.TemporaryDirectory, "cleanup", refusing(errno.EBUSY))
+    assert grade.grade(a_class).unread == ()
+
+
+def test_exercises_that_were_found_are_not_untried_where_the_next_process_is_refused(monkeypatch):
+    def run(session, _, settled, *__):
+        if settled:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        session.found, session.begun, session.ended = ["csd", "push"], "csd", "it ended"
+
+    monkeypatch.setattr(isolation, "_run", run)
+    results = isolation.run_notebook(Notebook(Path("x.ipynb"), ())).results
+    assert {name: (result.state, result.message.partition(";")[0]) for name, result in results.items()} == {
+        "push": ("failed", os.strerror(errno.EAGAIN)), "csd": ("failed", "it ended"),
+    }  # fmt: skip
+
+
+def test_one_refusal_leaves_no_class_without_its_limits(monkeypatch):
+    namespaces = isolation._namespaces()
+    isolation._namespaces.cache_clear()
+    need(bool(namespaces), "no namespaces here")
+    monkeypatch.setattr(isolation.subprocess, "run", refusing(errno.EAGAIN, times=1, then=subprocess.run))
+    with pytest.raises(BlockingIOError):
+        isolation._namespaces()
+    assert isolation._namespaces() == namespaces
 
 
 # ---------------------------------------------------------------------- locks
@@ -891,6 +1003,29 @@ def test_what_is_no_notebook(content, tmp_path):
     (tmp_path / "n.ipynb").write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=r"n.ipynb is no notebook; expected a file that JupyterLab has saved"):
         stills.export(tmp_path / "n.ipynb", tmp_path / "page.html", None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_notebook_of_a_windows_editor_is_read(encoding, tmp_path):
+    path = notebook(tmp_path / "n.ipynb", {"data": [], "layout": {"title": {"text": "Größe"}}})
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    stills.export(path, tmp_path / "page.html", None)
+    assert "Größe" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_file_to_export_is_told_by_what_it_is(tmp_path, monkeypatch, capsys, bad_input):
+    monkeypatch.chdir(tmp_path)
+    notebook(tmp_path / "whole.html", {"data": []})
+    (tmp_path / "page.html").write_text("<p>")
+    for name, said in (
+        (".", ". is a folder; expected a file that JupyterLab has saved"),
+        ("page.html", "page.html is no notebook; expected a file"),
+        ("whole.html", "whole.html is the notebook itself, and can't be written; expected another name"),
+    ):
+        assert cli.main(["export", name]) == cli.EXIT_MISTAKE
+        error = capsys.readouterr().err.strip()
+        assert said in error
+    bad_input("`csd-edu export whole.html`, a notebook", error)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,10 @@ def test_what_only_parses_imports_no_torch():
     _, env = command()
     done = subprocess.run([sys.executable, "-c", HELP], env=env, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    as_a_script = [sys.executable, "-X", "importtime", "-m", "csd_edu.cli", "--help"]
+    done = subprocess.run(as_a_script, env=env, capture_output=True, encoding="utf-8")
+    assert " argparse\n" in done.stderr
+    assert " torch\n" not in done.stderr
 
 
 def test_help_names_all_methods_and_networks(capsys):

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import struct
+import subprocess
 import sys
 import unicodedata
 import zipfile
@@ -23,7 +24,7 @@ from csd_edu import cli
 from csd_edu.check import progress
 from csd_edu.grade import Mark, Row, Table, found, grade, tables
 from csd_edu.grade.found import Owner
-from csd_edu.grade.submissions import Export, HandedIn, Notebook, Result, by_student, printable, read_all
+from csd_edu.grade.submissions import Export, HandedIn, Notebook, Result, Student, by_student, printable, read_all
 from tests.test_grade import CALL, IMPORTS, RIGHT, export_of, notebook_of
 
 NOTEBOOK = notebook_of(IMPORTS, RIGHT, CALL).encode()
@@ -53,12 +54,17 @@ def zipped(files: dict[str, bytes | str | None], **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def names(folder: Path) -> dict[str, str]:
-    """Return what each student's marks come from, by name, without running a notebook."""
+def students(folder: Path) -> list[Student]:
+    """Return the students of a class, without running a notebook."""
     given = read_all(folder)
-    students = by_student(given.exports, given.notebooks, [*given.unread, *given.counted])
+    return by_student(given.exports, given.notebooks, [*given.unread, *given.counted])
+
+
+def names(folder: Path) -> dict[str, str]:
+    """Return what each student's marks come from, by name."""
     return {
-        s.name: ", ".join(["run"] * bool(s.notebooks) + ["claimed"] * bool(s.export)) or "not read" for s in students
+        s.name: ", ".join(["run"] * bool(s.notebooks) + ["claimed"] * bool(s.export)) or "not read"
+        for s in students(folder)
     }
 
 
@@ -227,6 +233,7 @@ def test_own_tables_and_progress_files_are_nobodys(tmp_path):
     [
         (b"", "it is empty (0 bytes); perhaps it had not been uploaded"),
         (b'{\n "cells": [\n<<<<<<< HEAD\n  {},\n=======\n>>>>>>> x\n]}', "it holds a conflict of Git"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "it is a pointer of Git LFS, not the file"),
         (b"\n<!DOCTYPE html><p>", "it is a web page, not the file itself"),
         (b"\0" * 500, "it is no JSON"),
         (BARE[: len(BARE) // 2], "cut off"),
@@ -338,8 +345,73 @@ def test_whose_an_archive_is(tmp_path):
     )
     assert names(tmp_path) == dict.fromkeys(
         ["ada", "bob", "carl", "class/dan", "class/eve", "gil", "hal/a", "hal/b", "ida/a", "ida/b", "submission"], "run"
-    ) | {"class/fay": "not read"}
+    ) | {"class/fay": "not read", "ida/c.npz": "not read"}  # it may be of either of Ida's, or of neither
     assert sorted(counts(read_all(tmp_path)).values())[:2] == [".npz", "in __MACOSX"]
+
+
+LOOSE = {"cy.pdf": "%PDF", "di.ipynb": "", "ed.png": "x"}
+ADA, BOB = {"ada/02.ipynb": BARE}, {"bob/02.ipynb": BARE}
+THREE = {"ada": "run", "bob": "run", "eve": "run", "ed": "not read"}
+EXPORTS = {"ada.json": export_of("ada"), "bob.json": export_of("bob")}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("inner", "beside", "shown"),
+    [
+        (ADA | BOB, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA | BOB, {"zoe.ipynb": BARE}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA, {}, {"ada": "run", "ed": "not read"}),
+        (ADA, {"zoe.ipynb": BARE}, {"ada": "run"}),  # the picture may be Ada's
+        (ADA | BOB | {"eve.ipynb": BARE, "eve.html": "<p>"}, {}, THREE),
+        (ADA | BOB | {"eve.py": CALL}, {"zoe.ipynb": BARE}, THREE),
+        ({"ada/02.py": CALL, "bob/02.py": CALL}, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        (ADA | BOB | {"ada.pdf": "", "bob/notes.pdf": ""}, {}, {"ada": "run", "bob": "run", "ed": "not read"}),
+        ({"1/ada/02.ipynb": BARE, "2/bob/02.ipynb": BARE}, {}, {"1/ada": "run", "2/bob": "run", "ed": "not read"}),
+    ],
+)  # fmt: skip
+def test_what_lies_loose_in_a_wrapping_folder_is_nobody_elses(inner, beside, shown, packed, tmp_path):
+    if packed:
+        fill(tmp_path, beside | {"class.zip": zipped(inner | LOOSE | {"../../fay.ipynb": BARE})})
+        shown = shown | {"fay": "not read"}
+    else:
+        fill(tmp_path, beside | {f"class/{name}": content for name, content in (inner | LOOSE).items()})
+    expected = {f"class/{name}": source for name, source in ({"cy": "not read", "di": "not read"} | shown).items()}
+    assert names(tmp_path) == expected | ({"zoe": "run"} if beside else {})
+    charged = {given.file.name for student in students(tmp_path) if student.notebooks for given in student.unread}
+    assert charged <= {"ada.pdf", "notes.pdf"}
+
+
+def test_exports_in_a_wrapping_folder_share_no_files(tmp_path):
+    fill(tmp_path, {f"class/{name}": content for name, content in (EXPORTS | LOOSE | ADA).items()})
+    assert names(tmp_path) == {"class/ada": "run, claimed", "bob": "claimed"} | dict.fromkeys(
+        ["class/cy", "class/di", "class/ed"], "not read"
+    )
+    assert [[given.file.name for given in student.unread] for student in students(tmp_path)] == [
+        *[[], []], *[["cy.pdf"], ["di.ipynb"], []],
+    ]  # fmt: skip
+
+
+def test_what_lies_beside_a_students_folder_of_notebooks_is_counted(tmp_path):
+    progress_file = '{"version": 1, "exercises": {}}'
+    files = {"nb/02.ipynb": BARE, "README.md": "", "helpers.py": "x = 1", "x.csv": "", progress.FILE: progress_file}
+    fill(tmp_path, {"bob.ipynb": BARE, **{f"ada/{name}": content for name, content in files.items()}})
+    assert names(tmp_path) == {"ada/nb": "run", "bob": "run"}
+
+
+@pytest.mark.parametrize("seed", ["0", "3"])
+def test_whose_a_file_is_does_not_hang_on_the_order_of_sets(seed, tmp_path):
+    fill(tmp_path, {f"class/{name}": content for name, content in (ADA | BOB | LOOSE).items()})
+    code = "import sys; from pathlib import Path; from tests.test_faults_uncounted import students; "
+    code += "print(*((s.name, *(u.file.name for u in s.unread)) for s in students(Path(sys.argv[1]))), sep='; ')"
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.stdout.strip().split("; ") == [
+        "('class/ada',)", "('class/bob',)", "('class/cy', 'cy.pdf')", "('class/di', 'di.ipynb')", "('class/ed',)",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", ["folder", "zip in it", "zip", "wrapped"])
@@ -468,6 +540,34 @@ def test_names_in_archives(tmp_path):
     read = [n.file.as_posix() for n in read_all(fill(tmp_path, {f"{k}.zip": v for k, v in files.items()})).notebooks]
     assert read == ["a.zip/José/02.ipynb", "b.zip/Kim/02.ipynb", "c.zip/Zoë/02.ipynb", "d.zip/Zoë/02.ipynb",
                     "e.zip/Eve/lab/02.ipynb"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "coding", "read"),
+    [("Иван Ёж", "cp866", "Иван Ёж"), ("Петров_7", "cp866", "Петров_7"), ("José", "cp437", "José"),
+     ("Großmann", "cp437", "Großmann"), ("Æ", "cp437", "Æ"), ("Ådøl", "cp850", None), ("山田", "cp932", None)],
+)  # fmt: skip
+def test_names_in_archives_that_tell_no_coding(name, coding, read, tmp_path):
+    raw = name.encode(coding)
+    packed = zipped({f"{'#' * len(raw)}/02.ipynb": BARE, "plain.txt": ""}).replace(b"#" * len(raw), raw)
+    given = read_all(fill(tmp_path, {"a.zip": packed, "b.zip": zipped({"Zoë/02.ipynb": BARE})}))
+    assert counts(given)["a.zip"] == "opened as archives (names in a coding that they don't tell)"
+    assert counts(given)["b.zip"] == "opened as archives"
+    if read is not None:
+        assert f"a.zip/{read}/02.ipynb" in [notebook.file.as_posix() for notebook in given.notebooks]
+
+
+@pytest.mark.parametrize("ending", [".py", ".md", ".csv", ".png"])
+def test_the_last_ending_says_what_a_file_is(ending, tmp_path):
+    given = read_all(fill(tmp_path, {"ada/02.ipynb": BARE, f"ada/answer.ipynb{ending}": "def search(): pass"}))
+    assert (given.unread, counts(given)) == ([], {f"ada/answer.ipynb{ending}": ending})
+
+
+def test_a_file_without_an_ending_is_told_in_whole_sentences(tmp_path):
+    fill(tmp_path, {"ada.ipynb": BARE, "bob/work": "x", "cy/work": "x", "cy/photo.png": ""})
+    told = {row.student: row.notes[0].partition(":")[0] for row in grade(tmp_path).rows if row.notes}
+    assert told["bob"] == "handed in without an ending"
+    assert told["cy"] == "handed in as .png and without an ending"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -91,7 +91,10 @@ def test_what_cannot_be_exported_is_named(handed_in, tmp_path, capsys):
     for arguments, told in (
         ([tmp_path / "text.ipynb"], "text.ipynb is no notebook; expected a file"),
         ([tmp_path / "fresh.ipynb"], "fresh.ipynb has no outputs; run all its cells and save it"),
-        ([handed_in, "--out", handed_in], "mine.ipynb can't be written; expected another name that ends with .html"),
+        (
+            [handed_in, "--out", handed_in],
+            "mine.ipynb is the notebook itself, and can't be written",
+        ),
         ([handed_in, "--out", tmp_path / "page.pdf"], "page.pdf can't be written; expected another name"),
         ([tmp_path / "none.ipynb"], "none.ipynb"),
     ):

@@ -18,6 +18,7 @@ function is passed if it passes all the same, and else it "could not be run": no
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 from collections import Counter
@@ -34,6 +35,7 @@ from csd_edu.grade.isolation import Outcome, run_notebook
 from csd_edu.grade.submissions import (
     Counted,
     HandedIn,
+    Notebook,
     Result,
     Student,
     Unread,
@@ -136,8 +138,7 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
     exports, notebooks, unread = handed_in.exports, handed_in.notebooks, list(handed_in.unread)
     if not exports and not notebooks:
         raise ValueError(f"there is no export (.json) and no notebook (.ipynb) to grade in {_found(path, handed_in)}")
-    with ThreadPoolExecutor(jobs) as pool:
-        ran = list(pool.map(lambda notebook: run_notebook(notebook, seconds=seconds), notebooks))
+    ran = _run(notebooks, seconds, jobs)
     outcomes = {notebook.file: outcome for notebook, outcome in zip(notebooks, ran, strict=True)}
     unread += [Unread(n.file, outcomes[n.file].trouble, n.owner) for n in notebooks if outcomes[n.file].trouble]
     return Table(
@@ -147,6 +148,17 @@ def grade(folder: str | os.PathLike[str], *, seconds: float = isolation.SECONDS,
         isolation.describe([outcome.held for outcome in ran if outcome.held is not None], seconds),
         tuple(handed_in.counted),
     )
+
+
+def _run(notebooks: Sequence[Notebook], seconds: float, jobs: int) -> list[Outcome]:
+    """Return what came of the notebooks, of which so many are run at the same time."""
+    run = functools.partial(run_notebook, seconds=seconds)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return list(pool.map(run, notebooks))
+        except RuntimeError:  # the machine starts no more threads: one notebook after the other
+            pool.shutdown(cancel_futures=True)
+    return [run(notebook) for notebook in notebooks]
 
 
 def _read(path: Path) -> HandedIn:

@@ -260,7 +260,8 @@ def _walk_file(entry: _Entry, place: _Place, nameless: bool) -> Iterator[Found]:
     owner = found.owner if nameless or found.owner.number is not None else place.owner.below(stem)
     budget = place.budget or _Budget(UNPACKED)
     with archive:
-        yield replace(found, kind="archive", owner=owner, take=None)
+        untold = " (names in a coding that they don't tell)" * any(map(_is_untold, archive.infolist()))
+        yield replace(found, kind="archive", about=untold, owner=owner, take=None)
         yield from _walk(_tree(archive, budget), _Place(place.path, owner, "", place.archives + 1, True, False, budget))
 
 
@@ -418,7 +419,25 @@ def _name(info: zipfile.ZipInfo) -> str:
         raw = name.encode("cp437")
         return _unicode_path(info.extra, raw) or raw.decode("utf-8")
     except UnicodeError:
+        return _as_russian(name)
+
+
+def _is_untold(info: zipfile.ZipInfo) -> bool:
+    """Return whether it is a guess how a member's path is coded."""
+    name = info.orig_filename
+    told = info.flag_bits & 0x800 or name.isascii()
+    return not told and _name(info) in (name, _as_russian(name))
+
+
+def _as_russian(name: str) -> str:
+    """Return a name as Windows in Russian has written it (cp866), with a word in that and none of mixed letters."""
+    try:
+        read = name.encode("cp437").decode("cp866")
+    except UnicodeError:
         return name
+    words = [word for word in re.findall(r"[^\W\d_]+", read) if not word.isascii()]
+    russian = any(len(word) > 1 for word in words) and all(re.fullmatch("[Ѐ-ӿ]+", word) for word in words)
+    return read if russian else name
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> str:

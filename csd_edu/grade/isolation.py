@@ -30,6 +30,7 @@ from typing import Any, get_args
 from csd_edu.check import EXERCISES
 from csd_edu.grade import inside
 from csd_edu.grade.submissions import Notebook, Result, State, printable
+from csd_edu.system import words
 
 SECONDS = 60.0
 """For the code of one notebook; longer than the checks' own limit for a few exercises."""
@@ -94,17 +95,23 @@ def run_notebook(notebook: Notebook, *, seconds: float = SECONDS) -> Outcome:
         seconds: for the code of each process.
 
     Returns:
-        What came of it; nothing that the code does is raised.
+        What came of it; nothing that the code does is raised, nor what the system refuses.
     """
     results: dict[str, Result] = {}
     held: frozenset[str] | None = None
+    found: list[str] | None = None
     while True:
-        session = _run(notebook, tuple(results), seconds)
+        session = _Session()
+        try:
+            _run(session, notebook, tuple(results), seconds)
+        except (OSError, RuntimeError, MemoryError) as error:  # of no room, no process, no thread: others may find some
+            session.ended = session.ended or printable(words(error))
         held = session.held if held is None or session.held is None else held & session.held
         results |= session.results
-        if session.found is None:
-            return Outcome(results, held, session.ended)
-        left = [name for name in session.found if name not in results]
+        found = found if session.found is None else session.found
+        if found is None:
+            return Outcome(results, held, session.ended and f"could not be run: {session.ended}")
+        left = [name for name in found if name not in results]
         if not left:
             return Outcome({name: results[name] for name in EXERCISES if name in results}, held)
         at_fault = [session.begun] if session.begun in left else left  # nothing begun: the next would fail as well
@@ -138,9 +145,15 @@ class _Session:
     ended: str = ""
 
 
-def _run(notebook: Notebook, settled: Sequence[str], seconds: float) -> _Session:
-    session, nonce = _Session(), secrets.token_hex(16)
-    options = _namespaces()
+def _run(session: _Session, notebook: Notebook, settled: Sequence[str], seconds: float) -> None:
+    """Start a process and take down what it tells.
+
+    Raises:
+        OSError, RuntimeError, MemoryError: if the system gives no folder, no process or no thread for it.
+    """
+    if not sys.executable:
+        raise OSError("Python does not know where its own program is (sys.executable); start it by its whole path")
+    nonce, options = secrets.token_hex(16), _namespaces()
     with tempfile.TemporaryDirectory(prefix="csd_edu-grade-", ignore_cleanup_errors=True) as folder:
         task = {
             "nonce": nonce,
@@ -169,7 +182,6 @@ def _run(notebook: Notebook, settled: Sequence[str], seconds: float) -> _Session
             session.ended = _listen(session, lines, nonce, seconds) or _ending(process, printed)
         finally:
             _kill(process)
-    return session
 
 
 def _listen(session: _Session, lines: queue.Queue[bytes | None], nonce: str, seconds: float) -> str:
@@ -300,11 +312,15 @@ def _path() -> list[str]:
 
 @functools.cache
 def _namespaces() -> tuple[str, ...]:
-    """Return the command that cuts a process off as far as this system allows; empty if it does not."""
+    """Return the command that cuts a process off as far as this system allows; empty if it does not.
+
+    Raises:
+        OSError: if the system gives no process just now: who comes later may be cut off.
+    """
     unshare = shutil.which("unshare") if sys.platform == "linux" else None
     for options in UNSHARE if unshare else ():
         command = (str(unshare), *options, "--")
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        with contextlib.suppress(FileNotFoundError, PermissionError, subprocess.TimeoutExpired):
             tried = subprocess.run([*command, sys.executable, "-I", "-S", "-c", ""], capture_output=True, timeout=30)
             if tried.returncode == 0:
                 return command

@@ -25,8 +25,13 @@ DOCUMENTS = (
 )
 """Endings of what a student may take for the work itself, but which can't be read."""
 
-DROPPED = (".ipynb", ".json", ".txt", ".zip", ".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
+OTHERS = (".py", ".csv", ".md", ".png", ".jpg", ".jpeg", ".heic", *DOCUMENTS)
+"""Endings of what is no notebook, even if an earlier one says so."""
+
+DROPPED = (".ipynb", ".json", ".txt", ".zip", *OTHERS)
 """Endings that are no part of a student's name."""
+
+BARE = "without an ending"
 
 ASK = "ask for the notebook itself (.ipynb; File > Download)"
 
@@ -92,6 +97,7 @@ class Counted:
 
 Given = Export | Notebook | Unread | Counted
 _One = TypeVar("_One", Export, Notebook, Unread, Counted)
+_Some = TypeVar("_Some", bound=Given)
 
 
 class HandedIn(NamedTuple):
@@ -132,7 +138,7 @@ def read_all(folder: Path) -> HandedIn:
 
     Exports and notebooks are known by their content, whatever they are called; so are scripts (.py) that were made from
     a notebook. A script that says nothing of that is a notebook only if nothing else of the student's is; a module of a
-    package, such as this one, never.
+    package, such as this one, never. What lies loose in a folder of several students is of who is named like it.
 
     Args:
         folder: with exports, notebooks, and all else that students hand in.
@@ -153,7 +159,8 @@ def read_all(folder: Path) -> HandedIn:
             scripts.append(one)
         else:
             read.append(one)
-    read += _settled_scripts(scripts, read)
+    read = _by_name(read, read)
+    read += _settled_scripts(_by_name(scripts, read), read)
     work, names = _Work(map(whose, _work(read))), _names(read)
     for k, one in enumerate(read):
         if isinstance(one, Counted) and one.what in DOCUMENTS and not _is_copy(one, names):
@@ -161,6 +168,7 @@ def read_all(folder: Path) -> HandedIn:
         if isinstance(one, Unread) and one.file.name == progress.FILE and work.around(whose(one)):
             read[k] = Counted(one.file, ".json", one.owner)
     read += [folder for folder in empty if not work.around(whose(folder))]
+    read = _by_name(read, read)  # once more: a script may be work, and a document is not read
     return HandedIn(_only(Export, read), _only(Notebook, read), _only(Unread, read), _only(Counted, read))
 
 
@@ -174,6 +182,30 @@ def _settled_scripts(scripts: Sequence[Notebook], read: Sequence[Given]) -> list
         helps = work.around(whose(script)) is not None and not _is_notebooks("\n".join(script.cells))
         settled.append(Counted(script.file, ".py", script.owner) if is_module or helps else script)
     return settled
+
+
+def _by_name(given: Sequence[_Some], read: Sequence[Given]) -> list[_Some]:
+    """Return what was read; what lies loose in a folder of several students is of who is named like the file.
+
+    Such a folder has two exports, or two places of work in it; work of its own makes it one student's, unless all that
+    was handed in lies in it. A single place of work is enough if all lies in it, or for what may be work, unread.
+    """
+    twins = Counter(whose(one) for one in read if isinstance(one, Export))
+    owners = {
+        one.file: _named(one) if isinstance(one, Export) and twins[whose(one)] > 1 else whose(one) for one in read
+    }
+    work = _Work(owners[one.file] for one in _work(read))
+    lines = [set(whose(one).line()) for one in read if not _is_nobodys(one)]
+    of_all = set.intersection(*lines) if lines else set()
+
+    def is_loose(one: Given) -> bool:
+        place = whose(one)
+        if work.within(place):
+            return len(work.below(place)) > 1 and place in of_all
+        may_be_work = isinstance(one, Unread) and one.file.name != progress.FILE
+        return len(work.below(place)) >= (1 if may_be_work or place in of_all else 2)
+
+    return [replace(one, owner=_named(one)) if is_loose(one) and not _is_nobodys(one) else one for one in given]
 
 
 def _work(given: Iterable[Given]) -> list[Given]:
@@ -198,6 +230,16 @@ def whose(given: Given) -> Owner:
     """Return whose a file is by its place: a folder's, or, if it lies in none, that of a student named like it."""
     owner = Owner(given.file.parent.parts) if given.owner is None else given.owner
     return owner if owner.parts else owner.below(_stem(given.file.name))
+
+
+def _named(given: Given) -> Owner:
+    """Return whose a file is by its name, in its folder."""
+    place, named = whose(given), whose(given).below(_stem(given.file.name))
+    return place if place.parts[-1] == named.parts[-1] else named
+
+
+def _is_nobodys(given: Given) -> bool:
+    return isinstance(given, Counted) and given.owner is None
 
 
 def by_student(
@@ -238,7 +280,7 @@ def by_student(
     known = {_folded(export.student) for export in on_their_own}
     more: dict[Owner, list[Unread | Counted]] = {}
     for given in sorted(rest, key=lambda given: len(whose(given).parts)):
-        if isinstance(given, Counted) and given.owner is None:
+        if _is_nobodys(given):
             continue
         place = whose(given)
         first = work.around(place) or next((owner for owner in place.line() if owner in more), place)
@@ -284,7 +326,7 @@ def why_not_read(student: Student) -> list[str]:
     files = [printable(given.file.as_posix()) for given in reasons[:TOLD]]
     told = [f"{file}: " * (file != student.name) + one.reason for file, one in zip(files, reasons, strict=False)]
     told += [f"{len(reasons) - TOLD} more that can't be read"] * (len(reasons) > TOLD)
-    return [*told, *([_as_document(", ".join(sorted(endings)))] if endings else [])]
+    return [*told, *([_as_document(*sorted(endings))] if endings else [])]
 
 
 class _Work:
@@ -292,21 +334,32 @@ class _Work:
 
     def __init__(self, owners: Iterable[Owner]) -> None:
         self._owners = set(owners)
-        self._above = {above: owner for owner in self._owners for above in owner.line()}
+        self._below: dict[Owner, set[Owner]] = {}
+        for owner in self._owners:
+            for above in owner.line()[:-1]:
+                self._below.setdefault(above, set()).add(owner)
 
     def __contains__(self, owner: object) -> bool:
         return owner in self._owners
 
+    def below(self, owner: Owner) -> Collection[Owner]:
+        """Return the places that a place has in it."""
+        return self._below.get(owner, ())
+
+    def within(self, owner: Owner) -> Owner | None:
+        """Return the place that a place is or lies in."""
+        return next((above for above in reversed(owner.line()) if above in self._owners), None)
+
     def around(self, owner: Owner) -> Owner | None:
-        """Return the place that a place is, lies in, or has in it."""
-        within = next((above for above in reversed(owner.line()) if above in self._owners), None)
-        return within or self._above.get(owner)
+        """Return the place that a place is or lies in, or the only one that it has in it."""
+        below = self.below(owner)
+        return self.within(owner) or (next(iter(below)) if len(below) == 1 else None)
 
 
 def _read(found: Found) -> Given:
     """Return what a file is, by its content if that says it, or else by its ending."""
     if found.kind in ("aside", "archive"):
-        return Counted(found.file, found.about if found.kind == "aside" else "opened as archives")
+        return Counted(found.file, found.about if found.kind == "aside" else f"opened as archives{found.about}")
     try:
         head = found.head()
         if head.lstrip(_BLANK)[:1] == b"{" or _is_named(found.file):
@@ -372,7 +425,7 @@ def _title(owner: Owner, export: Export | None) -> str:
 
 def ending(file: Path) -> str:
     """Return a file's ending for people to read."""
-    return printable(file.suffix.lower(), 12) or "without an ending"
+    return printable(file.suffix.lower(), 12) or BARE
 
 
 def _stem(name: str) -> str:
@@ -384,8 +437,10 @@ def _stem(name: str) -> str:
         name = name[: match.start()]
 
 
-def _as_document(endings: str) -> str:
-    return f"handed in as {endings}: can't be read; {ASK}"
+def _as_document(*endings: str) -> str:
+    named = ", ".join(one for one in endings if one != BARE)
+    how = " and ".join([*([f"as {named}"] if named else []), *([BARE] if BARE in endings else [])])
+    return f"handed in {how}: can't be read; {ASK}"
 
 
 _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
@@ -393,12 +448,14 @@ _BLANK = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\xfe\xff \t\r\n\0"
 
 def _is_named(file: Path) -> bool:
     """Return whether a file is called an export or a notebook, perhaps with another ending behind that."""
-    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in DOCUMENTS)
+    return ending(file) in (".json", ".ipynb") or (".ipynb" in file.name.lower() and ending(file) not in OTHERS)
 
 
 def _json(content: bytes) -> Any:
     if not content:
         raise ValueError(EMPTY)
+    if content.startswith(b"version https://git-lfs"):
+        raise ValueError("it is a pointer of Git LFS, not the file itself (`git lfs pull` brings that)")
     try:
         return json.loads(content)  # in UTF-8, or UTF-16 as Windows' editor may write it
     except UnicodeDecodeError:

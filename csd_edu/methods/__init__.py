@@ -3,12 +3,7 @@
 A line here makes a method known by its name to the command line, the report, the plots and the tables.
 """
 
-import importlib.util
-import sys
-from collections.abc import Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 from csd_edu.methods.csd import csd as csd
 from csd_edu.methods.csd_memory import CSDMemory as CSDMemory, csd_memory as csd_memory
@@ -47,6 +42,7 @@ from csd_edu.methods.random_images import RandomImages as RandomImages, random_i
 from csd_edu.methods.step import Step as Step, View as View, Viewer as Viewer
 from csd_edu.methods.supcon import supcon as supcon
 from csd_edu.methods.xder import XDER as XDER, xder as xder
+from csd_edu.own import module_of
 from csd_edu.paths import given_path
 
 NAMED: dict[str, AnyMethod] = {
@@ -54,15 +50,12 @@ NAMED: dict[str, AnyMethod] = {
 }
 """The methods above by their names."""
 
-FROM_FILE = "method_in_"
-"""How the names of modules begin that are files of a user's own."""
-
 
 def find(name: str) -> AnyMethod:
     """Return a method by its name, or the one of that name in a Python file: "csd", "path/to/file.py:mine".
 
     Raises:
-        ValueError: if there is no such method; says which there are.
+        ValueError: if there is no such method; says which there are. If the file is no Python; says in which line.
         FileNotFoundError: if there is no such file.
     """
     if not isinstance(name, str):
@@ -81,25 +74,3 @@ def find(name: str) -> AnyMethod:
             f"{path} has no method {inside!r}; expected the name of a function or of a Method object in it"
         )
     return found
-
-
-class _FromText(SourceFileLoader):
-    """A loader that compiles the text each time, and keeps no bytecode.
-
-    Python takes the bytecode it kept for the text's, where size and second of both agree: 1.0 made 2.0 stays 1.0.
-    """
-
-    def path_stats(self, path: str) -> Mapping[str, float]:
-        raise OSError("the time of writing does not tell two texts apart")
-
-
-def module_of(path: str) -> ModuleType:
-    """Return the module that a file is, run anew."""
-    name = f"{FROM_FILE}{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, path))
-    assert spec is not None  # as a loader is given
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their module
-    spec.loader.exec_module(module)
-    return module

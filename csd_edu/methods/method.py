@@ -214,11 +214,20 @@ NUMBERS = (bool, int, float, int | None, float | None)
 
 
 def check_method(method: Any) -> None:
-    """Raise a ValueError if something is no method, or a class in place of an object."""
+    """Raise a ValueError if something is no method, a class in place of an object, or takes no step."""
     if isinstance(method, type):
         raise ValueError(f"method is the class {method.__name__}; expected an object of it: {method.__name__}()")
     if not callable(method):
         raise ValueError(f"method is {method!r}; expected a function such as csd.methods.csd (without calling it)")
+    try:
+        parameters = inspect.signature(method)
+    except ValueError:  # it says nothing of its parameters
+        return
+    try:
+        parameters.bind(None)
+    except TypeError:
+        name = getattr(method, "__name__", type(method).__name__)
+        raise ValueError(f"method is {name}{parameters}; expected one parameter, as in {name}(step)") from None
 
 
 def training_tasks(method: AnyMethod, task: int, n_tasks: int) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def curves_over_tasks(
         ValueError: if there is no curve, or one is empty or not of numbers from 0 to 1.
     """
     known = known_cards(cards)
-    cards_drawn = {name: known[name] for name in map(method_of, curves) if name in known}.values()
+    cards_drawn = {name: known[name] for name in map(method_of, some("curve", curves)) if name in known}.values()
     bounds = [f"; {card.title.lower()} is {card.bound}" for card in cards_drawn if card.bound]
     bound = "".join(bounds) + ", under the same growing gallery" * bool(bounds)
     figure = _curve_panels({metric: curves}, task_names, 1, end_labels, known)
@@ -138,6 +138,9 @@ def loss_terms(
 
 
 def some(what: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        name = type(values).__name__
+        raise ValueError(f"expected each {what} by the name of its method, such as {{'csd': …}}, and not a {name}")
     if not values:
         raise ValueError(f"there is no {what} to draw; expected at least one, by the name of its method")
     return values
