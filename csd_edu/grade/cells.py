@@ -20,6 +20,7 @@ from .effects import (
     bound_names,
     changed_names,
     facts_of,
+    is_steady,
     last_name,
     loaded_names,
     may_run,
@@ -87,10 +88,17 @@ class Call(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a checked function needs: the statements to run, in order, and those left out, with the names they touch."""
+    """What a checked function needs.
+
+    Attributes:
+        run: the statements to run, in order.
+        left: those left out, with the names they touch.
+        apart: the ids of those to run which touch nothing of it.
+    """
 
     run: list[Statement]
     left: list[tuple[Statement, frozenset[str]]]
+    apart: set[int]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -239,11 +247,7 @@ def _imports(node: ast.stmt) -> tuple[str, ...]:
 def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Return the global names that a statement binds, those that it reads, and those that its functions read."""
     top: CodeType = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
-    binds = {
-        str(step.argval)
-        for step in dis.get_instructions(top)
-        if step.opname in ("STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL")
-    }
+    binds: set[str] = set()
     read: dict[bool, set[str]] = {True: set(), False: set()}
     pending = [(top, True)]
     while pending:
@@ -251,10 +255,13 @@ def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[st
         for step in dis.get_instructions(code):
             if step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
                 read[at_once].add(str(step.argval))
+            own = code is top and step.opname in ("STORE_NAME", "DELETE_NAME")
+            if own or (at_once and step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")):  # a walrus in a comprehension
+                binds.add(str(step.argval))
         for inner in code.co_consts:
             if isinstance(inner, CodeType):  # of a class, a comprehension, or a function
-                own = inner.co_flags & inspect.CO_OPTIMIZED and not inner.co_name.endswith(("comp>", "expr>"))
-                pending.append((inner, at_once and not own))
+                function = inner.co_flags & inspect.CO_OPTIMIZED and not inner.co_name.endswith(("comp>", "expr>"))
+                pending.append((inner, at_once and not function))
     return frozenset(binds), frozenset(read[True]), frozenset(read[False])
 
 
@@ -493,26 +500,9 @@ def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, 
     """
     end = len(statements) if all_cells else call.at
     counted = [n for n, statement in enumerate(statements) if statement.defines or not alone]
-    binders: dict[str, list[int]] = {}
-    for n in counted:
-        for name in statements[n].binds:
-            binders.setdefault(name, []).append(n)
-
-    def with_later(names: Iterable[str], at: int) -> set[str]:
-        """Return names, and what the functions among them, as they are there, read when they are called."""
-        found: set[str] = set()
-        pending = [*names]
-        while pending:
-            name = pending.pop()
-            if name not in found:
-                found.add(name)
-                for n in _latest(statements, binders.get(name, ()), name, at):
-                    pending += statements[n].later
-        return found
-
-    first = statements[call.at].uses | statements[call.at].later if call.within else loaded_names(call.argument)
-    live = with_later(first, end)
-    plan = Plan([], [])
+    binders = _binders(statements, counted)
+    live = _reached(statements, binders, _read_by(statements, call), end)
+    plan = Plan([], [], set())
     for n in reversed(counted):
         statement = statements[n]
         touched = statement.binds | statement.changes
@@ -526,10 +516,67 @@ def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, 
         live -= statement.sets
         if statement.runs:
             plan.run.insert(0, statement)
-            live |= with_later(statement.uses, min(n, end))
+            live |= _reached(statements, binders, statement.uses, min(n, end))
         else:
             plan.left.insert(0, (statement, hit))
     return plan
+
+
+def everything(statements: Sequence[Statement], call: Call) -> Plan:
+    """Return all that stands above a check and may be run, with what else it needs: nothing is overlooked in that.
+
+    What is left, and what may stop, is of no matter where it shares no objects with what is checked.
+    """
+    binders = _binders(statements, range(len(statements)))
+    needs = {id(statement) for statement in needed(statements, call).run}
+    objects = {name for s in statements if not is_steady(s.node) for name in s.binds | s.changes}
+    live = (_reached(statements, binders, _read_by(statements, call), call.at) & objects) | {"*"}
+    plan = Plan([], [], set())
+    for n, statement in enumerate(statements):
+        if n < call.at or id(statement) in needs:
+            used = _reached(statements, binders, statement.uses & objects, n)
+            touched = (statement.binds | statement.changes | used) & live
+            if statement.runs:
+                plan.run.append(statement)
+                plan.apart.update([] if touched else [id(statement)])
+            else:
+                plan.left.append((statement, touched))
+    return plan
+
+
+def _read_by(statements: Sequence[Statement], call: Call) -> frozenset[str]:
+    statement = statements[call.at] if call.within else None
+    return loaded_names(call.argument) if statement is None else statement.uses | statement.later
+
+
+def _binders(statements: Sequence[Statement], counted: Iterable[int]) -> dict[str, list[int]]:
+    binders: dict[str, list[int]] = {}
+    for n in counted:
+        for name in statements[n].binds:
+            binders.setdefault(name, []).append(n)
+    return binders
+
+
+def _reached(
+    statements: Sequence[Statement], binders: Mapping[str, Sequence[int]], names: Iterable[str], at: int
+) -> set[str]:
+    """Return names, and what is read when functions are called that they are, hold or were made by.
+
+    Of `divide = Divide()` these are the names in the methods of Divide as they are at a place, and Divide itself.
+    """
+    found: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
+    pending = [(name, True) for name in names]
+    while pending:
+        name, is_read = pending.pop()
+        if (name, is_read) not in seen:
+            seen.add((name, is_read))
+            latest = _latest(statements, binders.get(name, ()), name, at)
+            if is_read or any(isinstance(statements[n].node, Function | ast.ClassDef) for n in latest):
+                found.add(name)
+            pending += [(later, True) for n in latest for later in statements[n].later]
+            pending += [(used, False) for n in latest for used in statements[n].uses]
+    return found
 
 
 def _latest(statements: Sequence[Statement], binders: Sequence[int], name: str, at: int) -> list[int]:

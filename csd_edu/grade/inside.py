@@ -36,6 +36,7 @@ from .cells import (
     Call,
     Plan,
     Statement,
+    everything,
     find_calls,
     find_losses,
     is_future,
@@ -52,6 +53,9 @@ LONGEST = 1000
 
 FILE_SIZE, WORK_SIZE = 32 * 2**20, 64 * 2**20
 """Bytes of a file that may be written, and of all of them where the folder is one of its own."""
+
+UNWRITTEN = "still to be written"
+"""What a check calls a function of the notebook as it was handed out."""
 
 WORK = 5.0
 """Seconds for what is run again before a check, beside what can be run alone."""
@@ -94,9 +98,11 @@ Examine = Callable[[str, Any], Any]
 def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
     """Run what a checked function needs, and check it.
 
-    A function that does not pass is to blame only if all was run that it needs: if something could not be, it is tried
-    once more with what can be run alone, and then nothing is known of it. The same holds if it would pass with what
-    stands below the check, as cells are run in any order, and for what asks the world around it for its value.
+    What it needs is read from the text, which doesn't tell all: a function that does not pass is checked again after
+    all that stands above and may be run. It is to blame only if all was run that it needs: if something could not be,
+    it is tried once more with what can be run alone, and then nothing is known of it. The same holds if it would pass
+    with what stands below the check, as cells are run in any order, and for what asks the world around it for its
+    value.
     """
     judgement = _judged(examine, cells, statements, call)
     if judgement.state in ("tried", "untried"):
@@ -112,6 +118,12 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
 def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
     plan = needed(statements, call)
     judgement, doubts = _attempt(examine, cells, statements, call, plan)
+    whole = everything(statements, call)
+    if judgement.state != "passed" and judgement.mistake != UNWRITTEN and len(whole.run) > len(plan.run):
+        with _as_before():
+            again, more_doubts = _attempt(examine, cells, statements, call, whole)
+        judgement = again if again.state == "passed" or not doubts else judgement
+        doubts = doubts or more_doubts
     if judgement.state == "passed":
         return judgement
     if doubts:
@@ -183,12 +195,14 @@ def _attempt(
         cell = f"code cell {statement.cell + 1}"
         damaged = isinstance(statement.node, ast.Pass)
         trouble |= dict.fromkeys(statement.binds, f"{cell} {'is no Python' if damaged else 'computes it'}")
-        doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
+        if names:
+            doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
     flags = 0
     end = time.monotonic() + WORK
     of_libraries = any("*" in statement.changes for statement in plan.run)
     with _as_before() if of_libraries else contextlib.nullcontext(), _watched() as checked:
         for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
+            checked.clear()  # only the last one counts: others are calls of their own
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
                 with contextlib.nullcontext() if statement.defines else time_limit(end - time.monotonic()):
@@ -196,8 +210,8 @@ def _attempt(
             except BaseException as error:
                 reason = _why(statement, error, trouble)
                 trouble |= dict.fromkeys(statement.binds, reason)
-                doubts.append(reason)
-            absent = map(repr, _missing(statement))
+                doubts += [] if id(statement) in plan.apart else [reason]
+            absent = map(repr, () if id(statement) in plan.apart else _missing(statement))
             doubts += [f"{name}, which code cell {statement.cell + 1} imports, is not here" for name in absent]
         if call.within:
             answers = [_examined(examine, call, f, trouble) for name, f in checked if name == call.exercise]
@@ -246,7 +260,7 @@ def _examined(examine: Examine, call: Call, function: Any, trouble: Mapping[str,
     told = verdict.message.partition("stopped with an error: ")[2]
     if elsewhere := ELSEWHERE.match(told):
         return Judgement("failed", None, f"it needs what is not here ({elsewhere[0]}): look at it")
-    state = "untried" if verdict.mistake == "still to be written" else "tried"
+    state = "untried" if verdict.mistake == UNWRITTEN else "tried"
     return Judgement(state, verdict.mistake, verdict.message)
 
 
@@ -323,7 +337,8 @@ def _as_before() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         torch.set_grad_enabled(grad)
-        torch.use_deterministic_algorithms(exact)
+        if torch.are_deterministic_algorithms_enabled() != exact:  # which takes seconds when it is first set
+            torch.use_deterministic_algorithms(exact)
 
 
 def _public(holder: object) -> dict[str, Any]:
