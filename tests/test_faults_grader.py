@@ -305,7 +305,8 @@ LATER = {  # what an object reads when it is called, set after the object was ma
 @pytest.mark.parametrize("name", LATER)
 def test_what_is_read_in_a_call_is_in_the_plan(name, monkeypatch):
     """It is found in the text, without running all that stands above the check."""
-    monkeypatch.setattr(inside, "everything", inside.needed)
+    needed = inside.needed
+    monkeypatch.setattr(inside, "needed", lambda *given, **options: needed(*given, **{**options, "whole": False}))
     cells, factor = LATER[name]
     assert judged(IMPORTS, *cells, scaled(factor), CALL) == inside.Judgement("passed", None, "")
     assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL).state == "tried"
@@ -716,6 +717,53 @@ CALLS = {
     "with a verdict of its name": ["verdict = check.temperature_softmax(softmax)", "check = verdict"],
     "a decorator": ["@check.temperature_softmax\n{}"],
     "two decorators": ["@check.temperature_softmax\n@torch.no_grad()\n{}"],
+    "a decorator that shows and keeps": [
+        "def graded(f):\n    print(check.temperature_softmax(f))\n    return f",
+        "@graded\n{}",
+    ],
+    "a decorator that a check is given to": [
+        "def graded(c):\n    def keep(f):\n        c(f)\n        return f\n    return keep",
+        "@graded(check.temperature_softmax)\n{}",
+    ],
+    "a decorator by its name": [
+        "def graded(f):\n    getattr(check, 'temperature_softmax')(f)\n    return f",
+        "@graded\n{}",
+    ],
+    "a lambda as a decorator": ["@lambda f: check.temperature_softmax(f)\n{}"],
+    "the module, in a loop": ["for c in [check]:\n    c.temperature_softmax(softmax)"],
+    "the module, in a class": ["class Grader:\n    kit = check", "print(Grader.kit.temperature_softmax(softmax))"],
+    "the module, in a dict": ["kit = {'check': check}", "kit['check'].temperature_softmax(softmax)"],
+    "the module, in dict()": ["kit = dict(c=check)", "kit['c'].temperature_softmax(softmax)"],
+    "the module, in a namespace": [
+        "from types import SimpleNamespace\nkit = SimpleNamespace(c=check)",
+        "kit.c.temperature_softmax(softmax)",
+    ],
+    "the module, as a default": ["def go(f, c=check):\n    return c.temperature_softmax(f)", "go(softmax)"],
+    "the module, returned": ["def kit():\n    return check", "kit().temperature_softmax(softmax)"],
+    "the module's dict": ["check.__dict__['temperature_softmax'](softmax)"],
+    "the module's variables": ["vars(check)['temperature_softmax'](softmax)"],
+    "of globals": ["globals()['check'].temperature_softmax(softmax)"],
+    "of all modules": ["import sys", "sys.modules['csd_edu.check'].temperature_softmax(softmax)"],
+    "imported by a function": ["__import__('csd_edu').check.temperature_softmax(softmax)"],
+    "imported by a function, named": [
+        "c = __import__('csd_edu.check', fromlist=['temperature_softmax'])",
+        "c.temperature_softmax(softmax)",
+    ],
+    "a made name": ["what = 'softmax'", "getattr(check, f'temperature_{what}')(softmax)"],
+    "a made name, of two": ["name = 'temperature' + '_softmax'", "getattr(check, name)(softmax)"],
+    "a made name, of letters": [
+        f"name = ''.join(map(chr, {[*map(ord, 'temperature_softmax')]}))",
+        "getattr(check, name)(softmax)",
+    ],
+    "a made name beside another": ["check.search(print)", "getattr(check, 'temperature' + '_softmax')(softmax)"],
+    "names, mapped": ["list(map(lambda n, f: getattr(check, n)(f), ['temperature_softmax'], [softmax]))"],
+    "got of all": ["from csd_edu.check import EXERCISES as E", "E.get('temperature_softmax')(softmax)"],
+    "an executor": [
+        "from concurrent.futures import ThreadPoolExecutor",
+        "with ThreadPoolExecutor() as pool:\n    print(pool.submit(check.temperature_softmax, softmax).result())",
+    ],
+    "eval": ["eval('check.temperature_softmax(softmax)')"],
+    "exec": ["exec('check.temperature_softmax(softmax)')"],
     "awaited": ["async def test():\n    return check.temperature_softmax(softmax)", "await test()"],
 }
 
@@ -728,6 +776,16 @@ def test_a_check_by_whatever_name_counts(name):
     assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
 
 
+def test_a_check_that_cannot_be_followed_is_said():
+    unread = "import csd_edu as csd\nfor c in [check]:\n    c.temperature_softmax(csd.train(softmax))"
+    judgement = judged(IMPORTS, PLAIN, unread)
+    assert (judgement.state, "code cell 3 stopped with" in judgement.message) == ("failed", True), judgement
+    unread = "name = input()\ngetattr(check, name)(softmax)"
+    judgement = judged(IMPORTS, PLAIN, unread)
+    assert (judgement.state, "'name' is not there" in judgement.message) == ("failed", True), judgement
+    assert judged(IMPORTS, "f = print", unread.replace("softmax", "f"), exercise="search").state == "failed"
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -737,6 +795,7 @@ def test_a_check_by_whatever_name_counts(name):
         ["from csd_edu import check\ncheck.hint('temperature_softmax')\ncheck.board('temperature_softmax')"],
         ["from csd_edu import check\ncheck.EXERCISES['temperature_softmax'].solution(1, 2)"],
         ["from csd_edu import check\nhelp(check.temperature_softmax)"],
+        ["from csd_edu import check\nmine = check\nif check is not None:\n    print(check.temperature_softmax)"],
     ],
 )
 def test_what_is_no_check_of_csd_edu_does_not_count(cells):

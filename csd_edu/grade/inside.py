@@ -36,7 +36,6 @@ from .cells import (
     Call,
     Plan,
     Statement,
-    everything,
     find_calls,
     find_losses,
     is_future,
@@ -118,14 +117,16 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
 def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
     plan = needed(statements, call)
     judgement, doubts = _attempt(examine, cells, statements, call, plan)
-    whole = everything(statements, call)
-    if judgement.state != "passed" and judgement.mistake != UNWRITTEN and len(whole.run) > len(plan.run):
-        with _as_before():
-            again, more_doubts = _attempt(examine, cells, statements, call, whole)
-        judgement = again if again.state == "passed" or not doubts else judgement
-        doubts = doubts or more_doubts
     if judgement.state == "passed":
         return judgement
+    whole = needed(statements, call, whole=True)
+    if judgement.mistake != UNWRITTEN and len(whole.run) > len(plan.run):
+        with _as_before():
+            again, more_doubts = _attempt(examine, cells, statements, call, whole)
+        if again.state == "passed":
+            return again
+        judgement = judgement if doubts and more_doubts else again
+        doubts = more_doubts and (doubts or more_doubts)
     if doubts:
         alone = needed(statements, call, alone=True)
         if alone.run != plan.run:
