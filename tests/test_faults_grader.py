@@ -5,8 +5,10 @@ A right answer is passed, or could not be run; it is never "tried" because of wh
 
 from __future__ import annotations
 
+import ast
 import builtins
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -361,6 +363,12 @@ UNREAD = {  # ways to set the factor that the text doesn't tell
     "globals": (["k = 3.0", "k = 1.0"], "globals()['k']"),
     "a text": (["k = 3.0", "k = 1.0"], "eval('k')"),
     "an iterator": (["it = iter([3.0] + [1.0] * 99)", "for x in it:\n    break"], "next(it)"),
+    "a mock": (
+        ["from unittest import mock\nclass Box:\n    k = 3.0", "mock.patch.object(Box, 'k', 1.0).start()"], "Box.k"
+    ),
+    "a context's variable": (
+        ["import contextvars", "k = contextvars.ContextVar('k', default=3.0)", "getattr(k, 'set')(1.0)"], "k.get()"
+    ),
     "the longest list": (["rows = [[3.0], [3.0, 3.0]]", "max(rows, key=len).append(1.0)"], "rows[1][-1]"),
 }  # fmt: skip
 
@@ -392,6 +400,22 @@ def test_what_cannot_be_run_as_well_is_said_where_it_may_matter(cells, factor, m
     assert (judgement.state, "code cell" in judgement.message) == ("failed", True), judgement
     wrong = judged(IMPORTS, "d = {'k': 3.0}", *cells, WRONG, CALL)
     assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
+
+
+def test_what_takes_long_is_run_once_if_nothing_shares_its_objects(monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.5)
+    cells = (IMPORTS, "n = [0]\nwhile True:\n    n[0] += 1", WRONG, CALL)
+    statements, _ = inside.read_cells(cells)
+    (call,) = inside.find_calls(statements, {"temperature_softmax": ()})
+    slow = set()
+    took = []
+    for _ in range(2):
+        begun = time.monotonic()
+        judgement = inside.judge(lambda name, f: examine(check.EXERCISES[name], f), cells, statements, call, slow)
+        took.append(time.monotonic() - begun)
+        assert judgement.mistake == "multiplied by the temperature"
+    assert slow == {id(statement) for statement in statements if isinstance(statement.node, ast.While)}
+    assert took[0] > took[1]
 
 
 def test_a_whole_run_leaves_nothing_behind():

@@ -82,7 +82,7 @@ def words(text: str) -> frozenset[str]:
 _PACKAGES = words(
     """torch numpy math cmath functools itertools collections random copy operator string re statistics heapq bisect
     types typing dataclasses enum abc contextlib json warnings fractions decimal numbers textwrap inspect array time
-    datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib"""
+    datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib unittest contextvars"""
 )
 _OF_KIT = words("check losses metrics methods Memory memory Config preset retrieval drift")
 _HEAVY = words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")

@@ -94,7 +94,13 @@ Examine = Callable[[str, Any], Any]
 """From an exercise's name and a function to a verdict with `passed`, `mistake` and `message`."""
 
 
-def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
+def judge(
+    examine: Examine,
+    cells: Sequence[str],
+    statements: Sequence[Statement],
+    call: Call,
+    slow: set[int] | None = None,
+) -> Judgement:
     """Run what a checked function needs, and check it.
 
     What it needs is read from the text, which doesn't tell all: a function that does not pass is checked again after
@@ -102,8 +108,15 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
     it is tried once more with what can be run alone, and then nothing is known of it. The same holds if it would pass
     with what stands below the check, as cells are run in any order, and for what asks the world around it for its
     value.
+
+    Args:
+        examine: checks a function.
+        cells: the texts of all.
+        statements: of all cells.
+        call: the check.
+        slow: ids of statements that take too long, to be kept for the next check: they are run again only if needed.
     """
-    judgement = _judged(examine, cells, statements, call)
+    judgement = _judged(examine, cells, statements, call, set() if slow is None else slow)
     if judgement.state in ("tried", "untried"):
         run = [statement.node for statement in needed(statements, call).run]
         within = [statements[call.at].node] if call.within else []
@@ -114,15 +127,18 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
     return judgement
 
 
-def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
+def _judged(
+    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, slow: set[int]
+) -> Judgement:
     plan = needed(statements, call)
-    judgement, doubts = _attempt(examine, cells, statements, call, plan)
+    judgement, doubts = _attempt(examine, cells, statements, call, plan, slow)
     if judgement.state == "passed":
         return judgement
     whole = needed(statements, call, whole=True)
+    whole = whole._replace(run=[s for s in whole.run if id(s) not in slow & whole.apart])
     if judgement.mistake != UNWRITTEN and len(whole.run) > len(plan.run):
         with _as_before():
-            again, more_doubts = _attempt(examine, cells, statements, call, whole)
+            again, more_doubts = _attempt(examine, cells, statements, call, whole, slow)
         if again.state == "passed":
             return again
         judgement = judgement if doubts and more_doubts else again
@@ -130,14 +146,14 @@ def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Stateme
     if doubts:
         alone = needed(statements, call, alone=True)
         if alone.run != plan.run:
-            again, _ = _attempt(examine, cells, statements, call, alone)
+            again, _ = _attempt(examine, cells, statements, call, alone, slow)
             if again.state == "passed":
                 return again
         return judgement if judgement.state == "failed" else Judgement("failed", None, f"{doubts[-1]}: look at it")
     below = needed(statements, call, all_cells=True)
     more = [statement for statement in below.run if statement not in plan.run]
     if more and not below.left and judgement.state != "failed":
-        again, _ = _attempt(examine, cells, statements, call, below)
+        again, _ = _attempt(examine, cells, statements, call, below, slow)
         if again.state == "passed":
             where = f"code cell {more[-1].cell + 1}, below the check, has been run before it"
             return Judgement("failed", None, f"it is right only if {where}: look at it")
@@ -184,7 +200,7 @@ def _asked(nodes: Iterable[ast.AST]) -> str | None:
 
 
 def _attempt(
-    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan
+    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan, slow: set[int]
 ) -> tuple[Judgement, list[str]]:
     """Run the statements of a plan and check the function; return also what is in doubt, in sentences."""
     from csd_edu.check.limits import TimeUpError, time_limit  # with the checks, which are loaded by now
@@ -204,12 +220,14 @@ def _attempt(
     with _as_before() if of_libraries else contextlib.nullcontext(), _watched() as checked:
         for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
             checked.clear()  # only the last one counts: others are calls of their own
+            begun = time.monotonic()
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
                 with contextlib.nullcontext() if statement.defines else time_limit(end - time.monotonic()):
                     _execute(_compiled(cells, statement, flags), namespace)
             except BaseException as error:
                 reason = _why(statement, error, trouble)
+                slow |= {id(statement)} if time.monotonic() - begun > WORK / 2 else set()
                 trouble |= dict.fromkeys(statement.binds, reason)
                 doubts += [] if id(statement) in plan.apart else [reason]
             absent = map(repr, () if id(statement) in plan.apart else _missing(statement))
@@ -472,11 +490,12 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held += [name for name, holds in [("memory", limit_memory(task["memory"]))] if holds]
         yield {"held": held}
         _write_modules(cells)
+    slow: set[int] = set()
     for name in todo:
         yield {"begun": name}
-        answers = [judge(examine, cells, statements, call) for call in calls if call.exercise == name]
+        answers = [judge(examine, cells, statements, call, slow) for call in calls if call.exercise == name]
         if not any(answer.state == "passed" for answer in answers):
-            answers += [judge(examine, cells, executed, call) for call in later if call.exercise == name]
+            answers += [judge(examine, cells, executed, call, slow) for call in later if call.exercise == name]
         judgement = settled(answers) if answers else Judgement("failed", None, losses[name])
         if judgement.state in ("untried", "failed") and name in losses:
             judgement = Judgement("failed", None, losses[name])
