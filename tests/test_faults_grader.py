@@ -5,8 +5,10 @@ A right answer is passed, or could not be run; it is never "tried" because of wh
 
 from __future__ import annotations
 
+import ast
 import builtins
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -255,6 +257,172 @@ def test_what_the_state_spoils_is_not_passed(name):
     """Without its last cell the factor is another one, or not there."""
     cells, factor = STATE[name]
     assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL).state != "passed"
+
+
+LATER = {  # what an object reads when it is called, set after the object was made
+    "a constant, of a module": (
+        ["class Net(torch.nn.Module):\n    def forward(self, x):\n        return K * x", "net = Net()", "K = 1.0"],
+        "net(1.0)",
+    ),
+    "a class's own attribute": (["class Box:\n    k = 3.0", "box = Box()", "Box.k = 1.0"], "box.k"),
+    "a class's method": (
+        ["class Net(torch.nn.Module):\n    pass", "net = Net()", "def forward(self, x):\n    return x",
+         "Net.forward = forward"],
+        "net(1.0)",
+    ),
+    "a helper, of an object": (
+        ["def h():\n    return 3.0", "class Box:\n    def __call__(self):\n        return h()", "box = Box()",
+         "def h():\n    return 1.0"],
+        "box()",
+    ),
+    "a helper, of a partial": (
+        ["from functools import partial", "def h(x):\n    return 3 * x", "def f(x, y):\n    return h(x) * y",
+         "one = partial(f, y=1.0)", "def h(x):\n    return x"],
+        "one(1.0)",
+    ),
+    "a constant, of a closure": (
+        ["K = 3.0", "def make():\n    def f():\n        return K\n    return f", "one = make()", "K = 1.0"], "one()"
+    ),
+    "a constant, of a wrapper": (
+        ["def times(f):\n    def g(x):\n        return f(x) * K\n    return g", "@times\ndef one(x):\n    return x",
+         "K = 1.0"],
+        "one(1.0)",
+    ),
+    "a constant, of a function in a dict": (
+        ["def one():\n    return K", "of = {'one': one}", "also = of", "K = 1.0"], "also['one']()"
+    ),
+    "a list, of a bound method": (
+        ["xs = [3.0]", "class Box:\n    def last(self):\n        return xs[-1]", "last = Box().last", "xs.append(1.0)"],
+        "last()",
+    ),
+    "a constant, of a vectorised function": (
+        ["import numpy as np", "K = 3.0\ndef f(x):\n    return K * x", "g = np.vectorize(f)", "K = 1.0"],
+        "float(g(1.0))",
+    ),
+    "a walrus in a generator": (["any((k := x) == 1 for x in (0.0, 1.0))"], "k"),
+    "a walrus in a set": (["k = 3.0", "{y: {(k := x) for x in (3.0, y)} for y in (1.0,)}"], "k"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_read_in_a_call_is_in_the_plan(name, monkeypatch):
+    """It is found in the text, without running all that stands above the check."""
+    needed = inside.needed
+    monkeypatch.setattr(inside, "needed", lambda *given, **options: needed(*given, **{**options, "whole": False}))
+    cells, factor = LATER[name]
+    assert judged(IMPORTS, *cells, scaled(factor), CALL) == inside.Judgement("passed", None, "")
+    assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL).state == "tried"
+    assert judged(IMPORTS, *cells, scaled(factor).replace(") / temp", ") * temp"), CALL).state == "tried"
+
+
+UNREAD = {  # ways to set the factor that the text doesn't tell
+    "a method with a usual name": (
+        ["class Notes:\n    k = 3.0\n    def log(self, k):\n        self.k = k", "notes = Notes()", "notes.log(1.0)"],
+        "notes.k",
+    ),
+    "a class that is given": (["class Box:\n    k = 3.0\ndef fill(c):\n    c.k = 1.0", "fill(Box)"], "Box.k"),
+    "a method that is added to a class": (
+        ["def add_to(c):\n    def add(f):\n        setattr(c, f.__name__, f)\n    return add", "class Box:\n    pass",
+         "box = Box()", "@add_to(Box)\ndef one(self):\n    return 1.0"],
+        "box.one()",
+    ),
+    "setattr in a loop": (
+        ["class Box:\n    pass", "box = Box()", "for name, k in {'k': 1.0}.items():\n    setattr(Box, name, k)"],
+        "box.k",
+    ),
+    "what a function returns": (["d = {'k': 3.0}\ndef settings():\n    return d", "settings()['k'] = 1.0"], "d['k']"),
+    "a default": (["d = {'k': 3.0}\ndef put(k, into=d):\n    into['k'] = k", "put(1.0)"], "d['k']"),
+    "an object that keeps a list": (
+        ["xs = [3.0]", "class Box:\n    def __init__(self):\n        self.xs = xs\n    def run(self):\n"
+         "        self.xs.append(1.0)", "box = Box()", "box.run()"],
+        "xs[-1]",
+    ),
+    "a class's list, by an object": (["class Box:\n    xs = [3.0]", "b = Box()", "b.xs.append(1.0)"], "Box.xs[-1]"),
+    "a class method": (
+        ["class Box:\n    xs = [3.0]\n    @classmethod\n    def put(cls, x):\n        cls.xs.append(x)\nbox = Box()",
+         "Box.put(1.0)"],
+        "box.xs[-1]",
+    ),
+    "a function in a dict": (
+        ["d = {'k': 3.0}\ndef fill():\n    d['k'] = 1.0\nactions = {'fill': fill}", "actions['fill']()"], "d['k']"
+    ),
+    "a callback in a list": (
+        ["d, calls = {'k': 3.0}, []\ndef fire():\n    [f() for f in calls]", "calls.append(lambda: d.update(k=1.0))",
+         "fire()"],
+        "d['k']",
+    ),
+    "a network made double": (
+        ["net = torch.nn.Linear(1, 1, bias=False)\ntorch.nn.init.ones_(net.weight)", "net.double()"],
+        "net(torch.ones(1, 1).double()).item()",
+    ),
+    "an optimiser of no name": (
+        ["w = torch.nn.Parameter(torch.tensor(2.0))\nw.backward()", "torch.optim.SGD([w], lr=1.0).step()"], "w.item()"
+    ),
+    "inplace=True": (["t = torch.tensor([-1.0])", "F.relu(t, inplace=True)"], "1.0 + t"),
+    "NumPy's third argument": (["import numpy as np\na = np.zeros(1)", "np.add(a, 1.0, a)"], "float(a[0])"),
+    "globals": (["k = 3.0", "k = 1.0"], "globals()['k']"),
+    "a text": (["k = 3.0", "k = 1.0"], "eval('k')"),
+    "an iterator": (["it = iter([3.0] + [1.0] * 99)", "for x in it:\n    break"], "next(it)"),
+    "a mock": (
+        ["from unittest import mock\nclass Box:\n    k = 3.0", "mock.patch.object(Box, 'k', 1.0).start()"], "Box.k"
+    ),
+    "a context's variable": (
+        ["import contextvars", "k = contextvars.ContextVar('k', default=3.0)", "getattr(k, 'set')(1.0)"], "k.get()"
+    ),
+    "the longest list": (["rows = [[3.0], [3.0, 3.0]]", "max(rows, key=len).append(1.0)"], "rows[1][-1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_the_text_does_not_tell_is_run_as_well(name):
+    cells, factor = UNREAD[name]
+    assert judged(IMPORTS, *cells, scaled(factor), CALL) == inside.Judgement("passed", None, "")
+    assert judged(IMPORTS, scaled(factor), *cells, CALL).state == "passed"
+    assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL).state != "passed"
+    assert judged(IMPORTS, *cells, scaled(factor).replace(") / temp", ") * temp"), CALL).state == "tried"
+    assert judged(IMPORTS, *cells[:-1], scaled(factor), CALL, cells[-1]).state != "passed"  # it stands below
+
+
+FILL = "def fill():\n    d['k'] = {}\nactions = {{'fill': fill}}"
+
+
+@pytest.mark.parametrize(
+    ("cells", "factor"),
+    [
+        ([FILL.format("csd.train(1)"), "actions['fill']()"], "d['k']"),
+        ([FILL.format("2.0"), "while actions:\n    actions['fill']()"], "d['k']"),
+        (["import csd_edu as csd\nk = csd.train(1)"], "eval('k')"),
+    ],
+)
+def test_what_cannot_be_run_as_well_is_said_where_it_may_matter(cells, factor, monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.2)
+    judgement = judged(IMPORTS, "d = {'k': 3.0}", *cells, scaled(factor), CALL)
+    assert (judgement.state, "code cell" in judgement.message) == ("failed", True), judgement
+    wrong = judged(IMPORTS, "d = {'k': 3.0}", *cells, WRONG, CALL)
+    assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
+
+
+def test_what_takes_long_is_run_once_if_nothing_shares_its_objects(monkeypatch):
+    monkeypatch.setattr(inside, "WORK", 0.5)
+    cells = (IMPORTS, "n = [0]\nwhile True:\n    n[0] += 1", WRONG, CALL)
+    statements, _ = inside.read_cells(cells)
+    (call,) = inside.find_calls(statements, {"temperature_softmax": ()})
+    slow = set()
+    took = []
+    for _ in range(2):
+        begun = time.monotonic()
+        judgement = inside.judge(lambda name, f: examine(check.EXERCISES[name], f), cells, statements, call, slow)
+        took.append(time.monotonic() - begun)
+        assert judgement.mistake == "multiplied by the temperature"
+    assert slow == {id(statement) for statement in statements if isinstance(statement.node, ast.While)}
+    assert took[0] > took[1]
+
+
+def test_a_whole_run_leaves_nothing_behind():
+    """What it sets in a library without a sign of it is undone."""
+    cells = (IMPORTS, "for module in [F]:\n    module.one_of_mine = 1.0", scaled("F.one_of_mine"), CALL)
+    assert judged(*cells).state == "passed"
+    assert not hasattr(F, "one_of_mine")
 
 
 def test_libraries_are_as_before():
@@ -573,6 +741,53 @@ CALLS = {
     "with a verdict of its name": ["verdict = check.temperature_softmax(softmax)", "check = verdict"],
     "a decorator": ["@check.temperature_softmax\n{}"],
     "two decorators": ["@check.temperature_softmax\n@torch.no_grad()\n{}"],
+    "a decorator that shows and keeps": [
+        "def graded(f):\n    print(check.temperature_softmax(f))\n    return f",
+        "@graded\n{}",
+    ],
+    "a decorator that a check is given to": [
+        "def graded(c):\n    def keep(f):\n        c(f)\n        return f\n    return keep",
+        "@graded(check.temperature_softmax)\n{}",
+    ],
+    "a decorator by its name": [
+        "def graded(f):\n    getattr(check, 'temperature_softmax')(f)\n    return f",
+        "@graded\n{}",
+    ],
+    "a lambda as a decorator": ["@lambda f: check.temperature_softmax(f)\n{}"],
+    "the module, in a loop": ["for c in [check]:\n    c.temperature_softmax(softmax)"],
+    "the module, in a class": ["class Grader:\n    kit = check", "print(Grader.kit.temperature_softmax(softmax))"],
+    "the module, in a dict": ["kit = {'check': check}", "kit['check'].temperature_softmax(softmax)"],
+    "the module, in dict()": ["kit = dict(c=check)", "kit['c'].temperature_softmax(softmax)"],
+    "the module, in a namespace": [
+        "from types import SimpleNamespace\nkit = SimpleNamespace(c=check)",
+        "kit.c.temperature_softmax(softmax)",
+    ],
+    "the module, as a default": ["def go(f, c=check):\n    return c.temperature_softmax(f)", "go(softmax)"],
+    "the module, returned": ["def kit():\n    return check", "kit().temperature_softmax(softmax)"],
+    "the module's dict": ["check.__dict__['temperature_softmax'](softmax)"],
+    "the module's variables": ["vars(check)['temperature_softmax'](softmax)"],
+    "of globals": ["globals()['check'].temperature_softmax(softmax)"],
+    "of all modules": ["import sys", "sys.modules['csd_edu.check'].temperature_softmax(softmax)"],
+    "imported by a function": ["__import__('csd_edu').check.temperature_softmax(softmax)"],
+    "imported by a function, named": [
+        "c = __import__('csd_edu.check', fromlist=['temperature_softmax'])",
+        "c.temperature_softmax(softmax)",
+    ],
+    "a made name": ["what = 'softmax'", "getattr(check, f'temperature_{what}')(softmax)"],
+    "a made name, of two": ["name = 'temperature' + '_softmax'", "getattr(check, name)(softmax)"],
+    "a made name, of letters": [
+        f"name = ''.join(map(chr, {[*map(ord, 'temperature_softmax')]}))",
+        "getattr(check, name)(softmax)",
+    ],
+    "a made name beside another": ["check.search(print)", "getattr(check, 'temperature' + '_softmax')(softmax)"],
+    "names, mapped": ["list(map(lambda n, f: getattr(check, n)(f), ['temperature_softmax'], [softmax]))"],
+    "got of all": ["from csd_edu.check import EXERCISES as E", "E.get('temperature_softmax')(softmax)"],
+    "an executor": [
+        "from concurrent.futures import ThreadPoolExecutor",
+        "with ThreadPoolExecutor() as pool:\n    print(pool.submit(check.temperature_softmax, softmax).result())",
+    ],
+    "eval": ["eval('check.temperature_softmax(softmax)')"],
+    "exec": ["exec('check.temperature_softmax(softmax)')"],
     "awaited": ["async def test():\n    return check.temperature_softmax(softmax)", "await test()"],
 }
 
@@ -585,6 +800,16 @@ def test_a_check_by_whatever_name_counts(name):
     assert (wrong.state, wrong.mistake) == ("tried", "multiplied by the temperature")
 
 
+def test_a_check_that_cannot_be_followed_is_said():
+    unread = "import csd_edu as csd\nfor c in [check]:\n    c.temperature_softmax(csd.train(softmax))"
+    judgement = judged(IMPORTS, PLAIN, unread)
+    assert (judgement.state, "code cell 3 stopped with" in judgement.message) == ("failed", True), judgement
+    unread = "name = input()\ngetattr(check, name)(softmax)"
+    judgement = judged(IMPORTS, PLAIN, unread)
+    assert (judgement.state, "'name' is not there" in judgement.message) == ("failed", True), judgement
+    assert judged(IMPORTS, "f = print", unread.replace("softmax", "f"), exercise="search").state == "failed"
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -594,6 +819,7 @@ def test_a_check_by_whatever_name_counts(name):
         ["from csd_edu import check\ncheck.hint('temperature_softmax')\ncheck.board('temperature_softmax')"],
         ["from csd_edu import check\ncheck.EXERCISES['temperature_softmax'].solution(1, 2)"],
         ["from csd_edu import check\nhelp(check.temperature_softmax)"],
+        ["from csd_edu import check\nmine = check\nif check is not None:\n    print(check.temperature_softmax)"],
     ],
 )
 def test_what_is_no_check_of_csd_edu_does_not_count(cells):

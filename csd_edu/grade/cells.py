@@ -20,6 +20,7 @@ from .effects import (
     bound_names,
     changed_names,
     facts_of,
+    is_steady,
     last_name,
     loaded_names,
     may_run,
@@ -87,10 +88,17 @@ class Call(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a checked function needs: the statements to run, in order, and those left out, with the names they touch."""
+    """What a checked function needs.
+
+    Attributes:
+        run: the statements to run, in order.
+        left: those left out, with the names they touch.
+        apart: the ids of those to run which touch nothing of it.
+    """
 
     run: list[Statement]
     left: list[tuple[Statement, frozenset[str]]]
+    apart: set[int]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -239,11 +247,7 @@ def _imports(node: ast.stmt) -> tuple[str, ...]:
 def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Return the global names that a statement binds, those that it reads, and those that its functions read."""
     top: CodeType = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
-    binds = {
-        str(step.argval)
-        for step in dis.get_instructions(top)
-        if step.opname in ("STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL")
-    }
+    binds: set[str] = set()
     read: dict[bool, set[str]] = {True: set(), False: set()}
     pending = [(top, True)]
     while pending:
@@ -251,10 +255,13 @@ def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str], frozenset[st
         for step in dis.get_instructions(code):
             if step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
                 read[at_once].add(str(step.argval))
+            own = code is top and step.opname in ("STORE_NAME", "DELETE_NAME")
+            if own or (at_once and step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")):  # a walrus in a comprehension
+                binds.add(str(step.argval))
         for inner in code.co_consts:
             if isinstance(inner, CodeType):  # of a class, a comprehension, or a function
-                own = inner.co_flags & inspect.CO_OPTIMIZED and not inner.co_name.endswith(("comp>", "expr>"))
-                pending.append((inner, at_once and not own))
+                function = inner.co_flags & inspect.CO_OPTIMIZED and not inner.co_name.endswith(("comp>", "expr>"))
+                pending.append((inner, at_once and not function))
     return frozenset(binds), frozenset(read[True]), frozenset(read[False])
 
 
@@ -301,31 +308,36 @@ def find_calls(statements: Sequence[Statement], exercises: Mapping[str, Sequence
         )
         calls[call.exercise, same] = call
 
+    def carried_by(names: Iterable[str]) -> set[str]:
+        return set().union(*(carriers[name] for name in names if name in carriers))
+
     for at, statement in enumerate(statements):
-        watched = set().union(*(carriers[name] for name in statement.uses | statement.later if name in carriers))
-        carried = set(watched)
-        in_functions = _inside(statement.node, Function)
-        for node, names in _mentions(statement.node, paths, exercises, texts):
-            given = _given(node) if isinstance(node, ast.Call) and len(names) == 1 else None
+        is_definition = isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        decorators = getattr(statement.node, "decorator_list", [])  # these may check what stands below them
+        by = frozenset().union(*map(loaded_names, decorators))
+        watched = carried_by(by if is_definition else statement.uses | statement.later)
+        carried = carried_by((statement.uses | statement.later) - by)
+        in_decorators = {id(inner) for decorator in decorators for inner in ast.walk(decorator)}
+        # A lambda that is given to something is called by that.
+        is_kept = isinstance(statement.node, ast.Assign | ast.AnnAssign)
+        functions = Function if is_kept else ast.FunctionDef | ast.AsyncFunctionDef
+        not_yet = _inside(statement.node, ast.AST if is_definition else functions) - in_decorators
+        for node, given, names in _mentions(statement.node, paths, exercises, texts):
             for name in names:
-                if given is None or loaded_names(given) & _bound_around(statement.node, given):
+                if id(node) in in_decorators:
+                    watched.add(name)
+                elif given is None or loaded_names(given) & _bound_around(statement.node, given):
                     carried.add(name)
-                    watched |= set() if id(node) in in_functions else {name}
-                elif id(node) in in_functions:
+                    watched |= set() if id(node) in not_yet else {name}
+                elif id(node) in not_yet:
                     carried.add(name)
                     uncalled.append(Call(name, statement.cell, given, at))
                 else:
                     add(Call(name, statement.cell, given, at))
-        for decorator in getattr(statement.node, "decorator_list", ()):  # it checks what stands below it
-            parts = (_path(decorator, paths) or "").removeprefix(CHECK).split(".")[1:]
-            for name in exercises if len(parts) == 1 else ():
-                if parts == [name]:
-                    add(Call(name, statement.cell, ast.Constant(None), at, within=True))
         for name in statement.binds if _keeps(statement.node) else ():
             carriers[name] = carriers.get(name, set()) | carried
-        if not isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for name in sorted(watched):
-                add(Call(name, statement.cell, ast.Constant(None), at, within=True))
+        for name in sorted(watched):
+            add(Call(name, statement.cell, ast.Constant(None), at, within=True))
     checked = {call.exercise for call in calls.values()}
     for call in uncalled:
         if call.exercise not in checked:
@@ -399,31 +411,42 @@ def _path(node: ast.AST | None, known: Mapping[str, str]) -> str | None:
         return known.get(node.id)
     if isinstance(node, ast.NamedExpr):
         return _path(node.value, known)
+    key: ast.AST | None = None
     if isinstance(node, ast.Attribute):
         owner, part = node.value, node.attr
     elif isinstance(node, ast.Subscript):
-        owner, name = node.value, node.slice
-        part = name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "*"
+        owner, key = node.value, node.slice
     elif isinstance(node, ast.Call) and node.args:
-        if last_name(node.func) == "import_module" and isinstance(node.args[0], ast.Constant):
-            return str(node.args[0].value)
-        if last_name(node.func) == "getattr" and len(node.args) > 1:
-            owner, name = node.args[0], node.args[1]
-            part = name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "*"
+        called, key = last_name(node.func), node.args[0]
+        if called in ("import_module", "__import__") and isinstance(key, ast.Constant):
+            whole = called == "import_module" or len(node.args) + len(node.keywords) > 1
+            return str(key.value) if whole else str(key.value).partition(".")[0]
+        if called == "getattr" and len(node.args) > 1:
+            owner, key = node.args[:2]
+        elif called == "get" and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+        elif called == "vars":
+            owner, part = key, "__dict__"
+    if isinstance(key, ast.Constant) and isinstance(key.value, str) and part == "*":
+        part = key.value
+    if isinstance(owner, ast.Call) and last_name(owner.func) in ("globals", "locals"):
+        return known.get(part)
+    if isinstance(owner, ast.Attribute) and ast.unparse(owner) == "sys.modules":
+        return part
     path = _path(owner, known) if owner is not None else None
-    return None if path is None else path if part == "__call__" else f"{path}.{part}"
+    return None if path is None else path if part in ("__call__", "__dict__") else f"{path}.{part}"
 
 
 def _mentions(
     node: ast.stmt, paths: Mapping[str, str], exercises: Iterable[str], texts: frozenset[str]
-) -> Iterator[tuple[ast.AST, list[str]]]:
-    """Yield each expression that stands for a check, or the call of it, with the names of its exercise.
+) -> Iterator[tuple[ast.AST, ast.expr | None, list[str]]]:
+    """Yield each expression that stands for a check, or the call of it, with what is given and the exercises' names.
 
-    Where only running it tells which one it is, these are all exercises that the notebook names in a text.
+    Where only running it tells what is given, that is None; where it tells which check it is, the names are all that
+    the notebook names in a text, or that may be made of its texts.
     """
     every = [*ast.walk(node)]  # from the outside to the inside
-    asks = {id(inner) for n in every if _asks(n) for inner in ast.walk(n)}
-    arguments = {id(argument) for n in every if isinstance(n, ast.Call) for argument in n.args}
+    passed_over = {id(inner) for n in every for inner in (*_asked_about(n), *_renamed(n))}
     seen: set[int] = set()
     for n in every:
         check = n.func if isinstance(n, ast.Call) else n
@@ -431,12 +454,22 @@ def _mentions(
         if path is not None and path.startswith(CHECK):
             seen |= {id(inner) for inner in ast.walk(check)}
             parts = [part for part in path.removeprefix(CHECK).split(".")[1:] if part != "EXERCISES"]
-            of_all = path.endswith(".EXERCISES") or parts in (["*"], ["items"], ["values"], ["get"])
-            if path == CHECK:
-                of_all = id(n) in arguments
+            of_all = path.endswith(".EXERCISES") or parts in ([], ["*"], ["items"], ["values"], ["get"])
             names = [name for name in exercises if (name in texts if of_all else parts == [name])]
-            if names and (isinstance(n, ast.Call) or id(n) not in asks):
-                yield n, names
+            if parts == ["*"]:
+                names = [name for name in exercises if _may_be_made(name, texts)] or [*exercises]
+            if names and (isinstance(n, ast.Call) or id(n) not in passed_over):
+                yield n, _given(n) if isinstance(n, ast.Call) and not of_all else None, names
+        elif isinstance(n, ast.Call) and last_name(n.func) in ("eval", "exec"):
+            code = " ".join(str(inner.value) for inner in ast.walk(n) if isinstance(inner, ast.Constant))
+            names = [name for name in exercises if re.search(rf"\b{name}\b", code)] if "check" in code else []
+            if names or re.search(r"\bcheck\.", code):
+                yield n, None, names or [name for name in exercises if _may_be_made(name, texts)]
+
+
+def _may_be_made(name: str, texts: Iterable[str]) -> bool:
+    """Return whether texts name an exercise, or hold a part of its name from which it may be put together."""
+    return any(text == name or (len(text) > 4 and name.startswith(text) | name.endswith(text)) for text in texts)
 
 
 def _keeps(node: ast.stmt) -> bool:
@@ -444,27 +477,47 @@ def _keeps(node: ast.stmt) -> bool:
     if not isinstance(node, ast.Assign | ast.AnnAssign):
         return True
     kept = ast.Lambda | ast.Dict | ast.List | ast.Tuple | ast.Set | ast.Name | ast.Attribute | ast.Subscript
-    return isinstance(node.value, kept) or (
-        isinstance(node.value, ast.Call) and last_name(node.value.func) == "partial"
-    )
+    if isinstance(node.value, ast.Call):
+        called = last_name(node.value.func)
+        return called in ("partial", "dict", "list", "tuple", "zip") or called[:1].isupper()
+    return isinstance(node.value, kept)
 
 
-def _asks(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) in _ASKS
+def _asked_about(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is given to a print, a hint and the like, but for what is called in that."""
+    pending = [*node.args, *node.keywords] if isinstance(node, ast.Call) and last_name(node.func) in _ASKS else []
+    while pending:
+        inner = pending.pop()
+        if not isinstance(inner, ast.Call):
+            yield inner
+            pending += ast.iter_child_nodes(inner)
+
+
+def _renamed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what gets only another name, which `_known_paths` knows, and what is compared."""
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if all(isinstance(target, ast.Name) for target in targets):
+            yield from [node.value] if node.value is not None else []
+        elif isinstance(node.value, ast.Tuple | ast.List):
+            yield from node.value.elts
+    elif isinstance(node, ast.Compare):
+        yield from (node.left, *node.comparators)
 
 
 def _texts(statements: Iterable[Statement]) -> frozenset[str]:
     """Return a notebook's texts and the names after its dots, but for those given to a hint, a board and the like."""
     texts = set()
     for statement in statements:
-        asks = {id(inner) for n in ast.walk(statement.node) if _asks(n) for inner in ast.walk(n)}
+        asks = {id(inner) for n in ast.walk(statement.node) for inner in _asked_about(n)}
         others = [n for n in ast.walk(statement.node) if id(n) not in asks]
         texts |= {n.value for n in others if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         texts |= {n.attr for n in others if isinstance(n, ast.Attribute)}
+        texts |= {n.name for n in others if isinstance(n, ast.FunctionDef)}  # for getattr(check, f.__name__)
     return frozenset(texts)
 
 
-def _inside(node: ast.AST, kind: UnionType) -> set[int]:
+def _inside(node: ast.AST, kind: UnionType | type[ast.AST]) -> set[int]:
     """Return the ids of all nodes inside of those of a kind, such as functions."""
     return {id(inner) for n in ast.walk(node) if isinstance(n, kind) for inner in ast.walk(n)}
 
@@ -479,7 +532,14 @@ def _bound_around(node: ast.stmt, argument: ast.expr) -> set[str]:
 # --- what a check needs -----------------------------------------------------------------------------------------------
 
 
-def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, all_cells: bool = False) -> Plan:
+def needed(
+    statements: Sequence[Statement],
+    call: Call,
+    *,
+    alone: bool = False,
+    all_cells: bool = False,
+    whole: bool = False,
+) -> Plan:
     """Return the statements that a check needs, and what they need in turn, in the order of the cells.
 
     These are the ones before the call that bind a name which is read, or may change its object, back to where it is
@@ -490,6 +550,8 @@ def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, 
         call: the check.
         alone: whether only those count that can be run alone, as if there were no others.
         all_cells: whether those after the call count like those before it.
+        whole: whether all before the call are run that may be, as some may do what their text doesn't tell; what is
+            left, or may stop, is then of no matter where it shares no object with what is checked.
     """
     end = len(statements) if all_cells else call.at
     counted = [n for n, statement in enumerate(statements) if statement.defines or not alone]
@@ -497,23 +559,15 @@ def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, 
     for n in counted:
         for name in statements[n].binds:
             binders.setdefault(name, []).append(n)
-
-    def with_later(names: Iterable[str], at: int) -> set[str]:
-        """Return names, and what the functions among them, as they are there, read when they are called."""
-        found: set[str] = set()
-        pending = [*names]
-        while pending:
-            name = pending.pop()
-            if name not in found:
-                found.add(name)
-                for n in _latest(statements, binders.get(name, ()), name, at):
-                    pending += statements[n].later
-        return found
-
     first = statements[call.at].uses | statements[call.at].later if call.within else loaded_names(call.argument)
-    live = with_later(first, end)
-    plan = Plan([], [])
+    live = _reached(statements, binders, first, end)
+    objects = {name for s in statements if not is_steady(s.node) for name in s.binds | s.changes} - {
+        name for s in statements if s.imports for name in s.binds
+    }
+    plan = Plan([], [], set())
     for n in reversed(counted):
+        if call.within and n == call.at:  # it is run in any case
+            continue
         statement = statements[n]
         touched = statement.binds | statement.changes
         if n < end:
@@ -521,15 +575,45 @@ def needed(statements: Sequence[Statement], call: Call, *, alone: bool = False, 
         else:
             missing = {name for name in live if min(binders.get(name, [end]), default=end) >= end}
             hit = touched & {name for name in missing if not hasattr(builtins, name)} | statement.binds & {"*"}
+        if not hit and whole and n < call.at:
+            shared = _reached(statements, binders, statement.uses & objects, n) & live & objects
+            if statement.runs:
+                plan.run.insert(0, statement)
+                plan.apart.update([] if shared else [id(statement)])
+            else:
+                plan.left.insert(0, (statement, frozenset(shared)))
+            continue
         if not hit and not is_future(statement.node):
             continue
         live -= statement.sets
         if statement.runs:
             plan.run.insert(0, statement)
-            live |= with_later(statement.uses, min(n, end))
+            live |= _reached(statements, binders, statement.uses, min(n, end))
         else:
             plan.left.insert(0, (statement, hit))
     return plan
+
+
+def _reached(
+    statements: Sequence[Statement], binders: Mapping[str, Sequence[int]], names: Iterable[str], at: int
+) -> set[str]:
+    """Return names, and what is read when functions are called that they are, hold or were made by.
+
+    Of `divide = Divide()` these are the names in the methods of Divide as they are at a place, and Divide itself.
+    """
+    found: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
+    pending = [(name, True) for name in names]
+    while pending:
+        name, is_read = pending.pop()
+        if (name, is_read) not in seen:
+            seen.add((name, is_read))
+            latest = _latest(statements, binders.get(name, ()), name, at)
+            if is_read or any(isinstance(statements[n].node, Function | ast.ClassDef) for n in latest):
+                found.add(name)
+            pending += [(later, True) for n in latest for later in statements[n].later]
+            pending += [(used, False) for n in latest for used in statements[n].uses]
+    return found
 
 
 def _latest(statements: Sequence[Statement], binders: Sequence[int], name: str, at: int) -> list[int]:

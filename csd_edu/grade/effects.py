@@ -82,7 +82,7 @@ def words(text: str) -> frozenset[str]:
 _PACKAGES = words(
     """torch numpy math cmath functools itertools collections random copy operator string re statistics heapq bisect
     types typing dataclasses enum abc contextlib json warnings fractions decimal numbers textwrap inspect array time
-    datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib"""
+    datetime sys asyncio weakref queue logging tqdm scipy sklearn einops builtins importlib unittest contextvars"""
 )
 _OF_KIT = words("check losses metrics methods Memory memory Config preset retrieval drift")
 _HEAVY = words("load save savez savetxt loadtxt genfromtxt fromfile hub distributed multiprocessing sleep")
@@ -138,7 +138,7 @@ def facts_of(nodes: Sequence[ast.stmt]) -> Facts:
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
             for name in set_names(node):
                 functions.setdefault(name, []).append(node.value)
-    data = {name for node in nodes if not _is_steady(node) for name in stored_names(node)}
+    data = {name for node in nodes if not is_steady(node) for name in stored_names(node)}
     imports = (ast.Import, ast.ImportFrom)
     others = (node for node in nodes if not any(isinstance(inner, imports) for inner in ast.walk(node)))
     own = {
@@ -220,7 +220,7 @@ def _stores(node: ast.AST) -> bool:
     )
 
 
-def _is_steady(node: ast.stmt) -> bool:
+def is_steady(node: ast.stmt) -> bool:
     """Return whether a statement gives names to nothing that could be changed but by its attributes."""
     if isinstance(node, ast.Assign):
         values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]

@@ -53,6 +53,9 @@ LONGEST = 1000
 FILE_SIZE, WORK_SIZE = 32 * 2**20, 64 * 2**20
 """Bytes of a file that may be written, and of all of them where the folder is one of its own."""
 
+UNWRITTEN = "still to be written"
+"""What a check calls a function of the notebook as it was handed out."""
+
 WORK = 5.0
 """Seconds for what is run again before a check, beside what can be run alone."""
 
@@ -91,14 +94,29 @@ Examine = Callable[[str, Any], Any]
 """From an exercise's name and a function to a verdict with `passed`, `mistake` and `message`."""
 
 
-def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
+def judge(
+    examine: Examine,
+    cells: Sequence[str],
+    statements: Sequence[Statement],
+    call: Call,
+    slow: set[int] | None = None,
+) -> Judgement:
     """Run what a checked function needs, and check it.
 
-    A function that does not pass is to blame only if all was run that it needs: if something could not be, it is tried
-    once more with what can be run alone, and then nothing is known of it. The same holds if it would pass with what
-    stands below the check, as cells are run in any order, and for what asks the world around it for its value.
+    What it needs is read from the text, which doesn't tell all: a function that does not pass is checked again after
+    all that stands above and may be run. It is to blame only if all was run that it needs: if something could not be,
+    it is tried once more with what can be run alone, and then nothing is known of it. The same holds if it would pass
+    with what stands below the check, as cells are run in any order, and for what asks the world around it for its
+    value.
+
+    Args:
+        examine: checks a function.
+        cells: the texts of all.
+        statements: of all cells.
+        call: the check.
+        slow: ids of statements that take too long, to be kept for the next check: they are run again only if needed.
     """
-    judgement = _judged(examine, cells, statements, call)
+    judgement = _judged(examine, cells, statements, call, set() if slow is None else slow)
     if judgement.state in ("tried", "untried"):
         run = [statement.node for statement in needed(statements, call).run]
         within = [statements[call.at].node] if call.within else []
@@ -109,22 +127,33 @@ def judge(examine: Examine, cells: Sequence[str], statements: Sequence[Statement
     return judgement
 
 
-def _judged(examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call) -> Judgement:
+def _judged(
+    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, slow: set[int]
+) -> Judgement:
     plan = needed(statements, call)
-    judgement, doubts = _attempt(examine, cells, statements, call, plan)
+    judgement, doubts = _attempt(examine, cells, statements, call, plan, slow)
     if judgement.state == "passed":
         return judgement
+    whole = needed(statements, call, whole=True)
+    whole = whole._replace(run=[s for s in whole.run if id(s) not in slow & whole.apart])
+    if judgement.mistake != UNWRITTEN and len(whole.run) > len(plan.run):
+        with _as_before():
+            again, more_doubts = _attempt(examine, cells, statements, call, whole, slow)
+        if again.state == "passed":
+            return again
+        judgement = judgement if doubts and more_doubts else again
+        doubts = more_doubts and (doubts or more_doubts)
     if doubts:
         alone = needed(statements, call, alone=True)
         if alone.run != plan.run:
-            again, _ = _attempt(examine, cells, statements, call, alone)
+            again, _ = _attempt(examine, cells, statements, call, alone, slow)
             if again.state == "passed":
                 return again
         return judgement if judgement.state == "failed" else Judgement("failed", None, f"{doubts[-1]}: look at it")
     below = needed(statements, call, all_cells=True)
     more = [statement for statement in below.run if statement not in plan.run]
     if more and not below.left and judgement.state != "failed":
-        again, _ = _attempt(examine, cells, statements, call, below)
+        again, _ = _attempt(examine, cells, statements, call, below, slow)
         if again.state == "passed":
             where = f"code cell {more[-1].cell + 1}, below the check, has been run before it"
             return Judgement("failed", None, f"it is right only if {where}: look at it")
@@ -171,7 +200,7 @@ def _asked(nodes: Iterable[ast.AST]) -> str | None:
 
 
 def _attempt(
-    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan
+    examine: Examine, cells: Sequence[str], statements: Sequence[Statement], call: Call, plan: Plan, slow: set[int]
 ) -> tuple[Judgement, list[str]]:
     """Run the statements of a plan and check the function; return also what is in doubt, in sentences."""
     from csd_edu.check.limits import TimeUpError, time_limit  # with the checks, which are loaded by now
@@ -183,21 +212,25 @@ def _attempt(
         cell = f"code cell {statement.cell + 1}"
         damaged = isinstance(statement.node, ast.Pass)
         trouble |= dict.fromkeys(statement.binds, f"{cell} {'is no Python' if damaged else 'computes it'}")
-        doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
+        if names:
+            doubts.append(f"{cell} {_touches(names)}, and {'is no Python' if damaged else 'was not run again'}")
     flags = 0
     end = time.monotonic() + WORK
     of_libraries = any("*" in statement.changes for statement in plan.run)
     with _as_before() if of_libraries else contextlib.nullcontext(), _watched() as checked:
         for statement in [*plan.run, *([statements[call.at]] if call.within else [])]:
+            checked.clear()  # only the last one counts: others are calls of their own
+            begun = time.monotonic()
             flags |= _flags(statement.node) if is_future(statement.node) else 0
             try:
                 with contextlib.nullcontext() if statement.defines else time_limit(end - time.monotonic()):
                     _execute(_compiled(cells, statement, flags), namespace)
             except BaseException as error:
                 reason = _why(statement, error, trouble)
+                slow |= {id(statement)} if time.monotonic() - begun > WORK / 2 else set()
                 trouble |= dict.fromkeys(statement.binds, reason)
-                doubts.append(reason)
-            absent = map(repr, _missing(statement))
+                doubts += [] if id(statement) in plan.apart else [reason]
+            absent = map(repr, () if id(statement) in plan.apart else _missing(statement))
             doubts += [f"{name}, which code cell {statement.cell + 1} imports, is not here" for name in absent]
         if call.within:
             answers = [_examined(examine, call, f, trouble) for name, f in checked if name == call.exercise]
@@ -246,7 +279,7 @@ def _examined(examine: Examine, call: Call, function: Any, trouble: Mapping[str,
     told = verdict.message.partition("stopped with an error: ")[2]
     if elsewhere := ELSEWHERE.match(told):
         return Judgement("failed", None, f"it needs what is not here ({elsewhere[0]}): look at it")
-    state = "untried" if verdict.mistake == "still to be written" else "tried"
+    state = "untried" if verdict.mistake == UNWRITTEN else "tried"
     return Judgement(state, verdict.mistake, verdict.message)
 
 
@@ -323,7 +356,8 @@ def _as_before() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         torch.set_grad_enabled(grad)
-        torch.use_deterministic_algorithms(exact)
+        if torch.are_deterministic_algorithms_enabled() != exact:  # which takes seconds when it is first set
+            torch.use_deterministic_algorithms(exact)
 
 
 def _public(holder: object) -> dict[str, Any]:
@@ -456,11 +490,12 @@ def work_on(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         held += [name for name, holds in [("memory", limit_memory(task["memory"]))] if holds]
         yield {"held": held}
         _write_modules(cells)
+    slow: set[int] = set()
     for name in todo:
         yield {"begun": name}
-        answers = [judge(examine, cells, statements, call) for call in calls if call.exercise == name]
+        answers = [judge(examine, cells, statements, call, slow) for call in calls if call.exercise == name]
         if not any(answer.state == "passed" for answer in answers):
-            answers += [judge(examine, cells, executed, call) for call in later if call.exercise == name]
+            answers += [judge(examine, cells, executed, call, slow) for call in later if call.exercise == name]
         judgement = settled(answers) if answers else Judgement("failed", None, losses[name])
         if judgement.state in ("untried", "failed") and name in losses:
             judgement = Judgement("failed", None, losses[name])
