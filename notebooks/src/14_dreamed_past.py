@@ -461,7 +461,9 @@ for name in measured.values:
     seconds = measured.interval(name, "seconds").mean
     print(f"{name:<16}{cells}{seconds:>10.0f}   {tuning.in_words(chosen['chosen'])}")
 real = measured.notes["real images"]
-print(f"\ner has room for {real['held']:,} images of {real['in all']:,}; different ones in it, by seed: {real['different']}")
+print(
+    f"\ner has room for {real['held']:,} images of {real['in all']:,}; different ones in it, by seed: {real['different']}"
+)
 
 # %%
 figures = {}
