@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 import csd_edu as csd
 from benchmarks import neighbours, untaught
 from csd_edu import results
+from csd_edu.methods.method import like_task
 from csd_edu.train import fresh_network
 from csd_edu.untaught import PIXELS, UNTRAINED, recall_untaught
 from tests.conftest import TINY, striped
@@ -49,6 +52,21 @@ def test_what_was_taught_nothing_is_measured_into_the_results_that_are_there(tmp
         assert anew.of(name, "recall_at_1") == near
     assert anew.of(PIXELS, "bytes") == anew.of(UNTRAINED, "bytes") == (0.0,) * 5
     assert f"| {PIXELS} | – | 0 B | " in capsys.readouterr().out
+
+
+def test_all_methods_had_the_same_rates_to_choose_from_and_a_choice_it_was():
+    assert neighbours.GRID.keys() == {name for name, of in neighbours.GRID.items() if of} | {"frozen"}
+    for name, of in neighbours.GRID.items():
+        rates = [key for key in of if key in ("lr", "later_lr")]
+        at_once = like_task(csd.methods.NAMED[name], 1) == 0 or name == "joint"  # trains with `lr` alone
+        assert rates == ([] if name == "frozen" else ["lr"] if at_once else ["later_lr"])
+        assert {of[rate] for rate in rates} <= {neighbours.RATES}
+        assert [len(of[key]) for key in of if key not in rates] in ([], [3])
+    for name, search in results.read("neighbours").notes["tuning"]["methods"].items():
+        tried = {tuple(trial["settings"].items()): tuple(trial["scores"]) for trial in search["tried"]}
+        assert len(tried) == math.prod(map(len, neighbours.GRID[name].values()))
+        assert len(set(tried.values())) > 1, f"nothing that was tried changes {name}"
+        assert tried[tuple(search["chosen"].items())] == max(tried.values(), key=sum)
 
 
 @pytest.mark.slow

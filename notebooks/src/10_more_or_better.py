@@ -667,7 +667,7 @@ told(everyone, "er", "csd")
 # what the head needs. Without one it names the newest classes; the features that a search lives on suffer less.
 #
 # *Mind the floor:* look for `raw pixels` at the left. Nobody has learnt them, they cost nothing, and on these small and
-# centred digits they search as well as the best methods, within half a hundredth. So Recall@1 tells here what a method has *lost* on the way, and
+# centred digits they search as well as the best methods, within a hundredth. So Recall@1 tells here what a method has *lost* on the way, and
 # it is the head's accuracy that tells what it can do. (On the photographs pixels have a Recall@1 of .28 at 8×8 and of .25
 # at 32×32. Seed by seed, what 640 small images taught is above that by .035 ± .025, and what 40 full ones taught below it
 # by .037 ± .013: `benchmarks/untaught.py`.)

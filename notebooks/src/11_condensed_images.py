@@ -596,8 +596,8 @@ pictures.recall_against_bytes(results.read("neighbours"))
 
 # %% [markdown]
 # Look for `random_images`, `herding` and `dm`. They stand at the same number of bytes. Which others keep as much, and how far
-# do they get? And look for `raw pixels` at the left: on digits they search as well as the best methods, within half
-# a hundredth, without having learnt anything, so in this picture Recall@1 shows what is *lost*.
+# do they get? And look for `raw pixels` at the left: on digits they search as well as the best methods, within a
+# hundredth, without having learnt anything, so in this picture Recall@1 shows what is *lost*.
 #
 # **Would CSD's losses on top help?** Not on these methods as they are. CSD contrasts the features of a student with those of
 # its *teacher*, the network before the task. Here a new network is trained each time, and there is no teacher. And

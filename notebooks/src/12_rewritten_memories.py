@@ -786,7 +786,7 @@ pictures.recall_against_bytes(results.read("neighbours"))
 
 # %% [markdown]
 # **What it means.** First the floor: `raw pixels`, left of the dotted line, where nothing is kept, search these digits as
-# well as the best methods, within half a hundredth, and have learnt nothing. So here Recall@1 shows what a method loses. (The glyphs of section 6
+# well as the best methods, within a hundredth, and have learnt nothing. So here Recall@1 shows what a method loses. (The glyphs of section 6
 # are another matter: there pixels have a Recall@1 of .12, by `benchmarks/untaught.py`.) An answer costs few bytes beside
 # its image: what counts is how many images are kept. X-DER keeps what DER++ keeps, and a count for each place (how often
 # it was drawn); with CSD on top a teacher has to be kept as well. And look at `er`, which keeps images and labels and no
