@@ -248,13 +248,13 @@ class Reader:
         elif hasattr(value, "__dict__") or (is_own(type(value)) and _slots(value)):
             if name:
                 self.settings[name] = type(value).__name__
-            self._class(name, type(value))
             attributes = _slots(value) | getattr(value, "__dict__", {})
+            left_out = self._left_out(value) | _computed_once(type(value))
+            self._class(name, type(value), attributes.keys() - left_out)
             if not attributes and not is_own(type(value)):  # it keeps what it has where Python doesn't see it
                 self._each(name, _made_of(value))
             if isinstance(wrapped := attributes.get("py_func"), FunctionType):  # compiled by numba
                 attributes = {"py_func": wrapped}
-            left_out = self._left_out(value) | _computed_once(type(value))
             self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
@@ -319,7 +319,7 @@ class Reader:
 
     def _each(self, name: str, parts: Iterable[tuple[str, Any]]) -> None:
         for key, part in parts:
-            self.read(f"{name}.{key}" if name else key, part)
+            self.read(f"{name}.{key}" if name and key else name or key, part)
 
     def _function(self, name: str, f: FunctionType) -> None:
         if name:
@@ -444,28 +444,38 @@ class Reader:
                 elif k not in MODULE:
                     self.read_own(f"{path}.{k}", v)
 
-    def _class(self, name: str, cls: type) -> None:
-        for part in cls.__mro__:
-            if part is object or (id(part) in self.met and part is not cls) or not is_own(part):
+    def _class(self, name: str, cls: type, taken: Collection[str] = ()) -> None:
+        """Read what the user's own among a class and its bases hold, which names are taken by an object's attributes.
+
+        What is overridden counts, too: `super()` finds it. It stands under the name of its class.
+        """
+        paths = set(taken)
+        for n, part in enumerate(cls.__mro__):
+            if not is_own(part):
                 continue
-            self.met[id(part)] = self.met.get(id(part), (name, part))
+            if self.met.setdefault(id(part), (name, part))[0] != name:
+                self.settings[f"{name}.(class {n})"] = f"the same as {self.met[id(part)][0] or 'the method'}"
+                continue
+            self.code.add(f"{name} {n} {[base.__name__ for base in part.__bases__]}")
             if is_own(type(part)):
                 self._class(f"{name}.(metaclass)", type(part))
             for key, value in sorted(vars(part).items()):
+                if key in UNREAD:
+                    continue
                 if isinstance(value, staticmethod | classmethod):
                     value = value.__func__
-                path = f"{name}.{key}" if name else key
-                for function in _functions(value):
-                    if key not in UNREAD and id(function) not in self.met:
-                        self.met[id(function)] = path, function
-                        self._function(path, function)
+                path = key
+                while path in paths:
+                    path = f"({part.__name__}).{path}"
+                paths.add(path)
+                path = f"{name}.{path}" if name else path
+                functions = _functions(value)
+                self._each(path, ((str(i) if i else "", function) for i, function in enumerate(functions)))
                 if isinstance(value, property):
-                    self._each(
-                        path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in _functions(value))
-                    )
+                    self._each(path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in functions))
                 of_python = inspect.isdatadescriptor(value) and not is_own(type(value))
                 computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
-                if computes and not (_functions(value) or key in UNREAD or of_python):
+                if computes and not (functions or of_python):
                     self.read(path, value)
 
 
