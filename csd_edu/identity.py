@@ -9,7 +9,7 @@ from typing import Any
 
 from csd_edu import bytecode
 from csd_edu.methods.method import AnyMethod, card_of, keeper, name_of
-from csd_edu.reader import Reader, is_plain
+from csd_edu.reader import NETWORKS, Reader, is_plain
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared under the same version only."""
@@ -27,7 +27,7 @@ def describe_method(
         method: a function, a `Method` or another object to call, perhaps with arguments bound by `functools.partial`.
         state: look at what it keeps, too; else at what must not change while it trains.
         made: attributes that its `begin` makes anew, which are not looked at.
-        network: what builds the network that it trains, which is read with it if it is the user's own.
+        network: what builds the network that it trains, which is read with it if it is none of the kit's.
 
     Returns:
         "name", with the settings that were changed, such as "csd(weight=0.5)"; "settings" by name; "code", a checksum
@@ -44,7 +44,8 @@ def describe_method(
         bound = bound.func
     reader = Reader(keeper(method), state, made)
     reader.read("", method)
-    reader.read_own("network", network)
+    if all(network is not known for known in NETWORKS):
+        reader.read_own("network", network)
     reader.read_replaced()
     changed = reader.changed(method)
     name = name_of(method) + (f"({', '.join(f'{key}={value}' for key, value in changed)})" if changed else "")

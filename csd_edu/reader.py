@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csd_edu import bytecode
+from csd_edu import bytecode, models
 from csd_edu.bytecode import Chain
 from csd_edu.methods.method import Method, keeper, name_of, own_state
 
@@ -167,10 +167,8 @@ class Reader:
             self._say_unreadable(name, value)
 
     def read_own(self, name: str, value: Any) -> None:
-        """Write down a value if it is the user's own: a function or class, or an object of such a class."""
-        if isinstance(value, partial):
-            self.read_own(name, value.func)
-        elif is_own(value if isinstance(value, FunctionType | type) else type(value)):
+        """Write down a value if it is the user's own: a function or class, an object of such a class, a `partial`."""
+        if isinstance(value, partial) or is_own(value if isinstance(value, FunctionType | type) else type(value)):
             self.read(name, value)
 
     def read_replaced(self) -> None:
@@ -633,3 +631,6 @@ for _part in COMPUTES:
 
 ORIGINAL = {f"{owner}.{key}": value for owner, inside in _places() for key, value in inside.items()}
 """What is there before a notebook can put something else in its place."""
+
+NETWORKS = tuple(models.BACKBONES.values())
+"""The kit's own networks, which their names describe."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,28 @@ def test_a_network_of_ones_own_is_told_by_its_code(stream, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"network\.Scaled\.forward\.scale was 1\.0, now 2\.0") as caught:
         csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
     bad_input("a network of one's own, in `models.BACKBONES`, has been changed", caught.value)
+
+
+def test_a_network_that_partial_makes_of_the_kits_class_is_told_by_what_it_binds(stream, tmp_path, monkeypatch):
+    monkeypatch.setitem(models.BACKBONES, "mine", partial(models.ResNet, 8))
+    config = TINY.replace(epochs=1, later_epochs=1, network="mine")
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    monkeypatch.setitem(models.BACKBONES, "mine", partial(models.ResNet, 14))
+    with pytest.raises(ValueError, match=r"network\.0 was 8, now 14"):
+        csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+
+
+def test_what_an_older_version_did_not_write_down_is_said_and_not_refused():
+    for method, network in ((typed(WEIGHTED), None), (csd.methods.finetune, partial(models.ResNet, 8))):
+        now = describe_method(method, network=network)
+        older = {key: value for key, value in now.items() if key not in ("reader", "settings")}
+        different, unknown = differences(older, now)
+        assert different == []
+        assert unknown == ["another version of csd_edu read its settings and code, so whether they are the same"]
+    plain = describe_method(csd.methods.ER(size=9), network=models.BACKBONES["resnet8"])
+    assert differences({key: value for key, value in plain.items() if key != "reader"}, plain) == ([], [])
+    assert differences({**plain, "reader": None, "settings": {"size": 8}}, plain)[0]
 
 
 RESTARTED = """
