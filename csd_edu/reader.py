@@ -43,14 +43,26 @@ LOG = (list, set, dict, deque)
 UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card", "dispatch_cache", "_torchdynamo_wrapper_id"}
 """What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
 
+BUILT_IN = {"eval", "exec", "compile", "input", "globals", "__import__"}
+"""Functions of Python's own that bring in what can't be read beforehand."""
+
 OUTSIDE = {
-    *("open", "eval", "exec", "compile", "input", "globals", "locals", "environ", "environb", "getenv", "popen"),
-    *("__import__", "import_module", "reload", "read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "fromfile"),
-    *("memmap", "imread", "read_csv", "read_json", "read_parquet", "load_file", "safe_open", "urlopen", "urlretrieve"),
-    *("check_output", "Popen", "safe_load", "listdir", "scandir", "iterdir", "glob", "rglob", "exists", "is_file"),
-    *("ZipFile", "argv", "stdin", "modules", "f_globals", "__globals__"),
+    *("open", "environ", "environb", "getenv", "popen", "argv", "stdin", "modules", "import_module", "reload"),
+    *("load", "loadtxt", "genfromtxt", "fromfile", "from_file", "memmap", "imread", "read_image", "read_file"),
+    *("read_csv", "read_json", "read_parquet", "load_file", "safe_open", "safe_load", "full_load", "ZipFile"),
+    *("listdir", "scandir", "walk", "glob", "iglob", "exists", "isfile", "isdir", "getsize", "getmtime", "stat"),
+    *("cpu_count", "time", "time_ns", "now", "today", "urandom", "currentframe", "_getframe"),
 }
-"""Names of functions and attributes that bring in what can't be read beforehand, such as the content of a file."""
+"""What else does, in modules and classes of libraries: such as the content of a file."""
+
+BRINGING = {"configparser", "fileinput", "h5py", "http", "linecache", "requests", "socket", "sqlite3", "subprocess"}
+"""Libraries of which everything brings in something."""
+
+OF_ANYTHING = {
+    *("open", "read", "readline", "readlines", "read_text", "read_bytes", "iterdir", "glob", "rglob", "exists"),
+    *("is_file", "is_dir", "stat", "urlopen", "urlretrieve", "f_globals", "f_locals", "__globals__"),
+}
+"""What brings in something whatever it is an attribute of, such as a path."""
 
 SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
 """The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
@@ -60,6 +72,9 @@ DEEPEST = 8
 
 SHOWS = {"IPython", "ipywidgets", "logging", "matplotlib", "plotly", "tqdm"}
 """Packages whose objects show something, and compute nothing."""
+
+QUIET = {"_csv.writer", "_thread.RLock", "_thread.lock"}
+"""Other objects that compute nothing."""
 
 MANY = 1000
 """Parts of a list or dictionary that are written down one by one; of more, a checksum."""
@@ -202,6 +217,8 @@ class Reader:
             self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
             return
         self.met[id(value)] = name, value
+        if _is_bringing(value):
+            self.unreadable.add(f"{name}(…)")
         if isinstance(value, partial):
             self.read(name, value.func)
             self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()])
@@ -215,7 +232,7 @@ class Reader:
             self._class(name, value)
         elif isinstance(value, ModuleType):
             self._module(name, value)
-        elif type(value).__module__.partition(".")[0] in SHOWS:
+        elif type(value).__module__.partition(".")[0] in SHOWS or _full_name(type(value)) in QUIET:
             self.settings[name] = _full_name(type(value))
         elif name.count(".") >= DEEPEST or value is os.environ:
             self._say_unreadable(name, value)
@@ -259,7 +276,7 @@ class Reader:
             home = getattr(value, "__objclass__", None)
             if home is not None:  # such as dict.__getitem__
                 self.settings[name] = f"{_full_name(home)}.{value.__name__}"
-            elif is_own(value):  # compiled
+            elif value.__module__ and is_own(value):  # compiled
                 self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
@@ -337,8 +354,15 @@ class Reader:
         uses, imports = bytecode.variables(f.__code__)
         outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
         variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
-        brought = OUTSIDE & bytecode.names(f.__code__) - variables.keys()
-        self.unreadable |= {f"{name}.{key}(…)" if name else f"{key}(…)" for key in brought}
+        brought = {key for key in uses if key in BUILT_IN | OUTSIDE and key not in variables}
+        brought |= {key for chain in uses[""] | uses["import"] for key in chain if key in OF_ANYTHING}
+        brought |= {
+            key for chain in [*uses["import"], *(taken for _, taken in imports)] for key in chain if key in OUTSIDE
+        }
+        brought |= {module for module, _ in imports if module.partition(".")[0] in BRINGING}
+        found = (_brought(key, value, chain) for key, value in variables.items() for chain in uses.get(key, ()))
+        brought |= set(filter(None, found))
+        self.unreadable |= {f"{name}.{path}(…)" if name else f"{path}(…)" for path in brought}
         for key in sorted(variables):
             self._variable(f"{name}.{key}" if name else key, variables[key], uses.get(key, {()}))
         positional = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -475,6 +499,27 @@ class Reader:
                 computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
                 if computes and not (functions or of_python):
                     self.read(path, value)
+
+
+def _brought(path: str, value: Any, chain: Chain) -> str:
+    """Return what brings in something of what is read of a variable, such as "np.load"; "" for nothing."""
+    for key in chain:
+        path = f"{path}.{key}"
+        if isinstance(value, ModuleType | type):
+            found, value = key in OUTSIDE and not is_own(value), getattr(value, key, None)
+        else:
+            found, value = key in OF_ANYTHING and not is_own(type(value)), None
+        if found or _is_bringing(value):
+            return path
+    return ""
+
+
+def _is_bringing(value: Any) -> bool:
+    """Return whether a function or class of a library brings in something, by whatever name."""
+    if not callable(value) or not hasattr(value, "__name__") or is_own(value):
+        return False
+    home = (value.__module__ or "").partition(".")[0].lstrip("_")
+    return home in BRINGING or value.__name__ in (BUILT_IN if home == "builtins" else OUTSIDE)
 
 
 def _places() -> Iterator[tuple[str, Mapping[str, Any]]]:

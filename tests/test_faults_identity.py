@@ -111,6 +111,72 @@ def test_what_does_not_change_the_numbers_is_not(what):
     assert differences(described(source), described(moved))[0] == []
 
 
+@pytest.mark.parametrize(
+    ("first", "what", "named"),
+    [
+        ("import subprocess", "subprocess.run(['cat', 'w'])", "subprocess.run"),
+        ("from subprocess import getoutput", "getoutput('cat w')", "getoutput"),
+        ("import configparser", "configparser.ConfigParser().read('w')", "configparser.ConfigParser"),
+        ("from linecache import getline as line", "line('w', 1)", "line"),
+        ("import sqlite3", "sqlite3.connect('w')", "sqlite3.connect"),
+        ("from pathlib import Path", "Path('w').stat().st_size", "stat"),
+        ("from pathlib import Path; path = Path('w')", "path.read_text()", "path.read_text"),
+        ("", "os.path.getsize('w')", "os.path.getsize"),
+        ("", "os.path.isfile('w')", "os.path.isfile"),
+        ("", "next(os.walk('w'))", "os.walk"),
+        ("", "os.cpu_count()", "os.cpu_count"),
+        ("import time", "time.time()", "time.time"),
+        ("", "torch.from_file('w', size=1)", "torch.from_file"),
+        ("import torchvision", "torchvision.io.read_image('w')", "torchvision.io.read_image"),
+        ("seen = eval", "seen('w')", "seen"),
+        ("read = functools.partial(np.load, 'w')", "read()", "read"),
+    ],
+)
+def test_what_brings_in_something_is_said(first, what, named):
+    source = f"{first}\ndef mine(step): return {{'ce': {what}}}"
+    same = f"what the method gets from {named}(…) can't be read, so whether it is the same"
+    assert same in differences(described(source), described(source))[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("import os; os.cpu_count()", "cpu_count"),
+        ("import numpy as n; n.load('w')", "load"),
+        ("import subprocess as s; s.run('w')", "subprocess"),
+        ("from os import environ; environ['w']", "environ"),
+        ("from os import path as p; p.isfile('w')", "isfile"),
+    ],
+)
+def test_what_an_import_in_the_function_brings_in_is_said(line, named):
+    source = f"def mine(step):\n    {line}\n    return {{'ce': 0}}"
+    assert f"what the method gets from {named}(…)" in "".join(differences(described(source), described(source))[1])
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        ("net = nn.ReLU()", "net.eval()"),
+        ("", "step.network.eval()"),
+        ("", "list(step.network.modules())"),
+        ("", "re.compile('a')"),
+        ("", "torch.compile(lambda x: x)"),
+        ("", "locals()['step']"),
+        ("", "import math; math.exp(len(list(step.network.modules())))"),
+        ("import time", "time.perf_counter()"),
+        ("import threading; lock = threading.Lock()", "lock.acquire()"),
+        ("import queue; waiting = queue.Queue()", "waiting.get()"),
+        ("class Kind(enum.Enum):\n    A = 1\n    B = 2", "Kind.A"),
+        ("class Bits(enum.IntFlag):\n    A = 1\n    B = 2\nfound = [Bits.A, None]", "found"),
+        ("class Bank:\n    input = 1\n    def load(self): return self.input\nbank = Bank()", "bank.load()"),
+        ("take = {'a': 1}.get", "take('a')"),
+    ],
+)
+def test_what_is_read_or_computes_nothing_is_not_said_to_be_unreadable(first, line):
+    source = f"{first}\ndef mine(step):\n    {line}\n    return {{'ce': 0}}"
+    assert told(source, source) == ""
+
+
 def main() -> None:
     """Print the descriptions of all notebooks, for a comparison with those of another Python."""
     print(json.dumps({name: described(source) for name, (source, *_) in CHANGES.items()}))
