@@ -430,7 +430,7 @@ class Reader:
             self._each(name, sorted(others.items()))
 
     def _mapping(self, name: str, value: Mapping[Any, Any]) -> None:
-        shown = [key if isinstance(key, str) and "." not in key else _shown(key) for key in value]
+        shown = [_as_key(key) for key in value]
         twice = {text for text, n in Counter(shown).items() if n > 1}
         names = [f"{text} ({i})" if text in twice else text for i, text in enumerate(shown)]
         self.settings[name] = f"{type(value).__name__} of {', '.join(names)}" if names else type(value).__name__
@@ -587,6 +587,15 @@ def _shown(value: Any) -> str:
         return type(value).__name__
     in_order = isinstance(value, str | list | tuple | dict) or "{" not in text  # else there may be a set in it
     return text if in_order and " at 0x" not in text and len(text) < 80 else type(value).__name__
+
+
+def _as_key(key: Any) -> str:
+    """Return a dictionary's key as a name shows it, such that a number is told from its text."""
+    if isinstance(key, str) and key.isidentifier() and key not in ("None", "True", "False"):
+        return key
+    plain = _plain(key)
+    text = _shown(key) if plain is None else str(plain)
+    return text if len(text) < 80 else f"{text[:40]}…{_crc(text.encode())}"
 
 
 def _same(a: Any, b: Any) -> bool:
