@@ -40,7 +40,15 @@ APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 
 LOG = (list, set, dict, deque)
 
-UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card", "dispatch_cache", "_torchdynamo_wrapper_id"}
+UNREAD = {
+    "__annotate__",
+    "__annotate_func__",
+    "_abc_impl",
+    "card",
+    "dispatch_cache",
+    "dynamo_ctx",
+    "_torchdynamo_wrapper_id",
+}
 """What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
 
 BUILT_IN = {"eval", "exec", "compile", "input", "globals", "__import__"}
@@ -217,7 +225,7 @@ class Reader:
             self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
             return
         self.met[id(value)] = name, value
-        if _is_bringing(value):
+        if _is_bringing(value) and not name.endswith(")"):  # what something could be made of again isn't called
             self.unreadable.add(f"{name}(…)")
         if isinstance(value, partial):
             self.read(name, value.func)
@@ -444,12 +452,13 @@ class Reader:
     def _torch_module(self, name: str, module: nn.Module) -> None:
         """Read a torch module: its weights, the code and settings of its parts, and what was hung onto them."""
         self.settings[name] = type(module).__name__
-        self._each(name, module.state_dict().items())
+        self._each(name, (dict(module.named_parameters()) | module.state_dict()).items())  # which may leave out some
         for key, part in module.named_modules():
             path = f"{name}.{key}" if key else name
             self._class(path, type(part))
             mode = "training" if part.training else "evaluating"
-            self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()}) {mode}"
+            shown = "" if is_own(getattr(type(part), "extra_repr", None)) else part.extra_repr()  # may show an address
+            self.settings[f"{path}.(is)"] = f"{type(part).__name__}({'' if ' at 0x' in shown else shown}) {mode}"
             self.settings[f"{path}.(parts)"] = list(part._modules)
             frozen = [
                 k for k, parameter in part._parameters.items() if parameter is not None and not parameter.requires_grad
@@ -461,7 +470,8 @@ class Reader:
             for k, v in vars(part).items():
                 if k in UNREAD:
                     continue
-                if k not in MODULE and (is_own(type(part)) or _plain(v) is not None or isinstance(v, FunctionType)):
+                plain = _plain(v) is not None or isinstance(v, FunctionType)
+                if k not in MODULE and (is_own(type(part)) or plain or not k.startswith("_")):
                     self.read(f"{path}.{k}", v)  # such as nn.CrossEntropyLoss's label_smoothing, which it doesn't show
                 elif k not in MODULE:
                     self.read_own(f"{path}.{k}", v)

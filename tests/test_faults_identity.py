@@ -153,6 +153,14 @@ def test_what_an_import_in_the_function_brings_in_is_said(line, named):
     assert f"what the method gets from {named}(…)" in "".join(differences(described(source), described(source))[1])
 
 
+SHOWN_FUNCTION = """
+class Act(nn.Module):
+    def extra_repr(self): return str(self.f)
+net = Act()
+net.f = lambda x: x
+"""
+
+
 @pytest.mark.parametrize(
     ("first", "line"),
     [
@@ -170,6 +178,8 @@ def test_what_an_import_in_the_function_brings_in_is_said(line, named):
         ("class Bits(enum.IntFlag):\n    A = 1\n    B = 2\nfound = [Bits.A, None]", "found"),
         ("class Bank:\n    input = 1\n    def load(self): return self.input\nbank = Bank()", "bank.load()"),
         ("take = {'a': 1}.get", "take('a')"),
+        (SHOWN_FUNCTION, "net"),
+        (SHOWN_FUNCTION.replace("nn.Module", "nn.GELU"), "net"),
     ],
 )
 def test_what_is_read_or_computes_nothing_is_not_said_to_be_unreadable(first, line):
