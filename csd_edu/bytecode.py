@@ -105,6 +105,11 @@ def variables(code: CodeType) -> tuple[dict[str, set[Chain]], set[Import]]:
     return uses, imports
 
 
+def names(code: CodeType) -> set[str]:
+    """Return the names of all globals, attributes and modules in code and the functions inside it."""
+    return {name for part in _and_those_inside(code) for name in part.co_names}
+
+
 def attributes(code: CodeType) -> set[str]:
     """Return the names of all attributes that a function and those inside it read."""
     return {i.argval for part in _and_those_inside(code) for i in dis.get_instructions(part) if i.opname in ATTRIBUTES}

@@ -47,6 +47,7 @@ def describe_method(
     if all(network is not known for known in NETWORKS):
         reader.read_own("network", network)
     reader.read_replaced()
+    reader.read_shown()
     changed = reader.changed(method)
     name = name_of(method) + (f"({', '.join(f'{key}={value}' for key, value in changed)})" if changed else "")
     card = card_of(method)

@@ -8,6 +8,7 @@ named, and said when a run is continued.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import dataclasses
 import importlib.util
@@ -23,6 +24,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache, cached_property, partial, partialmethod
+from itertools import pairwise
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -180,6 +182,8 @@ class Reader:
         self.settings: dict[str, Any] = {}
         self.code: set[str] = set()
         self.unreadable: set[str] = set()
+        self.shown: list[tuple[str, Any]] = []
+        self.asked: set[Chain] = set()  # an attribute and what is read of it
         self.met: dict[int, tuple[str, Any]] = {}  # by id: the name, and the object, so that no id is given twice
 
     def read(self, name: str, value: Any) -> None:
@@ -206,6 +210,14 @@ class Reader:
                         self.read_own(path, part)
                 if path in ORIGINAL and path not in self.settings and owner.startswith(("csd_edu.", "torch.nn.func")):
                     self.read(path, value)  # a library's, or a number
+
+    def read_shown(self) -> None:
+        """Write down those numbers and texts of what is shown that the code reads, such as a slider's value."""
+        for name, value in self.shown:
+            for _, key in sorted(asked for asked in self.asked if asked[0] == name.rpartition(".")[2]):
+                with contextlib.suppress(Exception):
+                    if _plain(part := getattr(value, key)) is not None:
+                        self.read(f"{name}.{key}", part)
 
     def checksum(self) -> str | None:
         """Return that of all code that was read; None without any."""
@@ -242,17 +254,20 @@ class Reader:
             self._module(name, value)
         elif type(value).__module__.partition(".")[0] in SHOWS or _full_name(type(value)) in QUIET:
             self.settings[name] = _full_name(type(value))
+            self.shown.append((name, value))
         elif name.count(".") >= DEEPEST or value is os.environ:
             self._say_unreadable(name, value)
         elif isinstance(value, set | frozenset):
             self._set(name, value)
             self._added(name, value)
         elif isinstance(value, list | tuple | deque):
-            longest = getattr(value, "maxlen", None)
+            longest, n_settings = getattr(value, "maxlen", None), len(self.settings)
             self.settings[name] = type(value).__name__ + f" of at most {longest}" * (longest is not None)
             self._added(name, value)
             self._each(name, ((str(i), part) for i, part in enumerate(value)))
             self._shorten(name, len(value))
+            if type(value) is tuple and len(self.settings) - n_settings < 100:  # equal ones of one cell are the same
+                del self.met[id(value)]
         elif isinstance(value, Mapping):
             self._mapping(name, value)
             self._added(name, value)
@@ -360,6 +375,8 @@ class Reader:
             return
         self.code.add(f"{name} {bytecode.as_text(f.__code__)}")
         uses, imports = bytecode.variables(f.__code__)
+        chains = [(key, *chain) if key else chain for key, found in uses.items() for chain in found]
+        self.asked |= {pair for chain in chains for pair in pairwise(chain)}
         outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
         variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
         brought = {key for key in uses if key in BUILT_IN | OUTSIDE and key not in variables}
@@ -404,10 +421,16 @@ class Reader:
         self.settings[name] = f"module {module.__name__}"
         if is_own(module):
             file = Path(getattr(module, "__file__", None) or "")
+            parts = {key for key, value in vars(module).items() if isinstance(value, ModuleType)}
+            inside = {key for key in parts if vars(module)[key].__name__ == f"{module.__name__}.{key}"}
             if file.suffix == ".py" and file.is_file():
-                self.code.add(f"{name} {bytecode.as_text(compile(file.read_bytes(), '', 'exec', dont_inherit=True))}")
+                code = compile(file.read_bytes(), "", "exec", dont_inherit=True)
+                self.code.add(f"{name} {bytecode.as_text(code)}")
+                # another cell may have imported others of a package's modules, which are no part of this one's work
+                inside &= {part for text in bytecode.names(code) for part in text.split(".")}
+            left_out = parts - inside
             values = ((key, value) for key, value in vars(module).items() if not key.startswith("__"))
-            self._each(name, ((key, value) for key, value in values if not isinstance(value, ModuleType)))
+            self._each(name, ((key, value) for key, value in values if key not in left_out))
 
     def _import(self, name: str, module: str, taken: Collection[str], package: str | None) -> None:
         """Read a module of one's own that a function imports itself, as it would in the first step."""

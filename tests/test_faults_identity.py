@@ -187,6 +187,34 @@ def test_what_is_read_or_computes_nothing_is_not_said_to_be_unreadable(first, li
     assert told(source, source) == ""
 
 
+@pytest.mark.parametrize(
+    "line", ["import csd_edu_own as p", "p = package", "import csd_edu_own.weights as w; import csd_edu_own as p"]
+)
+def test_a_module_of_ones_own_package_is_read_and_one_that_another_cell_imports_is_not(line, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "csd_edu_own"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from . import weights")
+    source = f"import csd_edu_own as package\ndef mine(step):\n    {line}\n    return {{'ce': p.weights.W}}"
+    (folder / "plots.py").write_text("COLOUR = 1")
+
+    def found(w: int, first: str = "") -> dict[str, Any]:
+        for name in [name for name in sys.modules if name.startswith("csd_edu_own")]:
+            monkeypatch.delitem(sys.modules, name)
+        (folder / "weights.py").write_text(f"W = {w}")
+        return described(f"import importlib; importlib.invalidate_caches()\n{first}\n{source}")
+
+    assert differences(found(10), found(10, "import csd_edu_own.plots")) == ([], [])
+    assert differences(found(10), found(200))[0]
+
+
+@pytest.mark.parametrize("value", ["((1, 2), (3, 4))", "(None, 0.5)", "(None, ('a', (None,)))"])
+def test_equal_constants_of_one_cell_are_the_same_in_two(value):
+    source = f"A = {value}\nB = {value}\ndef mine(step): return {{'ce': len(A + B)}}"
+    assert told(source, source.replace(f"B = {value}", f'exec("B = {value}")')) == ""
+    assert told(source, source.replace(f"B = {value}", "B = (None, 7)"))
+
+
 def main() -> None:
     """Print the descriptions of all notebooks, for a comparison with those of another Python."""
     print(json.dumps({name: described(source) for name, (source, *_) in CHANGES.items()}))
@@ -269,6 +297,8 @@ SHOWN = """
 from tqdm import tqdm
 from dataclasses import dataclass, field
 bar = tqdm(total=9, disable=True)
+import ipywidgets
+progress = ipywidgets.IntProgress(value=0)
 class Dotted(dict):
     def __getattr__(self, key):
         if key not in self: raise AttributeError(key)
@@ -282,6 +312,7 @@ class Mine(csd.methods.Method):
     options: Dotted = field(default_factory=lambda: Dotted(w=0.5))
     def __call__(self, step):
         bar.update(1)
+        progress.value += 1
         return {"ce": self.options.w * helper.weight * csd.methods.finetune(step)["ce"]}
 mine = Mine()
 """
