@@ -46,12 +46,12 @@ UNREAD = {
     "__annotate__",
     "__annotate_func__",
     "_abc_impl",
-    "card",
+    "cache_token",
     "dispatch_cache",
     "dynamo_ctx",
     "_torchdynamo_wrapper_id",
 }
-"""What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
+"""What libraries themselves put into a class or around a function."""
 
 BUILT_IN = {"eval", "exec", "compile", "input", "globals", "__import__"}
 """Functions of Python's own that bring in what can't be read beforehand."""
@@ -188,6 +188,8 @@ class Reader:
 
     def read(self, name: str, value: Any) -> None:
         """Write down one value, and what it is made of, under names that begin with `name`."""
+        if name.rpartition(".")[2] == "card" and (value is None or not is_plain(value)):  # which computes nothing
+            return
         try:
             self._read(name, value)
         except Exception:  # an object of the user's may answer to questions with any error
@@ -241,12 +243,17 @@ class Reader:
             self.unreadable.add(f"{name}(…)")
         if isinstance(value, partial):
             self.read(name, value.func)
-            self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()])
+            self._class(name, type(value))
+            arguments = getattr(getattr(value.func, "__code__", None), "co_varnames", value.keywords)
+            named = {k if k in arguments else f"{k} (named)": part for k, part in value.keywords.items()}
+            self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *named.items()])
         elif inspect.ismethod(value):
             self.read(name, value.__self__)
             self.read(f"{name}.__func__" if name else value.__name__, value.__func__)
         elif isinstance(value, FunctionType):
             self._function(name, value)
+        elif isinstance(value, staticmethod | classmethod):
+            self.read(name, value.__func__)
         elif isinstance(value, type):
             self.settings[name] = f"class {_full_name(value)}"
             self._class(name, value)
@@ -282,7 +289,8 @@ class Reader:
             self._torch_module(name, value)
         elif callable(getattr(type(value), "state_dict", None)) and not is_own(type(value)):
             self.settings[name] = type(value).__name__
-            self._each(name, value.state_dict().items())
+            kept = {key: part for key, part in getattr(value, "__dict__", {}).items() if key[0] != "_"}
+            self._each(name, (value.state_dict() | kept).items())  # LambdaLR's functions are in no state_dict
         elif hasattr(value, "__dict__") or (is_own(type(value)) and _slots(value)):
             if name:
                 self.settings[name] = type(value).__name__
@@ -299,7 +307,7 @@ class Reader:
             home = getattr(value, "__objclass__", None)
             if home is not None:  # such as dict.__getitem__
                 self.settings[name] = f"{_full_name(home)}.{value.__name__}"
-            elif value.__module__ and is_own(value):  # compiled
+            elif getattr(value, "__module__", None) and is_own(value):  # compiled
                 self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
@@ -343,12 +351,11 @@ class Reader:
             self.settings[name] = f"{self.settings[name][:40]} of {n} parts {_crc(content)}"
 
     def _left_out(self, value: Any) -> set[str]:
-        """Return the attributes of an object that are not read: its card and, if that is not wanted, its state."""
+        """Return the attributes of an object that are not read: if that is not wanted, its state."""
         is_state = not self.state and (value is self.owner or isinstance(value, Method))
         kept = own_state(value).items() if is_state else ()
         made = self.made if value is self.owner else ()
         return {
-            "card",
             "__name__",
             *made,
             *_unused(value),
@@ -370,7 +377,8 @@ class Reader:
             for key, value in sorted({**inside, **attributes}.items()):
                 if key in UNREAD:
                     continue
-                if isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
+                bound = key in inside and is_plain(value)  # such as the decay of a moving average
+                if bound or isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
                     self.read(f"{name}.{key}" if name else key, value)
             return
         self.code.add(f"{name} {bytecode.as_text(f.__code__)}")
@@ -411,8 +419,12 @@ class Reader:
             for key in chain:
                 if isinstance(part, ModuleType):
                     part, path = getattr(part, key, None), f"{path}.{key}"
-            if is_own(value):
+            hung = is_plain(part) and value.__name__ not in sys.stdlib_module_names and not chain[-1].startswith("__")
+            if is_own(value) or hung:
                 self.read(path, part)
+            elif isinstance(part, Mapping):  # such as csd.methods.NAMED
+                for key, inside in part.items():
+                    self.read_own(f"{path}.{_as_key(key)}", inside)
             else:
                 self.read_own(path, part)
 
@@ -551,7 +563,7 @@ def _is_bringing(value: Any) -> bool:
     """Return whether a function or class of a library brings in something, by whatever name."""
     if not callable(value) or not hasattr(value, "__name__") or is_own(value):
         return False
-    home = (value.__module__ or "").partition(".")[0].lstrip("_")
+    home = str(getattr(value, "__module__", None) or "").partition(".")[0].lstrip("_")
     return home in BRINGING or value.__name__ in (BUILT_IN if home == "builtins" else OUTSIDE)
 
 
@@ -561,7 +573,7 @@ def _places() -> Iterator[tuple[str, Mapping[str, Any]]]:
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(parts)]
     classes = [cls for module in modules for cls in vars(module).values() if isinstance(cls, type)]
     layers = [cls for module in (nn, torch.optim) for cls in vars(module).values() if isinstance(cls, type)]
-    yield from ((module.__name__, vars(module)) for module in (*modules, torch, nn.functional))
+    yield from ((module.__name__, vars(module)) for module in (*modules, torch, nn.functional, nn.init))
     for cls in dict.fromkeys([cls for cls in classes if cls.__module__.startswith("csd_edu.")] + layers + [Tensor]):
         yield f"{cls.__module__}.{cls.__name__}", vars(cls)
 
@@ -710,7 +722,9 @@ def _slots(value: Any) -> dict[str, Any]:
 
 
 def _is_log(value: Any, chains: Collection[Chain] | None) -> bool:
-    return isinstance(value, LOG) and bool(chains) and all(len(c) == 1 and c[0] in APPENDS for c in chains or ())
+    if not isinstance(value, LOG) or not chains or not all(len(c) == 1 and c[0] in APPENDS for c in chains):
+        return False
+    return not any(isinstance(getattr(type(value), key), FunctionType) for (key,) in chains)  # which may compute
 
 
 for _part in COMPUTES:

@@ -70,11 +70,13 @@ def typed(source: str) -> Any:
 @contextmanager
 def restored() -> Iterator[None]:
     """Take back what a notebook has put into libraries."""
-    loss = csd.losses.cross_entropy
+    loss, begin = csd.losses.cross_entropy, torch.nn.init.kaiming_normal_
     try:
         yield
     finally:
-        csd.losses.cross_entropy = loss
+        csd.losses.cross_entropy, torch.nn.init.kaiming_normal_ = loss, begin
+        vars(csd.losses).pop("CSD_EDU_TEST", None)
+        csd.methods.NAMED.pop("csd_edu_test", None)
         vars(torch.nn.functional).pop("csd_edu_test", None)
         os.environ.pop("CSD_EDU_TEST_W", None)
 
