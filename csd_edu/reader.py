@@ -15,15 +15,13 @@ import importlib.util
 import inspect
 import os
 import random
-import site
 import sys
-import sysconfig
 import warnings
 import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
-from functools import cache, cached_property, partial, partialmethod
+from functools import cached_property, partial, partialmethod
 from itertools import pairwise
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
@@ -36,6 +34,7 @@ from torch import Tensor, nn
 from csd_edu import bytecode, models
 from csd_edu.bytecode import Chain
 from csd_edu.methods.method import Method, keeper, name_of, own_state
+from csd_edu.origins import brings, brought, is_module, is_own, own_module
 
 APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 """A list, set or dictionary that is only written to by these is a log, no setting: it grows with each step."""
@@ -52,27 +51,6 @@ UNREAD = {
     "_torchdynamo_wrapper_id",
 }
 """What libraries themselves put into a class or around a function."""
-
-BUILT_IN = {"eval", "exec", "compile", "input", "globals", "__import__"}
-"""Functions of Python's own that bring in what can't be read beforehand."""
-
-OUTSIDE = {
-    *("open", "environ", "environb", "getenv", "popen", "argv", "stdin", "modules", "import_module", "reload"),
-    *("load", "loadtxt", "genfromtxt", "fromfile", "from_file", "memmap", "imread", "read_image", "read_file"),
-    *("read_csv", "read_json", "read_parquet", "load_file", "safe_open", "safe_load", "full_load", "ZipFile"),
-    *("listdir", "scandir", "walk", "glob", "iglob", "exists", "isfile", "isdir", "getsize", "getmtime", "stat"),
-    *("cpu_count", "time", "time_ns", "now", "today", "urandom", "currentframe", "_getframe"),
-}
-"""What else does, in modules and classes of libraries: such as the content of a file."""
-
-BRINGING = {"configparser", "fileinput", "h5py", "http", "linecache", "requests", "socket", "sqlite3", "subprocess"}
-"""Libraries of which everything brings in something."""
-
-OF_ANYTHING = {
-    *("open", "read", "readline", "readlines", "read_text", "read_bytes", "iterdir", "glob", "rglob", "exists"),
-    *("is_file", "is_dir", "stat", "urlopen", "urlretrieve", "f_globals", "f_locals", "__globals__"),
-}
-"""What brings in something whatever it is an attribute of, such as a path."""
 
 SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
 """The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
@@ -111,67 +89,6 @@ HOOKS = sorted(name for name in MODULE if name.endswith("_hooks"))
 
 GETTERS = ("fget", "fset", "fdel")
 """What a property calls."""
-
-_LIBRARIES = [
-    Path(place).resolve()
-    for place in (
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-        site.getusersitepackages(),
-        str(Path(__file__).parent),
-    )
-]
-
-
-def is_own(thing: Any) -> bool:
-    """Return whether a function, class or module is the user's: not of Python, an installed package or this kit."""
-    if isinstance(thing, FunctionType):  # functools.wraps gives it the module of what it is wrapped around
-        made_in = thing.__globals__.get("__name__") or thing.__module__
-        return any(_is_own(thing, module or "") for module in {made_in, thing.__module__})
-    return _is_own(thing, thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or "")
-
-
-def _is_own(thing: Any, module: str) -> bool:
-    if module.partition(".")[0] == "csd_edu" or module.startswith("namedtuple_"):  # as collections.namedtuple names it
-        return False
-    if module == "__main__":
-        return True
-    file = thing.__code__.co_filename if isinstance(thing, FunctionType) else ""
-    if not file or file.startswith("<"):  # typed in, or made by a library, such as a dataclass's __init__
-        known = thing if isinstance(thing, ModuleType) else sys.modules.get(module)
-        file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), file)
-        if not file:  # typed at a prompt or in a notebook, or built in
-            return module not in sys.modules
-    return _is_own_file(file)
-
-
-def _is_module(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
-
-
-def _own_module(name: str) -> ModuleType | None:
-    """Return a module of the user's own, imported if it isn't yet; None for one of a library.
-
-    Raises:
-        Exception: if there is none of that name, or it can't be imported.
-    """
-    if name not in sys.modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            raise ImportError(f"there is no module {name}")
-        places = [spec.origin] if spec.has_location else spec.submodule_search_locations
-        if not all(place and _is_own_file(place) for place in places or ("",)):
-            return None
-    module = importlib.import_module(name)
-    return module if is_own(module) else None
-
-
-@cache
-def _is_own_file(file: str) -> bool:
-    if file.startswith("<"):  # typed in, or a part of Python
-        return not file.startswith("<frozen")
-    path = Path(file).resolve()
-    of_library = any(path.is_relative_to(place) for place in _LIBRARIES)
-    return not of_library and not {"site-packages", "dist-packages"} & set(path.parts)
 
 
 class Reader:
@@ -239,7 +156,7 @@ class Reader:
             self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
             return
         self.met[id(value)] = name, value
-        if _is_bringing(value) and not name.endswith(")"):  # what something could be made of again isn't called
+        if brings(value) and not name.endswith(")"):  # what something could be made of again isn't called
             self.unreadable.add(f"{name}(…)")
         if isinstance(value, partial):
             self.read(name, value.func)
@@ -387,15 +304,8 @@ class Reader:
         self.asked |= {pair for chain in chains for pair in pairwise(chain)}
         outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
         variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
-        brought = {key for key in uses if key in BUILT_IN | OUTSIDE and key not in variables}
-        brought |= {key for chain in uses[""] | uses["import"] for key in chain if key in OF_ANYTHING}
-        brought |= {
-            key for chain in [*uses["import"], *(taken for _, taken in imports)] for key in chain if key in OUTSIDE
-        }
-        brought |= {module for module, _ in imports if module.partition(".")[0] in BRINGING}
-        found = (_brought(key, value, chain) for key, value in variables.items() for chain in uses.get(key, ()))
-        brought |= set(filter(None, found))
-        self.unreadable |= {f"{name}.{path}(…)" if name else f"{path}(…)" for path in brought}
+        found = brought(uses, imports, variables)
+        self.unreadable |= {f"{name}.{path}(…)" if name else f"{path}(…)" for path in found}
         for key in sorted(variables):
             self._variable(f"{name}.{key}" if name else key, variables[key], uses.get(key, {()}))
         positional = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -449,10 +359,10 @@ class Reader:
         path = f"{name}.{module}" if name else module
         try:
             module = importlib.util.resolve_name(module, package)
-            found = _own_module(module)
+            found = own_module(module)
             path = f"{name}.{module}" if name else module
-            inside = [key for key in taken if hasattr(found, "__path__") and _is_module(f"{module}.{key}")]
-            parts = {key: _own_module(f"{module}.{key}") for key in inside}
+            inside = [key for key in taken if hasattr(found, "__path__") and is_module(f"{module}.{key}")]
+            parts = {key: own_module(f"{module}.{key}") for key in inside}
         except Exception:  # the user's own module may fail in any way
             self.unreadable.add(path)
             return
@@ -544,27 +454,6 @@ class Reader:
                 computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
                 if computes and not (functions or of_python):
                     self.read(path, value)
-
-
-def _brought(path: str, value: Any, chain: Chain) -> str:
-    """Return what brings in something of what is read of a variable, such as "np.load"; "" for nothing."""
-    for key in chain:
-        path = f"{path}.{key}"
-        if isinstance(value, ModuleType | type):
-            found, value = key in OUTSIDE and not is_own(value), getattr(value, key, None)
-        else:
-            found, value = key in OF_ANYTHING and not is_own(type(value)), None
-        if found or _is_bringing(value):
-            return path
-    return ""
-
-
-def _is_bringing(value: Any) -> bool:
-    """Return whether a function or class of a library brings in something, by whatever name."""
-    if not callable(value) or not hasattr(value, "__name__") or is_own(value):
-        return False
-    home = str(getattr(value, "__module__", None) or "").partition(".")[0].lstrip("_")
-    return home in BRINGING or value.__name__ in (BUILT_IN if home == "builtins" else OUTSIDE)
 
 
 def _places() -> Iterator[tuple[str, Mapping[str, Any]]]:
