@@ -302,8 +302,10 @@ class Reader:
         uses, imports = bytecode.variables(f.__code__)
         chains = [(key, *chain) if key else chain for key, found in uses.items() for chain in found]
         self.asked |= {pair for chain in chains for pair in pairwise(chain)}
-        outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
-        variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
+        met = {key: f.__globals__[key] for key in uses if key in f.__globals__} | inside
+        variables = {key: value for key, value in met.items() if not _is_log(value, uses.get(key))}
+        for key in sorted(met.keys() - variables.keys()):  # the `append` of a class of one's own may compute
+            self._class(f"{name}.{key}" if name else key, type(met[key]))
         found = brought(uses, imports, variables)
         self.unreadable |= {f"{name}.{path}(…)" if name else f"{path}(…)" for path in found}
         for key in sorted(variables):
@@ -611,9 +613,7 @@ def _slots(value: Any) -> dict[str, Any]:
 
 
 def _is_log(value: Any, chains: Collection[Chain] | None) -> bool:
-    if not isinstance(value, LOG) or not chains or not all(len(c) == 1 and c[0] in APPENDS for c in chains):
-        return False
-    return not any(isinstance(getattr(type(value), key), FunctionType) for (key,) in chains)  # which may compute
+    return isinstance(value, LOG) and bool(chains) and all(len(c) == 1 and c[0] in APPENDS for c in chains or ())
 
 
 for _part in COMPUTES:
