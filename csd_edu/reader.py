@@ -438,6 +438,7 @@ class Reader:
             self.code.add(f"{name} {n} {[base.__name__ for base in part.__bases__]}")
             if is_own(type(part)):
                 self._class(f"{name}.(metaclass)", type(part))
+            asked = {n for v in vars(part).values() for f in _functions(v) for n in bytecode.names(f.__code__)}
             for key, value in sorted(vars(part).items()):
                 if key in UNREAD:
                     continue
@@ -453,7 +454,8 @@ class Reader:
                 if isinstance(value, property):
                     self._each(path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in functions))
                 of_python = inspect.isdatadescriptor(value) and not is_own(type(value))
-                computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
+                computes = not key.startswith("__") or key in asked or callable(value)
+                computes |= isinstance(value, partialmethod)
                 if computes and not (functions or of_python):
                     self.read(path, value)
 
