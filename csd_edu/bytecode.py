@@ -25,6 +25,9 @@ LOADS = {
 }
 """The instructions that read a variable from outside a function."""
 
+ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+"""The instructions that read an attribute."""
+
 SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"}
 """The instructions that compute nothing."""
 
@@ -81,31 +84,35 @@ def in_order(constant: object) -> str:
 def variables(code: CodeType) -> tuple[dict[str, set[Chain]], set[Import]]:
     """Return the variables from outside that a function and those inside it read, and the modules they import.
 
-    Each variable comes with what is read of it.
+    Each variable comes with what is read of it; under "import" is what is read of what they import, and under "" what
+    is read of anything else, such as a result.
     """
-    uses: dict[str, set[Chain]] = {}
+    uses: dict[str, set[Chain]] = {"": set(), "import": set()}
     imports: set[Import] = set()
     for part in _and_those_inside(code):
         instructions = [i for i in dis.get_instructions(part) if i.opname not in SILENT]
-        for n, this in enumerate(instructions):
+        pairs = list(zip([None, *instructions], instructions, strict=False))
+        imported = {i.argval for before, i in pairs if before and before.opname in ("IMPORT_NAME", "IMPORT_FROM")}
+        for n, (before, this) in enumerate(pairs):
             if this.opname == "IMPORT_NAME":
-                level, taken = (before.argval for before in instructions[n - 2 : n])
+                level, taken = (earlier.argval for earlier in instructions[n - 2 : n])
                 imports.add(("." * level + this.argval, taken or ()))
+            found = tuple(i.argval for i in takewhile(lambda i: i.opname in ATTRIBUTES, instructions[n + 1 :]))
             if this.opname in LOADS:
-                after = takewhile(lambda i: i.opname in ("LOAD_ATTR", "LOAD_METHOD"), instructions[n + 1 :])
-                uses.setdefault(this.argval, set()).add(tuple(i.argval for i in after))
+                uses.setdefault(this.argval, set()).add(found)
+            elif this.opname in ATTRIBUTES and before and before.opname not in LOADS | ATTRIBUTES:
+                uses["import" if before.argval in imported else ""].add((this.argval, *found))
     return uses, imports
 
 
 def names(code: CodeType) -> set[str]:
-    """Return the names of all globals and attributes in a function and those inside it."""
+    """Return the names of all globals, attributes and modules in code and the functions inside it."""
     return {name for part in _and_those_inside(code) for name in part.co_names}
 
 
 def attributes(code: CodeType) -> set[str]:
     """Return the names of all attributes that a function and those inside it read."""
-    loads = ("LOAD_ATTR", "LOAD_METHOD")
-    return {i.argval for part in _and_those_inside(code) for i in dis.get_instructions(part) if i.opname in loads}
+    return {i.argval for part in _and_those_inside(code) for i in dis.get_instructions(part) if i.opname in ATTRIBUTES}
 
 
 def _and_those_inside(code: CodeType) -> Iterator[CodeType]:

@@ -8,21 +8,21 @@ named, and said when a run is continued.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import dataclasses
 import importlib.util
 import inspect
 import os
 import random
-import site
 import sys
-import sysconfig
 import warnings
 import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
-from functools import cache, cached_property, partial, partialmethod
+from functools import cached_property, partial, partialmethod
+from itertools import pairwise
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -31,26 +31,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from csd_edu import bytecode
+from csd_edu import bytecode, models
 from csd_edu.bytecode import Chain
 from csd_edu.methods.method import Method, keeper, name_of, own_state
+from csd_edu.origins import brings, brought, is_module, is_own, own_module
 
 APPENDS = {"append", "extend", "insert", "add", "update", "appendleft"}
 """A list, set or dictionary that is only written to by these is a log, no setting: it grows with each step."""
 
 LOG = (list, set, dict, deque)
 
-UNREAD = {"__annotate__", "__annotate_func__", "_abc_impl", "card", "dispatch_cache", "_torchdynamo_wrapper_id"}
-"""What libraries themselves put into a class or around a function, and a method's card, which computes nothing."""
-
-OUTSIDE = {
-    *("open", "eval", "exec", "compile", "input", "globals", "locals", "environ", "environb", "getenv", "popen"),
-    *("__import__", "import_module", "reload", "read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "fromfile"),
-    *("memmap", "imread", "read_csv", "read_json", "read_parquet", "load_file", "safe_open", "urlopen", "urlretrieve"),
-    *("check_output", "Popen", "safe_load", "listdir", "scandir", "iterdir", "glob", "rglob", "exists", "is_file"),
-    *("ZipFile", "argv", "stdin", "modules", "f_globals", "__globals__"),
+UNREAD = {
+    "__annotate__",
+    "__annotate_func__",
+    "_abc_impl",
+    "cache_token",
+    "dispatch_cache",
+    "dynamo_ctx",
+    "_torchdynamo_wrapper_id",
 }
-"""Names of functions and attributes that bring in what can't be read beforehand, such as the content of a file."""
+"""What libraries themselves put into a class or around a function."""
 
 SEEDED: tuple[Any, ...] = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random))
 """The generators of the modules `random` and `numpy.random`, which training seeds for each epoch."""
@@ -60,6 +60,9 @@ DEEPEST = 8
 
 SHOWS = {"IPython", "ipywidgets", "logging", "matplotlib", "plotly", "tqdm"}
 """Packages whose objects show something, and compute nothing."""
+
+QUIET = {"_csv.writer", "_thread.RLock", "_thread.lock"}
+"""Other objects that compute nothing."""
 
 MANY = 1000
 """Parts of a list or dictionary that are written down one by one; of more, a checksum."""
@@ -87,67 +90,6 @@ HOOKS = sorted(name for name in MODULE if name.endswith("_hooks"))
 GETTERS = ("fget", "fset", "fdel")
 """What a property calls."""
 
-_LIBRARIES = [
-    Path(place).resolve()
-    for place in (
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-        site.getusersitepackages(),
-        str(Path(__file__).parent),
-    )
-]
-
-
-def is_own(thing: Any) -> bool:
-    """Return whether a function, class or module is the user's: not of Python, an installed package or this kit."""
-    if isinstance(thing, FunctionType):  # functools.wraps gives it the module of what it is wrapped around
-        made_in = thing.__globals__.get("__name__") or thing.__module__
-        return any(_is_own(thing, module or "") for module in {made_in, thing.__module__})
-    return _is_own(thing, thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or "")
-
-
-def _is_own(thing: Any, module: str) -> bool:
-    if module.partition(".")[0] == "csd_edu" or module.startswith("namedtuple_"):  # as collections.namedtuple names it
-        return False
-    if module == "__main__":
-        return True
-    file = thing.__code__.co_filename if isinstance(thing, FunctionType) else ""
-    if not file or file.startswith("<"):  # typed in, or made by a library, such as a dataclass's __init__
-        known = thing if isinstance(thing, ModuleType) else sys.modules.get(module)
-        file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), file)
-        if not file:  # typed at a prompt or in a notebook, or built in
-            return module not in sys.modules
-    return _is_own_file(file)
-
-
-def _is_module(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
-
-
-def _own_module(name: str) -> ModuleType | None:
-    """Return a module of the user's own, imported if it isn't yet; None for one of a library.
-
-    Raises:
-        Exception: if there is none of that name, or it can't be imported.
-    """
-    if name not in sys.modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            raise ImportError(f"there is no module {name}")
-        places = [spec.origin] if spec.has_location else spec.submodule_search_locations
-        if not all(place and _is_own_file(place) for place in places or ("",)):
-            return None
-    module = importlib.import_module(name)
-    return module if is_own(module) else None
-
-
-@cache
-def _is_own_file(file: str) -> bool:
-    if file.startswith("<"):  # typed in, or a part of Python
-        return not file.startswith("<frozen")
-    path = Path(file).resolve()
-    of_library = any(path.is_relative_to(place) for place in _LIBRARIES)
-    return not of_library and not {"site-packages", "dist-packages"} & set(path.parts)
-
 
 class Reader:
     """Walks through what a method is made of, and writes down what it finds."""
@@ -157,20 +99,22 @@ class Reader:
         self.settings: dict[str, Any] = {}
         self.code: set[str] = set()
         self.unreadable: set[str] = set()
+        self.shown: list[tuple[str, Any]] = []
+        self.asked: set[Chain] = set()  # an attribute and what is read of it
         self.met: dict[int, tuple[str, Any]] = {}  # by id: the name, and the object, so that no id is given twice
 
     def read(self, name: str, value: Any) -> None:
         """Write down one value, and what it is made of, under names that begin with `name`."""
+        if name.rpartition(".")[2] == "card" and (value is None or not is_plain(value)):  # which computes nothing
+            return
         try:
             self._read(name, value)
         except Exception:  # an object of the user's may answer to questions with any error
             self._say_unreadable(name, value)
 
     def read_own(self, name: str, value: Any) -> None:
-        """Write down a value if it is the user's own: a function or class, or an object of such a class."""
-        if isinstance(value, partial):
-            self.read_own(name, value.func)
-        elif is_own(value if isinstance(value, FunctionType | type) else type(value)):
+        """Write down a value if it is the user's own: a function or class, an object of such a class, a `partial`."""
+        if isinstance(value, partial) or is_own(value if isinstance(value, FunctionType | type) else type(value)):
             self.read(name, value)
 
     def read_replaced(self) -> None:
@@ -185,6 +129,14 @@ class Reader:
                         self.read_own(path, part)
                 if path in ORIGINAL and path not in self.settings and owner.startswith(("csd_edu.", "torch.nn.func")):
                     self.read(path, value)  # a library's, or a number
+
+    def read_shown(self) -> None:
+        """Write down those numbers and texts of what is shown that the code reads, such as a slider's value."""
+        for name, value in self.shown:
+            for _, key in sorted(asked for asked in self.asked if asked[0] == name.rpartition(".")[2]):
+                with contextlib.suppress(Exception):
+                    if _plain(part := getattr(value, key)) is not None:
+                        self.read(f"{name}.{key}", part)
 
     def checksum(self) -> str | None:
         """Return that of all code that was read; None without any."""
@@ -204,32 +156,42 @@ class Reader:
             self.settings[name] = f"the same as {self.met[id(value)][0] or 'the method'}"
             return
         self.met[id(value)] = name, value
+        if brings(value) and not name.endswith(")"):  # what something could be made of again isn't called
+            self.unreadable.add(f"{name}(…)")
         if isinstance(value, partial):
             self.read(name, value.func)
-            self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()])
+            self._class(name, type(value))
+            arguments = getattr(getattr(value.func, "__code__", None), "co_varnames", value.keywords)
+            named = {k if k in arguments else f"{k} (named)": part for k, part in value.keywords.items()}
+            self._each(name, [*((str(i), part) for i, part in enumerate(value.args)), *named.items()])
         elif inspect.ismethod(value):
             self.read(name, value.__self__)
             self.read(f"{name}.__func__" if name else value.__name__, value.__func__)
         elif isinstance(value, FunctionType):
             self._function(name, value)
+        elif isinstance(value, staticmethod | classmethod):
+            self.read(name, value.__func__)
         elif isinstance(value, type):
             self.settings[name] = f"class {_full_name(value)}"
             self._class(name, value)
         elif isinstance(value, ModuleType):
             self._module(name, value)
-        elif type(value).__module__.partition(".")[0] in SHOWS:
+        elif type(value).__module__.partition(".")[0] in SHOWS or _full_name(type(value)) in QUIET:
             self.settings[name] = _full_name(type(value))
+            self.shown.append((name, value))
         elif name.count(".") >= DEEPEST or value is os.environ:
             self._say_unreadable(name, value)
         elif isinstance(value, set | frozenset):
             self._set(name, value)
             self._added(name, value)
         elif isinstance(value, list | tuple | deque):
-            longest = getattr(value, "maxlen", None)
+            longest, n_settings = getattr(value, "maxlen", None), len(self.settings)
             self.settings[name] = type(value).__name__ + f" of at most {longest}" * (longest is not None)
             self._added(name, value)
             self._each(name, ((str(i), part) for i, part in enumerate(value)))
             self._shorten(name, len(value))
+            if type(value) is tuple and len(self.settings) - n_settings < 100:  # equal ones of one cell are the same
+                del self.met[id(value)]
         elif isinstance(value, Mapping):
             self._mapping(name, value)
             self._added(name, value)
@@ -244,24 +206,25 @@ class Reader:
             self._torch_module(name, value)
         elif callable(getattr(type(value), "state_dict", None)) and not is_own(type(value)):
             self.settings[name] = type(value).__name__
-            self._each(name, value.state_dict().items())
+            kept = {key: part for key, part in getattr(value, "__dict__", {}).items() if key[0] != "_"}
+            self._each(name, (value.state_dict() | kept).items())  # LambdaLR's functions are in no state_dict
         elif hasattr(value, "__dict__") or (is_own(type(value)) and _slots(value)):
             if name:
                 self.settings[name] = type(value).__name__
-            self._class(name, type(value))
             attributes = _slots(value) | getattr(value, "__dict__", {})
+            left_out = self._left_out(value) | _computed_once(type(value))
+            self._class(name, type(value), attributes.keys() - left_out)
             if not attributes and not is_own(type(value)):  # it keeps what it has where Python doesn't see it
                 self._each(name, _made_of(value))
             if isinstance(wrapped := attributes.get("py_func"), FunctionType):  # compiled by numba
                 attributes = {"py_func": wrapped}
-            left_out = self._left_out(value) | _computed_once(type(value))
             self._each(name, ((key, part) for key, part in attributes.items() if key not in left_out))
         elif callable(value) and hasattr(value, "__name__"):  # built in
             self.settings[name] = f"{getattr(value, '__module__', None)}.{value.__name__}"
             home = getattr(value, "__objclass__", None)
             if home is not None:  # such as dict.__getitem__
                 self.settings[name] = f"{_full_name(home)}.{value.__name__}"
-            elif is_own(value):  # compiled
+            elif getattr(value, "__module__", None) and is_own(value):  # compiled
                 self.unreadable.add(name)
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, ModuleType | None) and all(owner is not known for known in SEEDED):
@@ -305,12 +268,11 @@ class Reader:
             self.settings[name] = f"{self.settings[name][:40]} of {n} parts {_crc(content)}"
 
     def _left_out(self, value: Any) -> set[str]:
-        """Return the attributes of an object that are not read: its card and, if that is not wanted, its state."""
+        """Return the attributes of an object that are not read: if that is not wanted, its state."""
         is_state = not self.state and (value is self.owner or isinstance(value, Method))
         kept = own_state(value).items() if is_state else ()
         made = self.made if value is self.owner else ()
         return {
-            "card",
             "__name__",
             *made,
             *_unused(value),
@@ -319,7 +281,7 @@ class Reader:
 
     def _each(self, name: str, parts: Iterable[tuple[str, Any]]) -> None:
         for key, part in parts:
-            self.read(f"{name}.{key}" if name else key, part)
+            self.read(f"{name}.{key}" if name and key else name or key, part)
 
     def _function(self, name: str, f: FunctionType) -> None:
         if name:
@@ -332,15 +294,20 @@ class Reader:
             for key, value in sorted({**inside, **attributes}.items()):
                 if key in UNREAD:
                     continue
-                if isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
+                bound = key in inside and is_plain(value)  # such as the decay of a moving average
+                if bound or isinstance(value, FunctionType | partial | Mapping) or is_own(type(value)):
                     self.read(f"{name}.{key}" if name else key, value)
             return
         self.code.add(f"{name} {bytecode.as_text(f.__code__)}")
         uses, imports = bytecode.variables(f.__code__)
-        outside = {key: f.__globals__[key] for key in uses if key in f.__globals__}
-        variables = {key: value for key, value in {**outside, **inside}.items() if not _is_log(value, uses.get(key))}
-        brought = OUTSIDE & bytecode.names(f.__code__) - variables.keys()
-        self.unreadable |= {f"{name}.{key}(…)" if name else f"{key}(…)" for key in brought}
+        chains = [(key, *chain) if key else chain for key, found in uses.items() for chain in found]
+        self.asked |= {pair for chain in chains for pair in pairwise(chain)}
+        met = {key: f.__globals__[key] for key in uses if key in f.__globals__} | inside
+        variables = {key: value for key, value in met.items() if not _is_log(value, uses.get(key))}
+        for key in sorted(met.keys() - variables.keys()):  # the `append` of a class of one's own may compute
+            self._class(f"{name}.{key}" if name else key, type(met[key]))
+        found = brought(uses, imports, variables)
+        self.unreadable |= {f"{name}.{path}(…)" if name else f"{path}(…)" for path in found}
         for key in sorted(variables):
             self._variable(f"{name}.{key}" if name else key, variables[key], uses.get(key, {()}))
         positional = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -364,8 +331,12 @@ class Reader:
             for key in chain:
                 if isinstance(part, ModuleType):
                     part, path = getattr(part, key, None), f"{path}.{key}"
-            if is_own(value):
+            hung = is_plain(part) and value.__name__ not in sys.stdlib_module_names and not chain[-1].startswith("__")
+            if is_own(value) or hung:
                 self.read(path, part)
+            elif isinstance(part, Mapping):  # such as csd.methods.NAMED
+                for key, inside in part.items():
+                    self.read_own(f"{path}.{_as_key(key)}", inside)
             else:
                 self.read_own(path, part)
 
@@ -374,20 +345,26 @@ class Reader:
         self.settings[name] = f"module {module.__name__}"
         if is_own(module):
             file = Path(getattr(module, "__file__", None) or "")
+            parts = {key for key, value in vars(module).items() if isinstance(value, ModuleType)}
+            inside = {key for key in parts if vars(module)[key].__name__ == f"{module.__name__}.{key}"}
             if file.suffix == ".py" and file.is_file():
-                self.code.add(f"{name} {bytecode.as_text(compile(file.read_bytes(), '', 'exec', dont_inherit=True))}")
+                code = compile(file.read_bytes(), "", "exec", dont_inherit=True)
+                self.code.add(f"{name} {bytecode.as_text(code)}")
+                # another cell may have imported others of a package's modules, which are no part of this one's work
+                inside &= {part for text in bytecode.names(code) for part in text.split(".")}
+            left_out = parts - inside
             values = ((key, value) for key, value in vars(module).items() if not key.startswith("__"))
-            self._each(name, ((key, value) for key, value in values if not isinstance(value, ModuleType)))
+            self._each(name, ((key, value) for key, value in values if key not in left_out))
 
     def _import(self, name: str, module: str, taken: Collection[str], package: str | None) -> None:
         """Read a module of one's own that a function imports itself, as it would in the first step."""
         path = f"{name}.{module}" if name else module
         try:
             module = importlib.util.resolve_name(module, package)
-            found = _own_module(module)
+            found = own_module(module)
             path = f"{name}.{module}" if name else module
-            inside = [key for key in taken if hasattr(found, "__path__") and _is_module(f"{module}.{key}")]
-            parts = {key: _own_module(f"{module}.{key}") for key in inside}
+            inside = [key for key in taken if hasattr(found, "__path__") and is_module(f"{module}.{key}")]
+            parts = {key: own_module(f"{module}.{key}") for key in inside}
         except Exception:  # the user's own module may fail in any way
             self.unreadable.add(path)
             return
@@ -408,7 +385,7 @@ class Reader:
             self._each(name, sorted(others.items()))
 
     def _mapping(self, name: str, value: Mapping[Any, Any]) -> None:
-        shown = [key if isinstance(key, str) and "." not in key else _shown(key) for key in value]
+        shown = [_as_key(key) for key in value]
         twice = {text for text, n in Counter(shown).items() if n > 1}
         names = [f"{text} ({i})" if text in twice else text for i, text in enumerate(shown)]
         self.settings[name] = f"{type(value).__name__} of {', '.join(names)}" if names else type(value).__name__
@@ -422,12 +399,13 @@ class Reader:
     def _torch_module(self, name: str, module: nn.Module) -> None:
         """Read a torch module: its weights, the code and settings of its parts, and what was hung onto them."""
         self.settings[name] = type(module).__name__
-        self._each(name, module.state_dict().items())
+        self._each(name, (dict(module.named_parameters()) | module.state_dict()).items())  # which may leave out some
         for key, part in module.named_modules():
             path = f"{name}.{key}" if key else name
             self._class(path, type(part))
             mode = "training" if part.training else "evaluating"
-            self.settings[f"{path}.(is)"] = f"{type(part).__name__}({part.extra_repr()}) {mode}"
+            shown = "" if is_own(getattr(type(part), "extra_repr", None)) else part.extra_repr()  # may show an address
+            self.settings[f"{path}.(is)"] = f"{type(part).__name__}({'' if ' at 0x' in shown else shown}) {mode}"
             self.settings[f"{path}.(parts)"] = list(part._modules)
             frozen = [
                 k for k, parameter in part._parameters.items() if parameter is not None and not parameter.requires_grad
@@ -439,33 +417,46 @@ class Reader:
             for k, v in vars(part).items():
                 if k in UNREAD:
                     continue
-                if k not in MODULE and (is_own(type(part)) or _plain(v) is not None or isinstance(v, FunctionType)):
+                plain = _plain(v) is not None or isinstance(v, FunctionType)
+                if k not in MODULE and (is_own(type(part)) or plain or not k.startswith("_")):
                     self.read(f"{path}.{k}", v)  # such as nn.CrossEntropyLoss's label_smoothing, which it doesn't show
                 elif k not in MODULE:
                     self.read_own(f"{path}.{k}", v)
 
-    def _class(self, name: str, cls: type) -> None:
-        for part in cls.__mro__:
-            if part is object or (id(part) in self.met and part is not cls) or not is_own(part):
+    def _class(self, name: str, cls: type, taken: Collection[str] = ()) -> None:
+        """Read what the user's own among a class and its bases hold, which names are taken by an object's attributes.
+
+        What is overridden counts, too: `super()` finds it. It stands under the name of its class.
+        """
+        paths = set(taken)
+        for n, part in enumerate(cls.__mro__):
+            if not is_own(part):
                 continue
-            self.met[id(part)] = self.met.get(id(part), (name, part))
+            if self.met.setdefault(id(part), (name, part))[0] != name:
+                self.settings[f"{name}.(class {n})"] = f"the same as {self.met[id(part)][0] or 'the method'}"
+                continue
+            self.code.add(f"{name} {n} {[base.__name__ for base in part.__bases__]}")
             if is_own(type(part)):
                 self._class(f"{name}.(metaclass)", type(part))
+            asked = {n for v in vars(part).values() for f in _functions(v) for n in bytecode.names(f.__code__)}
             for key, value in sorted(vars(part).items()):
+                if key in UNREAD:
+                    continue
                 if isinstance(value, staticmethod | classmethod):
                     value = value.__func__
-                path = f"{name}.{key}" if name else key
-                for function in _functions(value):
-                    if key not in UNREAD and id(function) not in self.met:
-                        self.met[id(function)] = path, function
-                        self._function(path, function)
+                path = key
+                while path in paths:
+                    path = f"({part.__name__}).{path}"
+                paths.add(path)
+                path = f"{name}.{path}" if name else path
+                functions = _functions(value)
+                self._each(path, ((str(i) if i else "", function) for i, function in enumerate(functions)))
                 if isinstance(value, property):
-                    self._each(
-                        path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in _functions(value))
-                    )
+                    self._each(path, ((k, f) for k in GETTERS if (f := getattr(value, k)) and f not in functions))
                 of_python = inspect.isdatadescriptor(value) and not is_own(type(value))
-                computes = not key.startswith("__") or callable(value) or isinstance(value, partialmethod)
-                if computes and not (_functions(value) or key in UNREAD or of_python):
+                computes = not key.startswith("__") or key in asked or callable(value)
+                computes |= isinstance(value, partialmethod)
+                if computes and not (functions or of_python):
                     self.read(path, value)
 
 
@@ -475,7 +466,7 @@ def _places() -> Iterator[tuple[str, Mapping[str, Any]]]:
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(parts)]
     classes = [cls for module in modules for cls in vars(module).values() if isinstance(cls, type)]
     layers = [cls for module in (nn, torch.optim) for cls in vars(module).values() if isinstance(cls, type)]
-    yield from ((module.__name__, vars(module)) for module in (*modules, torch, nn.functional))
+    yield from ((module.__name__, vars(module)) for module in (*modules, torch, nn.functional, nn.init))
     for cls in dict.fromkeys([cls for cls in classes if cls.__module__.startswith("csd_edu.")] + layers + [Tensor]):
         yield f"{cls.__module__}.{cls.__name__}", vars(cls)
 
@@ -534,6 +525,15 @@ def _shown(value: Any) -> str:
         return type(value).__name__
     in_order = isinstance(value, str | list | tuple | dict) or "{" not in text  # else there may be a set in it
     return text if in_order and " at 0x" not in text and len(text) < 80 else type(value).__name__
+
+
+def _as_key(key: Any) -> str:
+    """Return a dictionary's key as a name shows it, such that a number is told from its text."""
+    if isinstance(key, str) and key.isidentifier() and key not in ("None", "True", "False"):
+        return key
+    plain = _plain(key)
+    text = _shown(key) if plain is None else str(plain)
+    return text if len(text) < 80 else f"{text[:40]}…{_crc(text.encode())}"
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -623,3 +623,6 @@ for _part in COMPUTES:
 
 ORIGINAL = {f"{owner}.{key}": value for owner, inside in _places() for key, value in inside.items()}
 """What is there before a notebook can put something else in its place."""
+
+NETWORKS = tuple(models.BACKBONES.values())
+"""The kit's own networks, which their names describe."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,13 @@ def typed(source: str) -> Any:
 @contextmanager
 def restored() -> Iterator[None]:
     """Take back what a notebook has put into libraries."""
-    loss = csd.losses.cross_entropy
+    loss, begin = csd.losses.cross_entropy, torch.nn.init.kaiming_normal_
     try:
         yield
     finally:
-        csd.losses.cross_entropy = loss
+        csd.losses.cross_entropy, torch.nn.init.kaiming_normal_ = loss, begin
+        vars(csd.losses).pop("CSD_EDU_TEST", None)
+        csd.methods.NAMED.pop("csd_edu_test", None)
         vars(torch.nn.functional).pop("csd_edu_test", None)
         os.environ.pop("CSD_EDU_TEST_W", None)
 
@@ -108,6 +111,110 @@ def test_what_does_not_change_the_numbers_is_not(what):
     source, *_ = CHANGES[what]
     moved = "\n\n# a comment\n" + source.replace("\ndef mine", "\n\n# another\ndef mine")
     assert differences(described(source), described(moved))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "what", "named"),
+    [
+        ("import subprocess", "subprocess.run(['cat', 'w'])", "subprocess.run"),
+        ("from subprocess import getoutput", "getoutput('cat w')", "getoutput"),
+        ("import configparser", "configparser.ConfigParser().read('w')", "configparser.ConfigParser"),
+        ("from linecache import getline as line", "line('w', 1)", "line"),
+        ("import sqlite3", "sqlite3.connect('w')", "sqlite3.connect"),
+        ("from pathlib import Path", "Path('w').stat().st_size", "stat"),
+        ("from pathlib import Path; path = Path('w')", "path.read_text()", "path.read_text"),
+        ("", "os.path.getsize('w')", "os.path.getsize"),
+        ("", "os.path.isfile('w')", "os.path.isfile"),
+        ("", "next(os.walk('w'))", "os.walk"),
+        ("", "os.cpu_count()", "os.cpu_count"),
+        ("import time", "time.time()", "time.time"),
+        ("", "torch.from_file('w', size=1)", "torch.from_file"),
+        ("import torchvision", "torchvision.io.read_image('w')", "torchvision.io.read_image"),
+        ("seen = eval", "seen('w')", "seen"),
+        ("read = functools.partial(np.load, 'w')", "read()", "read"),
+    ],
+)
+def test_what_brings_in_something_is_said(first, what, named):
+    source = f"{first}\ndef mine(step): return {{'ce': {what}}}"
+    same = f"what the method gets from {named}(…) can't be read, so whether it is the same"
+    assert same in differences(described(source), described(source))[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("import os; os.cpu_count()", "cpu_count"),
+        ("import numpy as n; n.load('w')", "load"),
+        ("import subprocess as s; s.run('w')", "subprocess"),
+        ("from os import environ; environ['w']", "environ"),
+        ("from os import path as p; p.isfile('w')", "isfile"),
+    ],
+)
+def test_what_an_import_in_the_function_brings_in_is_said(line, named):
+    source = f"def mine(step):\n    {line}\n    return {{'ce': 0}}"
+    assert f"what the method gets from {named}(…)" in "".join(differences(described(source), described(source))[1])
+
+
+SHOWN_FUNCTION = """
+class Act(nn.Module):
+    def extra_repr(self): return str(self.f)
+net = Act()
+net.f = lambda x: x
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        ("net = nn.ReLU()", "net.eval()"),
+        ("", "step.network.eval()"),
+        ("", "list(step.network.modules())"),
+        ("", "re.compile('a')"),
+        ("", "torch.compile(lambda x: x)"),
+        ("", "locals()['step']"),
+        ("", "import math; math.exp(len(list(step.network.modules())))"),
+        ("import time", "time.perf_counter()"),
+        ("import threading; lock = threading.Lock()", "lock.acquire()"),
+        ("import queue; waiting = queue.Queue()", "waiting.get()"),
+        ("class Kind(enum.Enum):\n    A = 1\n    B = 2", "Kind.A"),
+        ("class Bits(enum.IntFlag):\n    A = 1\n    B = 2\nfound = [Bits.A, None]", "found"),
+        ("class Bank:\n    input = 1\n    def load(self): return self.input\nbank = Bank()", "bank.load()"),
+        ("take = {'a': 1}.get", "take('a')"),
+        (SHOWN_FUNCTION, "net"),
+        (SHOWN_FUNCTION.replace("nn.Module", "nn.GELU"), "net"),
+    ],
+)
+def test_what_is_read_or_computes_nothing_is_not_said_to_be_unreadable(first, line):
+    source = f"{first}\ndef mine(step):\n    {line}\n    return {{'ce': 0}}"
+    assert told(source, source) == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["import csd_edu_own as p", "p = package", "import csd_edu_own.weights as w; import csd_edu_own as p"]
+)
+def test_a_module_of_ones_own_package_is_read_and_one_that_another_cell_imports_is_not(line, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "csd_edu_own"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from . import weights")
+    source = f"import csd_edu_own as package\ndef mine(step):\n    {line}\n    return {{'ce': p.weights.W}}"
+    (folder / "plots.py").write_text("COLOUR = 1")
+
+    def found(w: int, first: str = "") -> dict[str, Any]:
+        for name in [name for name in sys.modules if name.startswith("csd_edu_own")]:
+            monkeypatch.delitem(sys.modules, name)
+        (folder / "weights.py").write_text(f"W = {w}")
+        return described(f"import importlib; importlib.invalidate_caches()\n{first}\n{source}")
+
+    assert differences(found(10), found(10, "import csd_edu_own.plots")) == ([], [])
+    assert differences(found(10), found(200))[0]
+
+
+@pytest.mark.parametrize("value", ["((1, 2), (3, 4))", "(None, 0.5)", "(None, ('a', (None,)))"])
+def test_equal_constants_of_one_cell_are_the_same_in_two(value):
+    source = f"A = {value}\nB = {value}\ndef mine(step): return {{'ce': len(A + B)}}"
+    assert told(source, source.replace(f"B = {value}", f'exec("B = {value}")')) == ""
+    assert told(source, source.replace(f"B = {value}", "B = (None, 7)"))
 
 
 def main() -> None:
@@ -192,10 +299,15 @@ SHOWN = """
 from tqdm import tqdm
 from dataclasses import dataclass, field
 bar = tqdm(total=9, disable=True)
+import ipywidgets
+progress = ipywidgets.IntProgress(value=0)
 class Dotted(dict):
     def __getattr__(self, key):
         if key not in self: raise AttributeError(key)
         return self[key]
+class Noted(list):
+    def append(self, x): super().append(float(x))
+noted = Noted()
 class Helper:
     @functools.cached_property
     def weight(self): return 0.5
@@ -205,6 +317,8 @@ class Mine(csd.methods.Method):
     options: Dotted = field(default_factory=lambda: Dotted(w=0.5))
     def __call__(self, step):
         bar.update(1)
+        progress.value += 1
+        noted.append(step.task)
         return {"ce": self.options.w * helper.weight * csd.methods.finetune(step)["ce"]}
 mine = Mine()
 """
@@ -268,6 +382,28 @@ def test_a_network_of_ones_own_is_told_by_its_code(stream, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"network\.Scaled\.forward\.scale was 1\.0, now 2\.0") as caught:
         csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
     bad_input("a network of one's own, in `models.BACKBONES`, has been changed", caught.value)
+
+
+def test_a_network_that_partial_makes_of_the_kits_class_is_told_by_what_it_binds(stream, tmp_path, monkeypatch):
+    monkeypatch.setitem(models.BACKBONES, "mine", partial(models.ResNet, 8))
+    config = TINY.replace(epochs=1, later_epochs=1, network="mine")
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+    monkeypatch.setitem(models.BACKBONES, "mine", partial(models.ResNet, 14))
+    with pytest.raises(ValueError, match=r"network\.0 was 8, now 14"):
+        csd.train(stream, csd.methods.finetune, config, out=tmp_path / "r", progress=False)
+
+
+def test_what_an_older_version_did_not_write_down_is_said_and_not_refused():
+    for method, network in ((typed(WEIGHTED), None), (csd.methods.finetune, partial(models.ResNet, 8))):
+        now = describe_method(method, network=network)
+        older = {key: value for key, value in now.items() if key not in ("reader", "settings")}
+        different, unknown = differences(older, now)
+        assert different == []
+        assert unknown == ["another version of csd_edu read its settings and code, so whether they are the same"]
+    plain = describe_method(csd.methods.ER(size=9), network=models.BACKBONES["resnet8"])
+    assert differences({key: value for key, value in plain.items() if key != "reader"}, plain) == ([], [])
+    assert differences({**plain, "reader": None, "settings": {"size": 8}}, plain)[0]
 
 
 RESTARTED = """
