@@ -7,7 +7,7 @@ Digits in five tasks, ResNet-8. The learning rate of each method is chosen first
 for all, and where a method has a weight of its own, that one among three with each of the rates; on held-out images of
 the first two tasks, with other seeds than those compared. Then all are trained with every seed, the means
 and the differences paired by seed are printed, each with its 95 % interval (Student's t), and all numbers are written
-to csd_edu/measured/dreams.json. Every run continues where it stopped. Five seeds take about half an hour of one core;
+to csd_edu/measured/dreams.json. Every run continues where it stopped. Five seeds take about an hour of one core;
 --quick only shows that all of it works, in half a minute, and writes its numbers into its own folder.
 
 --gpu trains on CIFAR-100 in five tasks with a ResNet-32 and 3,000 steps for each generator, with the settings as they

@@ -170,16 +170,16 @@ def test_cifar100_from_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(csd.data, "data_folders", lambda: [Path(os.environ["CSD_EDU_DATA"])])
     with pytest.raises(gpu.NotDoneError, match=r"no cifar100\.npz in .*nothing; name its folder with --data"):
         gpu.cifar_images(None)
-    images = np.zeros((40, 16, 16, 3), np.uint8)
-    names = np.array(list("abcdefghij"))
-    arrays = {"x_train": images, "y_train": np.arange(40) % 10, "x_test": images[:10], "y_test": np.arange(10)}
+    images, labels = np.zeros((100, 16, 16, 3), np.uint8), np.arange(100)
+    names = labels.astype(str)
+    arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez(tmp_path / "cifar100.npz", **arrays, classes=names)
     cut = parts.cut(tmp_path / "cifar100.npz", tmp_path / "parts", mb=0.03)
     cut[0].rename(tmp_path / "late.npz")
     with pytest.raises(gpu.NotDoneError, match=cut[0].name):
         gpu.cifar_images(tmp_path / "parts")
     (tmp_path / "late.npz").rename(cut[0])
-    assert gpu.cifar_images(tmp_path / "parts").n_classes == 10
+    assert gpu.cifar_images(tmp_path / "parts").n_classes == 100
 
 
 def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ import pytest
 import csd_edu as csd
 from csd_edu import cli, models
 from csd_edu.files import write_json
+from csd_edu.images import printable
 from csd_edu.output import Unfailing, say
 from tests.conftest import TINY, striped
 
@@ -121,10 +122,12 @@ def test_names_in_bytes_that_are_no_text_go_through_a_run(stripes_file, tmp_path
     assert "<html" in (tmp_path / f"{ODD}.html").read_text(encoding="utf-8")[:500]
 
 
-def test_class_names_that_are_no_text_go_through_a_run(tmp_path):
+def test_class_names_that_are_no_text_go_through_a_run_as_they_can_be_shown(tmp_path):
     data = striped()
-    classes = (ODD, "ко́шка", "a\nb", "\U0001f600", "x" * 300, "<b>")
-    data = csd.Dataset("по", data.x_train, data.y_train, data.x_test, data.y_test, classes)
+    names = (ODD, "ко́шка", "a\nb", "\U0001f600", "x" * 300, "<b>")
+    data = csd.Dataset("по", data.x_train, data.y_train, data.x_test, data.y_test, names)
+    classes = tuple(map(printable, names))
+    assert data.classes == classes
     data = csd.load(csd.data.save(data, tmp_path / "odd.npz"))
     assert data.classes == classes
     run = csd.train(csd.split(data, n_tasks=2), csd.methods.finetune, TINY, out=tmp_path / "r", progress=False)

@@ -381,7 +381,8 @@ strips(sets, "Four sets of ten images")
 
 # %% [markdown]
 # One run shows what one run shows. Here are five seeds of the same on the digits, and on ten classes of photographs
-# (CIFAR-100, ten images for 5,000), with 300 steps of condensing:
+# (CIFAR-100, ten images for 5,000), with 300 steps of condensing. "All images" were learnt for 80 epochs, until little more
+# came of it: a comparison with a network that was stopped early would flatter the ten.
 
 # %%
 print("\n".join(found.about for found in MEASURED.values()))
@@ -431,8 +432,8 @@ share = {
 assert share["digits"] > 0.9
 of_digits = MEASURED["digits"]
 assert 0.90 <= of_digits.interval("dm", "accuracy, set").mean < 0.91
-assert 0.965 < of_digits.interval("all images", "accuracy, set").mean < 0.975
-assert 0.45 < share["CIFAR-100"] < 0.55
+assert 0.985 < of_digits.interval("all images", "accuracy, set").mean < 0.995
+assert 0.4 < share["CIFAR-100"] < 0.47
 assert all(live[name] > live["random"] for name in ("herding", "mean images", "dm"))
 
 # %% [markdown]
@@ -705,7 +706,7 @@ print("a linear head with bias there, one without bias and with normalised rows 
 # ## 9. Looking back
 #
 # - Can sixty stand for six thousand? Ten learnt digits have taught a network to name 0.90 of the test images, all 1,198 to
-#   name 0.97; ten photographs less than half of what 5,000 teach. To name images, that is, and not to search among them.
+#   name 0.99; ten photographs less than half of what 5,000 teach. To name images, that is, and not to search among them.
 # - Herding chooses real images so that *together* they have the mean of all. The nearest to the mean do not.
 # - Distribution matching learns images whose mean feature is that of the real ones, under random networks that were
 #   never trained: means first, then the square, summed over features and classes.
