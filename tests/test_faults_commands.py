@@ -159,7 +159,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for size in (24, 32):
         alphabets("glyphs", data / f"glyphs-v{csd.data.GLYPHS_VERSION}-seed0-{size}px.npz", size)
     alphabets("omniglot", data / "omniglot.npz", 16, channels=1)
-    csd.data.save(striped(n_classes=100, train=8, test=2), data / "cifar100.npz")
+    csd.data.save(striped(n_classes=100, train=2, test=2), data / "cifar100.npz")
     digits = striped(n_classes=10, size=16, channels=1)
     digits = csd.Dataset("digits", digits.x_train, digits.y_train, digits.x_test, digits.y_test, digits.classes)
     monkeypatch.setattr(csd.data, "_digits", lambda *_: digits)
