@@ -18,12 +18,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for the other experiments
+
 import csd_edu as csd
+from benchmarks import neighbours
 from csd_edu import results, tuning
 from csd_edu.comparison import in_bytes
 from csd_edu.files import read_json, write_json
@@ -34,7 +38,6 @@ from csd_edu.tuning import first_two
 
 FOUND = results.SHIPPED / "dreams.json"
 METRICS = ("head_accuracy", "recall_at_1")
-METRIC = "mean of head accuracy and Recall@1 on held-out images of the first two tasks, after the second"
 WITH_CSD = "genifer and csd"
 METHODS = ("finetune", "lwf", "pixel_gan", "genifer", WITH_CSD, "er")
 PAIRS = (
@@ -55,14 +58,9 @@ DREAMING = {
     WITH_CSD: csd.methods.Genifer(feature=0.1),  # as it was chosen for genifer: CSD alone is between the two
 }
 
-RATES = {"later_lr": (3e-4, 1e-3, 3e-3, 1e-2)}
 GRID: Mapping[str, Mapping[str, Sequence[float]]] = {
-    "finetune": RATES,
-    "lwf": {**RATES, "weight": (1, 5, 20)},
-    "pixel_gan": {**RATES, "feature": (0.02, 0.1, 0.5)},
-    "genifer": {**RATES, "feature": (0.02, 0.1, 0.5)},
-    WITH_CSD: {**RATES, "csd": (0.1, 0.3, 1)},
-    "er": RATES,
+    **{name: neighbours.GRID[name] for name in METHODS if name != WITH_CSD},
+    WITH_CSD: {**neighbours.LATER, "csd": (0.1, 0.3, 1)},
 }
 """What is tried for each method: the same rates, and three values of a weight of its own, where it has one."""
 
@@ -148,12 +146,7 @@ def choose(plan: Plan, out: Path, n_jobs: int | None) -> dict[str, Any]:
 
     if not streams:
         return {}
-    return tuning.as_json(tuning.try_all(GRID, one, score, plan.tuning_seeds, out / "tuning", n_jobs=n_jobs))
-
-
-def score(run: csd.Run) -> float:
-    """Return what settings are chosen by."""
-    return sum(run.metrics["summary"][metric] for metric in METRICS) / len(METRICS)
+    return tuning.as_json(tuning.try_all(GRID, one, neighbours.score, plan.tuning_seeds, out / "tuning", n_jobs=n_jobs))
 
 
 def train(plan: Plan, out: Path, chosen: Mapping[str, Mapping[str, Any]], n_jobs: int | None) -> None:
@@ -204,7 +197,7 @@ def results_of(plan: Plan, runs: Mapping[int, Mapping[str, csd.Run]], chosen: Ma
                 "in all": len(stream.train(*range(stream.n_tasks)).labels),
             },
             "settings": dict(plan.gan),
-            "tuning": {"metric": METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
+            "tuning": {"metric": neighbours.METRIC, "seeds": list(plan.tuning_seeds), "methods": dict(chosen)},
         },
     )
 
